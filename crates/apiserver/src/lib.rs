@@ -1,0 +1,1 @@
+//! A Kubernetes-compatible API server as a library: store, watch, patch, tables, streams.

@@ -1,0 +1,1 @@
+//! The CNI plugin and its IPAM; small, synchronous, no async runtime.

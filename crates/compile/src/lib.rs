@@ -1,0 +1,1 @@
+//! Decisions: a cluster snapshot in, a plan for one node out; pure.

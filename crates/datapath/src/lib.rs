@@ -1,0 +1,1 @@
+//! The kernel: netlink links, routes, nf_tables, conntrack and network namespaces.

@@ -1,0 +1,1 @@
+//! Names: a zone built from the snapshot, answers, cache and forwarding.

@@ -1,0 +1,3 @@
+//! The `fairway` binary: roles and commands, wiring only.
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! Facts: what a cluster is, validated once at the door and never questioned again.
+//!
+//! Everything Fairway computes (plans, names, explanations) is computed from one [`Cluster`] snapshot.
+//! API objects become facts in `from_kube`; what cannot become a fact becomes a [`Rejected`].
+//! This crate is pure: no I/O, no clock, no randomness, no logging.
+
+mod cluster;
+mod name;
+mod node;
+mod pod;
+mod port;
+mod rejected;
+mod service;
+
+pub use cluster::Cluster;
+pub use name::{Name, NamespacedName};
+pub use node::Node;
+pub use pod::Pod;
+pub use port::{PortRange, Protocol};
+pub use rejected::Rejected;
+pub use service::{
+    Affinity, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,
+    TrafficPolicy,
+};

@@ -1,0 +1,161 @@
+//! Services and the endpoints behind them.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use crate::{Name, NamespacedName, Protocol};
+
+/// A Service: a stable name, and for most kinds stable addresses, in front of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: NamespacedName,
+    /// How it is reached.
+    pub kind: ServiceKind,
+    /// Ports in the order of the object; unique by name and by (protocol, port).
+    pub ports: Vec<ServicePort>,
+    /// Which endpoints serve clients inside the cluster.
+    pub internal_policy: TrafficPolicy,
+    /// Which endpoints serve clients outside the cluster.
+    pub external_policy: TrafficPolicy,
+    /// Whether one client keeps meeting one endpoint.
+    pub affinity: Affinity,
+    /// Whether endpoints that are not ready are published in DNS and served.
+    pub publish_not_ready: bool,
+}
+
+/// How a Service is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// A virtual address per family; also the base of NodePort and LoadBalancer, which add node ports and addresses.
+    Virtual {
+        /// One or two cluster addresses, the primary family first.
+        cluster_ips: Vec<IpAddr>,
+        /// Addresses outside the cluster (`spec.externalIPs`).
+        external_ips: Vec<IpAddr>,
+        /// Addresses given by a load balancer (`status.loadBalancer.ingress`).
+        load_balancer_ips: Vec<IpAddr>,
+    },
+    /// No virtual address (`clusterIP: None`): names resolve to the endpoints.
+    Headless {
+        /// The families of its endpoints, the primary first.
+        families: Vec<IpFamily>,
+    },
+    /// An alias for a name outside the cluster.
+    ExternalName {
+        /// The canonical name, without a trailing dot.
+        target: Name,
+    },
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The port's name; empty text when the Service has a single unnamed port.
+    pub name: Name,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port clients use.
+    pub port: NonZeroU16,
+    /// The port on the endpoints as the Service asks for it; EndpointSlices carry the resolved numbers.
+    pub target: TargetPort,
+    /// The port on every node, for NodePort and LoadBalancer Services.
+    pub node_port: Option<NonZeroU16>,
+}
+
+/// A target port by number or by container port name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// A port number.
+    Number(NonZeroU16),
+    /// The name of a container port.
+    Name(Name),
+}
+
+/// Which endpoints may serve a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// Any endpoint of the cluster.
+    #[default]
+    Cluster,
+    /// Only endpoints on the node where the packet enters.
+    Local,
+}
+
+/// Whether one client keeps meeting one endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each connection is balanced on its own.
+    #[default]
+    None,
+    /// Connections of one client address go to one endpoint until it was silent for `timeout`.
+    ClientIp {
+        /// How long a silent client is remembered.
+        timeout: Duration,
+    },
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpFamily {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// One EndpointSlice of a Service: endpoints that share ports and a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name of the slice.
+    pub name: NamespacedName,
+    /// The Service it belongs to (label `kubernetes.io/service-name`, same namespace).
+    pub service: NamespacedName,
+    /// The family of every endpoint in it.
+    pub family: IpFamily,
+    /// Ports every endpoint listens on.
+    pub ports: Vec<EndpointPort>,
+    /// The endpoints, in the order of the object.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port of the endpoints in a slice; `name` links it to the Service port of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// The Service port's name; empty when unnamed.
+    pub name: Name,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port on the endpoint.
+    pub port: NonZeroU16,
+}
+
+/// One endpoint: an address and how fit it is to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address; slices with several addresses per endpoint are flattened to the first, as the API specifies.
+    pub address: IpAddr,
+    /// Its host name for DNS, when it has one.
+    pub hostname: Option<Name>,
+    /// The node it runs on, when known.
+    pub node: Option<Name>,
+    /// The pod behind it, when there is one.
+    pub pod: Option<NamespacedName>,
+    /// Ready to serve new connections.
+    pub ready: bool,
+    /// Able to serve, though perhaps on its way out.
+    pub serving: bool,
+    /// On its way out.
+    pub terminating: bool,
+}
