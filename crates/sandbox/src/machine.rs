@@ -1,0 +1,1 @@
+//! The machine under a sandbox: its namespaces, its processes and how they end.
