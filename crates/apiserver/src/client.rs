@@ -1,0 +1,1 @@
+//! An asynchronous client over the unix socket.

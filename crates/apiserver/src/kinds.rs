@@ -1,0 +1,1 @@
+//! The kinds that are served: names, defaults, validation, selectable fields, allocation.

@@ -1,0 +1,1 @@
+//! The schemas of the kinds: OpenAPI documents, unknown fields, merge keys.

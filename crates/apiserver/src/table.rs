@@ -1,0 +1,1 @@
+//! Objects as the tables kubectl prints.
