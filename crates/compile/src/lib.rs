@@ -1,1 +1,3 @@
 //! Decisions: a cluster snapshot in, a plan for one node out; pure.
+
+pub mod ruleset;

@@ -1,0 +1,139 @@
+//! Typed constants: what sets hold and packets are compared with.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::IpFamily;
+
+use super::Verdict;
+
+/// The type of one field of a key or of a map's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// `ipv4_addr`, 4 bytes.
+    Ipv4Address,
+    /// `ipv6_addr`, 16 bytes.
+    Ipv6Address,
+    /// `inet_proto`, 1 byte.
+    Protocol,
+    /// `inet_service`, 2 bytes in network order.
+    Port,
+    /// `mark`, 4 bytes in host order.
+    Mark,
+    /// `ifname`, 16 bytes.
+    Interface,
+}
+
+impl FieldType {
+    /// The type of an address of `family`.
+    pub const fn address(family: IpFamily) -> Self {
+        match family {
+            IpFamily::V4 => Self::Ipv4Address,
+            IpFamily::V6 => Self::Ipv6Address,
+        }
+    }
+}
+
+/// A constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// An IPv4 address.
+    Ipv4Address(Ipv4Addr),
+    /// An IPv6 address.
+    Ipv6Address(Ipv6Addr),
+    /// A transport protocol's number in the IP header.
+    Protocol(u8),
+    /// A port.
+    Port(u16),
+    /// A packet mark, or a number that is kept as one.
+    Mark(u32),
+    /// The name of an interface.
+    Interface(InterfaceName),
+    /// The network layer's family; for [`MetaField::Family`](super::MetaField::Family) only, never part of a key.
+    Family(IpFamily),
+}
+
+impl From<IpAddr> for Value {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::Ipv4Address(v4),
+            IpAddr::V6(v6) => Self::Ipv6Address(v6),
+        }
+    }
+}
+
+/// The name of a network interface: 1 to 15 bytes, padded with zeros.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName([u8; 16]);
+
+impl InterfaceName {
+    /// The name `text`, or nothing when it is empty, longer than 15 bytes or holds a zero byte.
+    pub fn new(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > 15 || text.as_bytes().contains(&0) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self(bytes))
+    }
+
+    /// The name as the kernel compares it, padded with zeros.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(String::from_utf8_lossy(&self.0).trim_end_matches('\0'))
+    }
+}
+
+impl std::fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// What a map leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataType {
+    /// A verdict: `vmap`.
+    Verdict,
+    /// A concatenation of fields.
+    Fields(Vec<FieldType>),
+}
+
+/// The data of one element of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// What to do.
+    Verdict(Verdict),
+    /// The fields, as many as the map's [`DataType`] has.
+    Values(Vec<Value>),
+}
+
+/// The key of an element.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ElementKey {
+    /// One value per field.
+    Exact(Vec<Value>),
+    /// All keys from the first to the last, both included, per field; only in interval sets.
+    Range(Vec<Value>, Vec<Value>),
+}
+
+impl ElementKey {
+    /// The range of all addresses of a network.
+    pub fn of_net(net: IpNet) -> Self {
+        Self::Range(vec![net.network().into()], vec![net.broadcast().into()])
+    }
+}
+
+/// An element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Its key.
+    pub key: ElementKey,
+    /// What it leads to, in a map.
+    pub data: Option<Data>,
+}
