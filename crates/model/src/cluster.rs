@@ -3,21 +3,47 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{EndpointSlice, Name, NamespacedName, Node, Pod, Service};
+use crate::{EndpointSlice, Name, NamespacedName, Node, Pod, Service, SharedMap};
 
 /// Everything Fairway knows of a cluster at one moment.
 ///
-/// Facts are shared: cloning a snapshot to change one object copies the maps' pointers, not the objects.
+/// Cloning is O(1) and versions share what they have in common, so that what changed between two snapshots is found
+/// without walking them ([`SharedMap::changes_between`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Nodes by name.
-    pub nodes: BTreeMap<Name, Arc<Node>>,
+    pub nodes: SharedMap<Name, Arc<Node>>,
     /// Pods by key. Only roles that watch pods fill this.
-    pub pods: BTreeMap<NamespacedName, Arc<Pod>>,
+    pub pods: SharedMap<NamespacedName, Arc<Pod>>,
     /// Services by key.
-    pub services: BTreeMap<NamespacedName, Arc<Service>>,
+    pub services: SharedMap<NamespacedName, Arc<Service>>,
     /// EndpointSlices by their Service, then by their own name.
-    pub endpoint_slices: BTreeMap<NamespacedName, BTreeMap<Name, Arc<EndpointSlice>>>,
+    pub endpoint_slices: SharedMap<NamespacedName, SharedMap<Name, Arc<EndpointSlice>>>,
     /// Names of the namespaces that exist, with their labels.
-    pub namespaces: BTreeMap<Name, Arc<BTreeMap<Name, Name>>>,
+    pub namespaces: SharedMap<Name, Arc<BTreeMap<Name, Name>>>,
+}
+
+impl Cluster {
+    /// Adds a slice, or replaces the one of its name that belongs to the same Service.
+    pub fn insert_slice(&mut self, slice: EndpointSlice) {
+        let service = slice.service.clone();
+        self.endpoint_slices.update(&service, |slices| {
+            slices.insert(slice.name.name.clone(), Arc::new(slice));
+        });
+    }
+
+    /// Removes a slice of a Service; one that is not there stays away.
+    pub fn remove_slice(&mut self, service: &NamespacedName, slice: &Name) {
+        self.endpoint_slices.update(service, |slices| {
+            slices.remove(slice);
+        });
+        if self.endpoint_slices.get(service).is_some_and(SharedMap::is_empty) {
+            self.endpoint_slices.remove(service);
+        }
+    }
+
+    /// The slices of a Service, in the order of their names.
+    pub fn slices_of(&self, service: &NamespacedName) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.endpoint_slices.get(service).into_iter().flat_map(SharedMap::values)
+    }
 }

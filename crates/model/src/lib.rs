@@ -5,6 +5,7 @@
 //! This crate is pure: no I/O, no clock, no randomness, no logging.
 
 mod cluster;
+mod map;
 mod name;
 mod node;
 mod pod;
@@ -13,6 +14,7 @@ mod rejected;
 mod service;
 
 pub use cluster::Cluster;
+pub use map::{Change, Iter, SharedMap};
 pub use name::{Name, NamespacedName};
 pub use node::Node;
 pub use pod::Pod;
