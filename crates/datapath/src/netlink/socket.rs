@@ -1,0 +1,172 @@
+//! A netlink socket with requests, listings and batches.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+
+use super::error::{KernelRefusal, NetlinkError, parse_refusal};
+use super::message::{Head, Message, MessageBuffer, NLMSG_DONE, NLMSG_ERROR, flag, parse_messages};
+
+/// Larger than any datagram the kernel makes for one `recv` (it adapts listings to the buffer, up to 32 KiB).
+const RECEIVE_BUFFER_LEN: usize = 64 * 1024;
+/// Room for acknowledgements and listings the kernel queues before we read; doubled by the kernel.
+const RECEIVE_QUEUE_LEN: usize = 4 * 1024 * 1024;
+/// A listing interrupted by changes is read anew this often before giving up.
+const LISTING_ATTEMPTS: u32 = 10;
+
+/// A netlink family this crate speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Links, addresses, routes, neighbours.
+    Route,
+}
+
+impl Family {
+    const fn number(self) -> isize {
+        match self {
+            Self::Route => 0,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+        }
+    }
+}
+
+/// A netlink socket of the network namespace its opening thread was in; it stays there wherever it is used.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    socket: netlink_sys::Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket in the calling thread's network namespace.
+    pub(crate) fn open(family: Family) -> Result<Self, NetlinkError> {
+        let failed = |source| NetlinkError::Open { family: family.name(), source };
+        let mut socket = netlink_sys::Socket::new(family.number()).map_err(failed)?;
+        socket.bind_auto().map_err(failed)?;
+        // Sentences instead of bare numbers, and refusals without a copy of the request.
+        socket.set_ext_ack(true).map_err(failed)?;
+        socket.set_cap_ack(true).map_err(failed)?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_QUEUE_LEN).is_err() {
+            // Without privilege in the first user namespace the system's limit applies.
+            setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_QUEUE_LEN).map_err(|errno| failed(errno.into()))?;
+        }
+        Ok(Self { socket, sequence: 0, buffer: vec![0; RECEIVE_BUFFER_LEN] })
+    }
+
+    /// Sends one request and waits for its acknowledgement.
+    pub(crate) fn request(&mut self, kind: u16, flags: u16, payload: &[u8]) -> Result<(), NetlinkError> {
+        let sequence = self.send_one(kind, flags | flag::ACK, payload)?;
+        self.read_replies(sequence, &mut |_| Ok(()))
+    }
+
+    /// Sends one request and collects what `parse` makes of each answer.
+    ///
+    /// With [`flag::DUMP`] that is a listing, read anew when it changed under us; otherwise the one object asked for.
+    pub(crate) fn query<T>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+        parse: impl Fn(&Message<'_>) -> Result<Option<T>, NetlinkError>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let flags = if flags & flag::DUMP == flag::DUMP { flags } else { flags | flag::ACK };
+        for _ in 0..LISTING_ATTEMPTS {
+            let mut found = Vec::new();
+            let mut interrupted = false;
+            let sequence = self.send_one(kind, flags, payload)?;
+            self.read_replies(sequence, &mut |message| {
+                interrupted |= message.flags & flag::DUMP_INTERRUPTED != 0;
+                if message.kind != NLMSG_DONE {
+                    found.extend(parse(message)?);
+                }
+                Ok(())
+            })?;
+            if !interrupted {
+                return Ok(found);
+            }
+        }
+        Err(NetlinkError::Unstable { attempts: LISTING_ATTEMPTS })
+    }
+
+    fn send_one(&mut self, kind: u16, flags: u16, payload: &[u8]) -> Result<u32, NetlinkError> {
+        let sequence = self.next_sequence();
+        let mut buffer = MessageBuffer::new();
+        buffer.push(Head { kind, flags, sequence }, payload, |_| {});
+        self.send(buffer.as_bytes())?;
+        Ok(sequence)
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
+        loop {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(NetlinkError::Send { length: bytes.len(), source: errno.into() }),
+            }
+        }
+    }
+
+    /// Hands every message that answers `sequence` to `each`, until its acknowledgement, refusal or end.
+    ///
+    /// Answers to earlier requests that were given up are skipped.
+    fn read_replies(
+        &mut self,
+        sequence: u32,
+        each: &mut dyn FnMut(&Message<'_>) -> Result<(), NetlinkError>,
+    ) -> Result<(), NetlinkError> {
+        loop {
+            let length = self.receive()?;
+            for message in parse_messages(&self.buffer[..length]).filter(|message| message.sequence == sequence) {
+                match message.kind {
+                    NLMSG_ERROR => {
+                        return match parse_refusal(message.flags, message.payload)? {
+                            None => Ok(()),
+                            Some(refusal) => Err(refusal.into()),
+                        };
+                    }
+                    NLMSG_DONE => {
+                        each(&message)?;
+                        return parse_done(&message);
+                    }
+                    _ => each(&message)?,
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize, NetlinkError> {
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length <= self.buffer.len() => return Ok(length),
+                Ok(_) => {
+                    return Err(NetlinkError::Receive { source: io::Error::from_raw_os_error(Errno::EMSGSIZE as i32) });
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(NetlinkError::Receive { source: errno.into() }),
+            }
+        }
+    }
+}
+
+/// The end of a listing carries an error number when the kernel gave up on it.
+fn parse_done(message: &Message<'_>) -> Result<(), NetlinkError> {
+    match message.payload.first_chunk::<4>().map(|code| i32::from_ne_bytes(*code)) {
+        Some(code) if code < 0 => {
+            Err(KernelRefusal { errno: Errno::from_raw(-code), explanation: None, offset: None }.into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+//! What goes wrong with links and routes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use super::LinkIndex;
+use crate::netlink::NetlinkError;
+use crate::netns::NetnsError;
+
+/// An operation on links, addresses, routes or neighbours that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The namespace to connect to could not be entered.
+    #[error("cannot reach the namespace's links and routes")]
+    Namespace(#[from] NetnsError),
+    /// No connection.
+    #[error("cannot connect to the namespace's links and routes")]
+    Connect {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A link could not be made.
+    #[error("cannot create the {kind} {name}")]
+    CreateLink {
+        /// `veth pair` or `bridge`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Links could not be read.
+    #[error("cannot read links")]
+    ReadLinks {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// There is no such link.
+    #[error("there is no link {name}")]
+    NoLink {
+        /// The name looked for.
+        name: String,
+    },
+    /// A link could not be changed.
+    #[error("cannot set {change} of link {link}")]
+    ChangeLink {
+        /// The link.
+        link: LinkIndex,
+        /// What should have changed.
+        change: &'static str,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A link could not be deleted.
+    #[error("cannot delete link {link}")]
+    DeleteLink {
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// An address could not be added.
+    #[error("cannot add address {address} to link {link}")]
+    AddAddress {
+        /// The address with its prefix length.
+        address: IpNet,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Addresses could not be read.
+    #[error("cannot read addresses")]
+    ReadAddresses {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A route could not be set.
+    #[error("cannot set the route to {destination}")]
+    SetRoute {
+        /// Where it leads.
+        destination: IpNet,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A route could not be deleted.
+    #[error("cannot delete the route to {destination}")]
+    DeleteRoute {
+        /// Where it leads.
+        destination: IpNet,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Routes could not be read.
+    #[error("cannot read routes")]
+    ReadRoutes {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A neighbour could not be set.
+    #[error("cannot set the neighbour {address} on link {link}")]
+    SetNeighbour {
+        /// The neighbour's address.
+        address: IpAddr,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Neighbours could not be read.
+    #[error("cannot read neighbours")]
+    ReadNeighbours {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+}
+
+impl RouteError {
+    /// The kernel's errno, when it was the kernel that said no.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Namespace(_) | Self::NoLink { .. } => None,
+            Self::Connect { source }
+            | Self::CreateLink { source, .. }
+            | Self::ReadLinks { source }
+            | Self::ChangeLink { source, .. }
+            | Self::DeleteLink { source, .. }
+            | Self::AddAddress { source, .. }
+            | Self::ReadAddresses { source }
+            | Self::SetRoute { source, .. }
+            | Self::DeleteRoute { source, .. }
+            | Self::ReadRoutes { source }
+            | Self::SetNeighbour { source, .. }
+            | Self::ReadNeighbours { source } => source.errno(),
+        }
+    }
+}

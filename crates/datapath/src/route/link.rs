@@ -1,0 +1,294 @@
+//! Links: veth pairs, bridges, and what can be read and changed of any.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+
+use super::{RouteError, Rtnetlink};
+use crate::Netns;
+use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_attributes, parse_text, parse_u32};
+
+/// Message kinds and attributes of `linux/rtnetlink.h` and `linux/if_link.h`.
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
+/// Length of `struct ifinfomsg`.
+const HEADER_LEN: usize = 16;
+
+/// The number of a link in its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkIndex(pub u32);
+
+impl fmt::Display for LinkIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A link as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: LinkIndex,
+    /// Its name.
+    pub name: String,
+    /// The largest packet it carries, in bytes.
+    pub mtu: u32,
+    /// Its Ethernet address, when it has one.
+    pub mac: Option<MacAddress>,
+    /// Its `ifalias`.
+    pub alias: Option<String>,
+    /// Whether it is set up.
+    pub is_up: bool,
+    /// Whether it has a carrier; a veth end has one when both ends are up.
+    pub has_carrier: bool,
+    /// The bridge it is a port of.
+    pub controller: Option<LinkIndex>,
+    /// The other end of a veth pair, as a number in *its* namespace.
+    pub peer: Option<LinkIndex>,
+    /// The driver, e.g. `veth`; none for loopback and hardware.
+    pub kind: Option<String>,
+}
+
+/// One end of a veth pair to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct VethEnd<'a> {
+    /// Its name, at most 15 bytes.
+    pub name: &'a str,
+    /// Its Ethernet address; the kernel draws one when there is none.
+    pub mac: Option<MacAddress>,
+    /// The namespace it is made in; the connection's own when there is none.
+    pub netns: Option<&'a Netns>,
+}
+
+/// A veth pair to be made: a cable with two ends, in one namespace or in two.
+#[derive(Clone, Copy, Debug)]
+pub struct Veth<'a> {
+    /// The end the answer of [`Rtnetlink::create_veth`] is about; its `netns` must be the connection's own, none.
+    pub end: VethEnd<'a>,
+    /// The other end.
+    pub peer: VethEnd<'a>,
+    /// The largest packet, the same at both ends.
+    pub mtu: u32,
+}
+
+/// A bridge to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Bridge<'a> {
+    /// Its name, at most 15 bytes.
+    pub name: &'a str,
+    /// The largest packet.
+    pub mtu: u32,
+}
+
+impl Rtnetlink {
+    /// Makes a veth pair and returns this end, which is up; the peer is down until its own namespace sets it up.
+    ///
+    /// Either both ends exist afterwards or none. Refused with `EEXIST` when a name is taken in its namespace.
+    pub fn create_veth(&mut self, veth: &Veth<'_>) -> Result<Link, RouteError> {
+        let mut request = Attributes::append_to(header(LinkIndex(0), IFF_UP, IFF_UP));
+        put_end(&mut request, &veth.end, veth.mtu);
+        request.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
+                data.nest(VETH_INFO_PEER, |peer| {
+                    peer.raw(&header(LinkIndex(0), 0, 0));
+                    put_end(peer, &veth.peer, veth.mtu);
+                });
+            });
+        });
+        self.create_link("veth pair", veth.end.name, &request)
+    }
+
+    /// Makes a bridge, up, and returns it. Refused with `EEXIST` when the name is taken.
+    pub fn create_bridge(&mut self, bridge: &Bridge<'_>) -> Result<Link, RouteError> {
+        let mut request = Attributes::append_to(header(LinkIndex(0), IFF_UP, IFF_UP));
+        request.text(IFLA_IFNAME, bridge.name).u32(IFLA_MTU, bridge.mtu);
+        request.nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "bridge");
+        });
+        self.create_link("bridge", bridge.name, &request)
+    }
+
+    fn create_link(&mut self, kind: &'static str, name: &str, request: &Attributes) -> Result<Link, RouteError> {
+        self.socket
+            .request(RTM_NEWLINK, flag::CREATE | flag::EXCLUSIVE, request.as_bytes())
+            .map_err(|source| RouteError::CreateLink { kind, name: name.to_owned(), source })?;
+        self.require_link(name)
+    }
+
+    /// All links, in the order of their numbers.
+    pub fn links(&mut self) -> Result<Vec<Link>, RouteError> {
+        let mut links = self
+            .socket
+            .query(RTM_GETLINK, flag::DUMP, &header(LinkIndex(0), 0, 0), parse_link)
+            .map_err(|source| RouteError::ReadLinks { source })?;
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// The link with this name, if there is one.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, RouteError> {
+        let mut request = Attributes::append_to(header(LinkIndex(0), 0, 0));
+        request.text(IFLA_IFNAME, name);
+        match self.socket.query(RTM_GETLINK, 0, request.as_bytes(), parse_link) {
+            Ok(links) => Ok(links.into_iter().next()),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(source) => Err(RouteError::ReadLinks { source }),
+        }
+    }
+
+    /// The link with this name; [`RouteError::NoLink`] when there is none.
+    pub fn require_link(&mut self, name: &str) -> Result<Link, RouteError> {
+        self.link(name)?.ok_or_else(|| RouteError::NoLink { name: name.to_owned() })
+    }
+
+    /// Sets a link up.
+    pub fn set_up(&mut self, link: LinkIndex) -> Result<(), RouteError> {
+        self.change_link(link, "state up", header(link, IFF_UP, IFF_UP), |_| {})
+    }
+
+    /// Sets a link down. Its routes disappear with that.
+    pub fn set_down(&mut self, link: LinkIndex) -> Result<(), RouteError> {
+        self.change_link(link, "state down", header(link, 0, IFF_UP), |_| {})
+    }
+
+    /// Sets the largest packet a link carries.
+    pub fn set_mtu(&mut self, link: LinkIndex, mtu: u32) -> Result<(), RouteError> {
+        self.change_link(link, "mtu", header(link, 0, 0), |request| {
+            request.u32(IFLA_MTU, mtu);
+        })
+    }
+
+    /// Marks a link as ours: its `ifalias` becomes our prefix and `purpose`, cut to the 255 bytes the kernel keeps.
+    pub fn mark_as_ours(&mut self, link: LinkIndex, purpose: &str) -> Result<(), RouteError> {
+        const ALIAS_MAX: usize = 255;
+        let mut alias = format!("{}{purpose}", crate::OWNER.alias_prefix);
+        alias.truncate(alias.floor_char_boundary(ALIAS_MAX));
+        self.change_link(link, "alias", header(link, 0, 0), |request| {
+            request.put(IFLA_IFALIAS, alias.as_bytes());
+        })
+    }
+
+    /// Makes `port` a port of `bridge`.
+    pub fn enslave(&mut self, port: LinkIndex, bridge: LinkIndex) -> Result<(), RouteError> {
+        self.change_link(port, "bridge", header(port, 0, 0), |request| {
+            request.u32(IFLA_MASTER, bridge.0);
+        })
+    }
+
+    /// Moves a link to another namespace, where it arrives down and without addresses.
+    pub fn move_link(&mut self, link: LinkIndex, netns: &Netns) -> Result<(), RouteError> {
+        self.change_link(link, "namespace", header(link, 0, 0), |request| {
+            put_netns(request, netns);
+        })
+    }
+
+    fn change_link(
+        &mut self,
+        link: LinkIndex,
+        change: &'static str,
+        header: Vec<u8>,
+        fill: impl FnOnce(&mut Attributes),
+    ) -> Result<(), RouteError> {
+        let mut request = Attributes::append_to(header);
+        fill(&mut request);
+        self.socket.request(RTM_SETLINK, 0, request.as_bytes()).map_err(|source| RouteError::ChangeLink {
+            link,
+            change,
+            source,
+        })
+    }
+
+    /// Deletes a link; with one end of a veth pair goes the other. Tells whether there was one to delete.
+    pub fn delete_link(&mut self, link: LinkIndex) -> Result<bool, RouteError> {
+        match self.socket.request(RTM_DELLINK, 0, &header(link, 0, 0)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(false),
+            Err(source) => Err(RouteError::DeleteLink { link, source }),
+        }
+    }
+}
+
+fn put_end(request: &mut Attributes, end: &VethEnd<'_>, mtu: u32) {
+    request.text(IFLA_IFNAME, end.name).u32(IFLA_MTU, mtu);
+    if let Some(mac) = end.mac {
+        request.put(IFLA_ADDRESS, &mac.0);
+    }
+    if let Some(netns) = end.netns {
+        put_netns(request, netns);
+    }
+}
+
+fn put_netns(request: &mut Attributes, netns: &Netns) {
+    request.put(IFLA_NET_NS_FD, &netns.as_fd().as_raw_fd().to_ne_bytes());
+}
+
+/// `struct ifinfomsg`: family, type, index, flags and which flags to change.
+fn header(link: LinkIndex, flags: u32, change: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    for field in [link.0, flags, change] {
+        bytes.extend_from_slice(&field.to_ne_bytes());
+    }
+    bytes
+}
+
+fn parse_link(message: &Message<'_>) -> Result<Option<Link>, NetlinkError> {
+    const SHORT: NetlinkError = NetlinkError::Malformed { what: "a link's header" };
+    let (fixed, rest) = message.payload.split_at_checked(HEADER_LEN).ok_or(SHORT)?;
+    let index = parse_u32(&fixed[4..]).ok_or(SHORT)?;
+    let flags = parse_u32(&fixed[8..]).ok_or(SHORT)?;
+    let mut link = Link {
+        index: LinkIndex(index),
+        name: String::new(),
+        mtu: 0,
+        mac: None,
+        alias: None,
+        is_up: flags & IFF_UP != 0,
+        has_carrier: flags & IFF_LOWER_UP != 0,
+        controller: None,
+        peer: None,
+        kind: None,
+    };
+    for (kind, value) in parse_attributes(rest) {
+        match kind {
+            IFLA_IFNAME => link.name = parse_text(value),
+            IFLA_MTU => link.mtu = parse_u32(value).unwrap_or_default(),
+            IFLA_ADDRESS => link.mac = value.try_into().ok().map(MacAddress),
+            IFLA_IFALIAS => link.alias = Some(parse_text(value)),
+            IFLA_MASTER => link.controller = parse_u32(value).map(LinkIndex),
+            IFLA_LINK => link.peer = parse_u32(value).map(LinkIndex),
+            IFLA_LINKINFO => {
+                link.kind =
+                    parse_attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, v)| parse_text(v));
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(link))
+}

@@ -1,0 +1,52 @@
+//! Links, addresses, routes and neighbours of one network namespace, over rtnetlink.
+
+mod address;
+mod error;
+mod link;
+mod neighbour;
+mod routes;
+
+pub use error::RouteError;
+pub use link::{Bridge, Link, LinkIndex, MacAddress, Veth, VethEnd};
+pub use routes::{Route, RouteAction, RouteFilter};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::Netns;
+use crate::netlink::{Family, NetlinkError, Socket};
+
+/// A connection to the links and routes of one network namespace, the one it was opened in, whatever thread uses it.
+#[derive(Debug)]
+pub struct Rtnetlink {
+    socket: Socket,
+}
+
+impl Rtnetlink {
+    /// Connects to the calling thread's namespace.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self { socket: Socket::open(Family::Route)? })
+    }
+
+    /// Connects to `netns`.
+    pub fn open_in(netns: &Netns) -> Result<Self, RouteError> {
+        netns.run(Self::open)?.map_err(|source| RouteError::Connect { source })
+    }
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+fn family_number(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
+    }
+}
+
+fn unspecified(family: u8) -> Option<IpAddr> {
+    match family {
+        AF_INET => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AF_INET6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,230 @@
+//! Routes of the main table.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use super::{LinkIndex, RouteError, Rtnetlink};
+use crate::OWNER;
+use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_address, parse_attributes, parse_u32};
+
+/// Message kinds, attributes and values of `linux/rtnetlink.h`.
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
+const RTA_TABLE: u16 = 15;
+const RTAX_MTU: u16 = 2;
+const RT_TABLE_MAIN: u8 = 254;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+const RTN_BLACKHOLE: u8 = 6;
+const RTN_UNREACHABLE: u8 = 7;
+const RTNH_F_ONLINK: u32 = 4;
+/// `RTM_F_CLONED`: a cache entry, not a route.
+const RTM_F_CLONED: u32 = 0x200;
+/// Length of `struct rtmsg`.
+const HEADER_LEN: usize = 12;
+
+/// A route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// Where it leads.
+    pub destination: IpNet,
+    /// What happens to a packet that takes it.
+    pub action: RouteAction,
+    /// The source address the host itself uses on it.
+    pub source: Option<IpAddr>,
+    /// The largest packet on this path, when smaller than the link's.
+    pub mtu: Option<u32>,
+}
+
+/// What happens to a packet that takes a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteAction {
+    /// The destination is on this link.
+    Link(LinkIndex),
+    /// The next hop, found on a link by the other routes.
+    Via {
+        /// The next hop.
+        gateway: IpAddr,
+        /// The link to it.
+        link: LinkIndex,
+        /// Whether the gateway is taken to be on the link though no route says so.
+        on_link: bool,
+    },
+    /// Dropped without a word.
+    Blackhole,
+    /// Refused with an ICMP error.
+    Unreachable,
+}
+
+/// Which routes to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteFilter {
+    /// Those of the main table that carry our protocol number.
+    Ours,
+    /// All of the main table.
+    Main,
+}
+
+impl Route {
+    /// A route to a destination on a link.
+    pub fn on_link(destination: IpNet, link: LinkIndex) -> Self {
+        Self { destination, action: RouteAction::Link(link), source: None, mtu: None }
+    }
+
+    /// A route to a destination behind `gateway`.
+    pub fn via(destination: IpNet, gateway: IpAddr, link: LinkIndex) -> Self {
+        let action = RouteAction::Via { gateway, link, on_link: false };
+        Self { destination, action, source: None, mtu: None }
+    }
+}
+
+impl Rtnetlink {
+    /// Makes `route` the way to its destination, as ours; replaces another way to exactly the same destination.
+    pub fn replace_route(&mut self, route: &Route) -> Result<(), RouteError> {
+        self.socket
+            .request(RTM_NEWROUTE, flag::CREATE | flag::REPLACE, &request(route))
+            .map_err(|source| RouteError::SetRoute { destination: route.destination, source })
+    }
+
+    /// Adds `route`, as ours. Refused with `EEXIST` when there is another way to exactly the same destination.
+    pub fn add_route(&mut self, route: &Route) -> Result<(), RouteError> {
+        self.socket
+            .request(RTM_NEWROUTE, flag::CREATE | flag::EXCLUSIVE, &request(route))
+            .map_err(|source| RouteError::SetRoute { destination: route.destination, source })
+    }
+
+    /// Deletes our route that equals `route` in destination and action. Tells whether there was one.
+    pub fn delete_route(&mut self, route: &Route) -> Result<bool, RouteError> {
+        let bare = Route { source: None, mtu: None, ..route.clone() };
+        match self.socket.request(RTM_DELROUTE, 0, &request(&bare)) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.errno(), Some(Errno::ESRCH | Errno::ENODEV)) => Ok(false),
+            Err(source) => Err(RouteError::DeleteRoute { destination: route.destination, source }),
+        }
+    }
+
+    /// The routes of the main table of both families, in the kernel's order. Multipath routes are left out.
+    pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>, RouteError> {
+        self.socket
+            .query(RTM_GETROUTE, flag::DUMP, &[0; HEADER_LEN], |message| parse(message, filter))
+            .map_err(|source| RouteError::ReadRoutes { source })
+    }
+}
+
+fn request(route: &Route) -> Vec<u8> {
+    let mut request = Attributes::append_to(header(route));
+    let destination = route.destination.trunc();
+    if destination.prefix_len() > 0 {
+        request.address(RTA_DST, destination.addr());
+    }
+    match route.action {
+        RouteAction::Link(link) => {
+            request.u32(RTA_OIF, link.0);
+        }
+        RouteAction::Via { gateway, link, .. } => {
+            request.address(RTA_GATEWAY, gateway).u32(RTA_OIF, link.0);
+        }
+        RouteAction::Blackhole | RouteAction::Unreachable => {}
+    }
+    if let Some(source) = route.source {
+        request.address(RTA_PREFSRC, source);
+    }
+    if let Some(mtu) = route.mtu {
+        request.nest(RTA_METRICS, |metrics| {
+            metrics.u32(RTAX_MTU, mtu);
+        });
+    }
+    request.into_bytes()
+}
+
+/// `struct rtmsg`: family, two prefix lengths, TOS, table, protocol, scope, type, flags.
+fn header(route: &Route) -> Vec<u8> {
+    let (scope, kind, flags) = match route.action {
+        RouteAction::Link(_) => (RT_SCOPE_LINK, RTN_UNICAST, 0),
+        RouteAction::Via { on_link, .. } => (RT_SCOPE_UNIVERSE, RTN_UNICAST, if on_link { RTNH_F_ONLINK } else { 0 }),
+        RouteAction::Blackhole => (RT_SCOPE_UNIVERSE, RTN_BLACKHOLE, 0),
+        RouteAction::Unreachable => (RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0),
+    };
+    let family = super::family_number(route.destination.addr());
+    let prefix_len = route.destination.prefix_len();
+    let mut bytes = vec![family, prefix_len, 0, 0, RT_TABLE_MAIN, OWNER.route_protocol, scope, kind];
+    bytes.extend_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+fn parse(message: &Message<'_>, filter: RouteFilter) -> Result<Option<Route>, NetlinkError> {
+    const SHORT: NetlinkError = NetlinkError::Malformed { what: "a route's header" };
+    let (fixed, rest) = message.payload.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
+    let [family, prefix_len, _, _, table, protocol, _, kind, f0, f1, f2, f3] = *fixed;
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    let is_wanted = match filter {
+        RouteFilter::Ours => protocol == OWNER.route_protocol,
+        RouteFilter::Main => true,
+    };
+    if !is_wanted || flags & RTM_F_CLONED != 0 {
+        return Ok(None);
+    }
+    let Some(unspecified) = super::unspecified(family) else { return Ok(None) };
+    let mut parts = Parts::new(unspecified, u32::from(table));
+    parts.read(rest);
+    Ok(parts.into_route(prefix_len, kind, flags))
+}
+
+/// The attributes of a route that concern us.
+struct Parts {
+    destination: IpAddr,
+    gateway: Option<IpAddr>,
+    link: Option<LinkIndex>,
+    source: Option<IpAddr>,
+    mtu: Option<u32>,
+    table: u32,
+}
+
+impl Parts {
+    fn new(destination: IpAddr, table: u32) -> Self {
+        Self { destination, gateway: None, link: None, source: None, mtu: None, table }
+    }
+
+    fn read(&mut self, attributes: &[u8]) {
+        for (kind, value) in parse_attributes(attributes) {
+            match kind {
+                RTA_DST => self.destination = parse_address(value).unwrap_or(self.destination),
+                RTA_GATEWAY => self.gateway = parse_address(value),
+                RTA_OIF => self.link = parse_u32(value).map(LinkIndex),
+                RTA_PREFSRC => self.source = parse_address(value),
+                RTA_TABLE => self.table = parse_u32(value).unwrap_or(self.table),
+                RTA_METRICS => {
+                    let mtu = parse_attributes(value).find(|(kind, _)| *kind == RTAX_MTU);
+                    self.mtu = mtu.and_then(|(_, value)| parse_u32(value));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn into_route(self, prefix_len: u8, kind: u8, flags: u32) -> Option<Route> {
+        if self.table != u32::from(RT_TABLE_MAIN) {
+            return None;
+        }
+        let action = match (kind, self.gateway, self.link) {
+            (RTN_BLACKHOLE, ..) => RouteAction::Blackhole,
+            (RTN_UNREACHABLE, ..) => RouteAction::Unreachable,
+            (RTN_UNICAST, Some(gateway), Some(link)) => {
+                RouteAction::Via { gateway, link, on_link: flags & RTNH_F_ONLINK != 0 }
+            }
+            (RTN_UNICAST, None, Some(link)) => RouteAction::Link(link),
+            _ => return None,
+        };
+        let destination = IpNet::new(self.destination, prefix_len).ok()?;
+        Some(Route { destination, action, source: self.source, mtu: self.mtu })
+    }
+}

@@ -1,0 +1,189 @@
+//! Runs a test in namespaces of its own, as root or as an ordinary user.
+//!
+//! A test that touches the kernel wraps its body: `isolated(|| { ... })`. The body runs in a new process, the test
+//! binary started again for this one test, in fresh user (unless root), network, mount and IPC namespaces, where it
+//! is root. What it makes there disappears with it. A machine that does not allow this fails the test and is told what
+//! is missing; nothing is ever skipped.
+
+use std::any::type_name_of_val;
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getegid, geteuid, write};
+
+/// Set in the process that is inside.
+const INSIDE: &str = "FAIRWAY_TEST_ISOLATED";
+/// No single test may take longer.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs `test` in namespaces of its own; call it as the whole body of a `#[test]` function.
+///
+/// # Panics
+/// When `test` does, when it takes longer than two minutes, or when the machine gives us no namespaces.
+#[expect(clippy::panic, reason = "a panic is how a test fails")]
+pub fn isolated(test: impl FnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        return test();
+    }
+    let name = test_name(&test);
+    let output = match spawn_inside(&name).and_then(|child| wait(child, DEADLINE)) {
+        Ok(output) => output,
+        Err(error) => panic!("{}", advice(&error)),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(stdout.contains("1 passed") || !output.status.success(), "the test {name} did not run inside:\n{stdout}");
+    assert!(output.status.success(), "inside its namespaces ({}):\n{stdout}{stderr}", output.status);
+}
+
+/// Waits until `condition` gives a value; checks every few milliseconds.
+///
+/// # Panics
+/// When `deadline` passes first.
+#[expect(clippy::panic, reason = "a panic is how a test fails")]
+#[expect(clippy::disallowed_methods, reason = "this is the poll loop")]
+pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        if started.elapsed() > deadline {
+            panic!("waited {deadline:?} for {what}");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The path of the test function whose body the closure is, as libtest names it.
+fn test_name<F>(closure: &F) -> String {
+    let path = type_name_of_val(closure).trim_end_matches("::{{closure}}");
+    path.split_once("::").map_or(path, |(_crate, name)| name).to_owned()
+}
+
+fn spawn_inside(name: &str) -> io::Result<Child> {
+    let ids = Ids { user: geteuid().as_raw(), group: getegid().as_raw() };
+    let mut command = Command::new(env::current_exe()?);
+    command.args(["--exact", name, "--nocapture", "--test-threads=1", "--include-ignored"]);
+    command.env(INSIDE, "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: the closure runs between fork and exec of a process that may have threads, where only async-signal-safe
+    // calls are allowed: it makes system calls only, formats into a buffer on its stack and takes no lock.
+    unsafe { command.pre_exec(move || enter_namespaces(ids)) };
+    command.spawn()
+}
+
+#[derive(Clone, Copy)]
+struct Ids {
+    user: u32,
+    group: u32,
+}
+
+fn enter_namespaces(ids: Ids) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
+    if ids.user == 0 {
+        unshare(own)?;
+    } else {
+        unshare(own | CloneFlags::CLONE_NEWUSER)?;
+        write_file(c"/proc/self/setgroups", b"deny")?;
+        write_file(c"/proc/self/uid_map", MapLine::to_root(ids.user).as_bytes())?;
+        write_file(c"/proc/self/gid_map", MapLine::to_root(ids.group).as_bytes())?;
+    }
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&std::ffi::CStr>, c"/", None::<&std::ffi::CStr>, private, None::<&std::ffi::CStr>)?;
+    Ok(())
+}
+
+fn write_file(path: &std::ffi::CStr, content: &[u8]) -> io::Result<()> {
+    let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    write(&file, content)?;
+    Ok(())
+}
+
+/// `0 <id> 1` without allocation.
+struct MapLine {
+    bytes: [u8; 16],
+    length: usize,
+}
+
+impl MapLine {
+    fn to_root(id: u32) -> Self {
+        let mut line = Self { bytes: [b' '; 16], length: 0 };
+        let mut digits = [0; 10];
+        let mut count = 0;
+        let mut rest = id;
+        loop {
+            digits[count] = b'0' + (rest % 10) as u8;
+            count += 1;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        line.push(b"0 ");
+        for digit in digits[..count].iter().rev() {
+            line.push(&[*digit]);
+        }
+        line.push(b" 1");
+        line
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.bytes[self.length..self.length + text.len()].copy_from_slice(text);
+        self.length += text.len();
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Collects the output of `child`; kills it when it takes longer than `limit`.
+fn wait(child: Child, limit: Duration) -> io::Result<Output> {
+    let id = Pid::from_raw(child.id() as i32);
+    let (finished, is_finished) = mpsc::channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if is_finished.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill(id, Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output();
+    drop(finished);
+    let _ = watchdog.join();
+    output
+}
+
+fn advice(error: &io::Error) -> String {
+    format!(
+        "this test needs user and network namespaces and the machine refused: {error}. \
+         Look at /proc/sys/user/max_user_namespaces (must not be 0), /proc/sys/kernel/unprivileged_userns_clone \
+         (must be 1 where it exists) and /proc/sys/kernel/apparmor_restrict_unprivileged_userns (must be 0), or run as root."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_mapped_to_root() {
+        assert_eq!(MapLine::to_root(0).as_bytes(), b"0 0 1");
+        assert_eq!(MapLine::to_root(u32::MAX).as_bytes(), b"0 4294967295 1");
+    }
+
+    #[test]
+    fn a_closure_knows_the_test_it_is_the_body_of() {
+        assert_eq!(test_name(&|| {}), "testing::tests::a_closure_knows_the_test_it_is_the_body_of");
+    }
+}
