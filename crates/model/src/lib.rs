@@ -1,10 +1,11 @@
 //! Facts: what a cluster is, validated once at the door and never questioned again.
 //!
 //! Everything Fairway computes (plans, names, explanations) is computed from one [`Cluster`] snapshot.
-//! API objects become facts in `from_kube`; what cannot become a fact becomes a [`Rejected`].
+//! API objects become facts in [`from_kube`]; what cannot become a fact becomes a [`Rejected`].
 //! This crate is pure: no I/O, no clock, no randomness, no logging.
 
 mod cluster;
+pub mod from_kube;
 mod map;
 mod name;
 mod node;

@@ -23,6 +23,9 @@ pub struct Service {
     pub affinity: Affinity,
     /// Whether endpoints that are not ready are published in DNS and served.
     pub publish_not_ready: bool,
+    /// Whether another proxy serves its addresses (label `service.kubernetes.io/service-proxy-name`); its names are
+    /// ours all the same.
+    pub delegated: bool,
 }
 
 /// How a Service is reached.

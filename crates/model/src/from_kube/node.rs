@@ -1,0 +1,58 @@
+//! Nodes at the door.
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1 as api;
+
+use super::{Admitted, Door, Repeated, labels};
+use crate::Node;
+
+/// Admits a Node.
+///
+/// A node without an InternalIP or without a pod range is a fact: both come later in a node's life.
+pub fn node(object: &api::Node) -> Admitted<Node> {
+    let mut door = Door::new("Node", &object.metadata);
+    let Some(name) = door.name(&object.metadata) else { return door.admit(None) };
+    let addresses = addresses(&mut door, object);
+    let pod_cidrs = pod_cidrs(&mut door, object);
+    door.admit(Some(Node { name, addresses, pod_cidrs, labels: labels(&object.metadata) }))
+}
+
+fn addresses(door: &mut Door, object: &api::Node) -> Vec<std::net::IpAddr> {
+    let listed = object.status.iter().flat_map(|status| status.addresses.iter().flatten()).enumerate();
+    let internal = listed.filter(|(_, address)| address.type_ == "InternalIP");
+    let texts: Vec<(String, &str)> = internal
+        .map(|(index, address)| (format!("status.addresses[{index}].address"), address.address.as_str()))
+        .collect();
+    door.routable_addresses(texts, Repeated::Family)
+}
+
+fn pod_cidrs(door: &mut Door, object: &api::Node) -> Vec<IpNet> {
+    let Some(spec) = &object.spec else { return Vec::new() };
+    let texts = match (&spec.pod_cidrs, &spec.pod_cidr) {
+        (Some(many), _) if !many.is_empty() => super::indexed("spec.podCIDRs", many.iter().map(String::as_str)),
+        (_, Some(one)) => vec![("spec.podCIDR".to_owned(), one.as_str())],
+        _ => Vec::new(),
+    };
+    let mut nets: Vec<IpNet> = Vec::new();
+    for (field, text) in texts {
+        let Some(net) = pod_cidr(door, &field, text) else { continue };
+        if nets.iter().any(|other| other.network().is_ipv4() == net.network().is_ipv4()) {
+            door.reject(field, format!("{net} is a second range of its family; one is used"));
+        } else {
+            nets.push(net);
+        }
+    }
+    nets
+}
+
+fn pod_cidr(door: &mut Door, field: &str, text: &str) -> Option<IpNet> {
+    let Ok(net) = text.parse::<IpNet>() else {
+        door.reject(field, format!("\"{text}\" is not a range of addresses; it must be like 10.244.1.0/24"));
+        return None;
+    };
+    if net != net.trunc() {
+        door.reject(field, format!("{net} has bits set beyond its prefix; it must be {}", net.trunc()));
+        return None;
+    }
+    Some(net)
+}

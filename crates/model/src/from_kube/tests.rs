@@ -1,0 +1,366 @@
+//! What passes the door and what does not.
+
+use std::time::Duration;
+
+use k8s_openapi::serde::de::DeserializeOwned;
+
+use super::{Admitted, endpoint_slice, namespace, node, pod, service};
+use crate::{
+    Affinity, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Node, Pod, Protocol, Service,
+    ServiceKind, ServicePort, TargetPort, TrafficPolicy,
+};
+
+fn read<T: DeserializeOwned>(yaml: &str) -> T {
+    serde_saphyr::from_str(yaml).expect("the test's YAML is an object")
+}
+
+fn refusals<T>(admitted: &Admitted<T>) -> Vec<String> {
+    admitted.rejected.iter().map(ToString::to_string).collect()
+}
+
+fn port(number: u16) -> std::num::NonZeroU16 {
+    number.try_into().expect("not zero")
+}
+
+#[test]
+fn a_node_port_service_becomes_a_fact_in_full() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: shop, name: cart}
+        spec:
+          type: NodePort
+          clusterIP: 10.96.1.2
+          clusterIPs: [10.96.1.2]
+          externalIPs: [203.0.113.7]
+          ports:
+          - {name: http, port: 80, targetPort: 8080, nodePort: 30080}
+          - {name: dns, port: 53, targetPort: dns, protocol: UDP}
+          sessionAffinity: ClientIP
+          sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}
+          externalTrafficPolicy: Local
+          internalTrafficPolicy: Cluster
+        ",
+    ));
+    assert_eq!(refusals(&admitted), [""; 0]);
+    let expected = Service {
+        name: NamespacedName::new("shop", "cart"),
+        kind: ServiceKind::Virtual {
+            cluster_ips: vec!["10.96.1.2".parse().expect("address")],
+            external_ips: vec!["203.0.113.7".parse().expect("address")],
+            load_balancer_ips: vec![],
+        },
+        ports: vec![
+            ServicePort {
+                name: "http".into(),
+                protocol: Protocol::Tcp,
+                port: port(80),
+                target: TargetPort::Number(port(8080)),
+                node_port: Some(port(30080)),
+            },
+            ServicePort {
+                name: "dns".into(),
+                protocol: Protocol::Udp,
+                port: port(53),
+                target: TargetPort::Name("dns".into()),
+                node_port: None,
+            },
+        ],
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Local,
+        affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) },
+        publish_not_ready: false,
+        delegated: false,
+    };
+    assert_eq!(admitted.fact, Some(expected));
+}
+
+#[test]
+fn a_bad_port_is_refused_and_the_other_ports_stand() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: shop, name: cart}
+        spec:
+          clusterIP: 10.96.1.2
+          ports:
+          - {name: a, port: 80, protocol: DCCP}
+          - {name: b, port: 70000}
+          - {name: c, port: 81}
+          - {name: c, port: 82}
+          - {name: d, port: 81}
+        ",
+    ));
+    assert_eq!(
+        refusals(&admitted),
+        [
+            "Service shop/cart: spec.ports[0].protocol: \"DCCP\" is not a protocol; it must be TCP, UDP or SCTP",
+            "Service shop/cart: spec.ports[1].port: 70000 is not a port; it must be between 1 and 65535",
+            "Service shop/cart: spec.ports[3].name: \"c\" names an earlier port too",
+            "Service shop/cart: spec.ports[4].port: TCP 81 is an earlier port too",
+        ]
+    );
+    let ports: Vec<u16> = admitted.fact.expect("a fact").ports.iter().map(|port| port.port.get()).collect();
+    assert_eq!(ports, [81]);
+}
+
+#[test]
+fn a_service_of_unknown_type_is_refused_as_a_whole() {
+    let admitted = service(&read("{metadata: {namespace: a, name: b}, spec: {type: Anycast, clusterIP: 10.96.0.9}}"));
+    assert_eq!(admitted.fact, None);
+    assert_eq!(
+        refusals(&admitted),
+        [
+            "Service a/b: spec.type: \"Anycast\" is unknown; it must be ClusterIP, NodePort, LoadBalancer or ExternalName"
+        ]
+    );
+}
+
+#[test]
+fn headless_and_external_name_services_have_no_address() {
+    let headless = service(&read("{metadata: {namespace: a, name: b}, spec: {clusterIP: None, ipFamilies: [IPv6]}}"));
+    assert_eq!(headless.fact.map(|fact| fact.kind), Some(ServiceKind::Headless { families: vec![IpFamily::V6] }));
+    let alias = service(&read(
+        "{metadata: {namespace: a, name: b}, spec: {type: ExternalName, externalName: db.example.com.}}",
+    ));
+    let target = "db.example.com".into();
+    assert_eq!(alias.fact.map(|fact| fact.kind), Some(ServiceKind::ExternalName { target }));
+}
+
+#[test]
+fn a_load_balancer_whose_source_ranges_cannot_be_enforced_is_not_opened() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b}
+        spec:
+          type: LoadBalancer
+          clusterIP: 10.96.0.9
+          loadBalancerSourceRanges: [192.0.2.0/24]
+          ports: [{port: 80}]
+        status: {loadBalancer: {ingress: [{ip: 198.51.100.1}]}}
+        ",
+    ));
+    assert_eq!(admitted.rejected[0].field, "spec.loadBalancerSourceRanges");
+    let kind = admitted.fact.expect("a fact").kind;
+    assert!(matches!(kind, ServiceKind::Virtual { load_balancer_ips, .. } if load_balancer_ips.is_empty()));
+}
+
+#[test]
+fn a_proxying_load_balancer_keeps_its_address() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b}
+        spec: {type: LoadBalancer, clusterIP: 10.96.0.9, ports: [{port: 80}]}
+        status: {loadBalancer: {ingress: [{ip: 198.51.100.1, ipMode: Proxy}, {ip: 198.51.100.2, ipMode: VIP}]}}
+        ",
+    ));
+    let kind = admitted.fact.expect("a fact").kind;
+    let expected = vec!["198.51.100.2".parse::<std::net::IpAddr>().expect("address")];
+    assert!(matches!(kind, ServiceKind::Virtual { load_balancer_ips, .. } if load_balancer_ips == expected));
+}
+
+#[test]
+fn addresses_that_no_other_machine_can_use_are_refused() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b}
+        spec: {clusterIP: 10.96.0.9, externalIPs: [127.0.0.1, 169.254.1.1, 010.1.1.1, 203.0.113.1, 203.0.113.1]}
+        ",
+    ));
+    assert_eq!(
+        refusals(&admitted),
+        [
+            "Service a/b: spec.externalIPs[0]: 127.0.0.1 is a loopback address; it must be one that other machines can reach",
+            "Service a/b: spec.externalIPs[1]: 169.254.1.1 is a link-local address; it must be one that other machines can reach",
+            "Service a/b: spec.externalIPs[2]: \"010.1.1.1\" is not an IP address; it must be like 10.0.0.1 or 2001:db8::1",
+            "Service a/b: spec.externalIPs[4]: 203.0.113.1 is listed twice; once is enough",
+        ]
+    );
+}
+
+#[test]
+fn a_service_of_another_proxy_is_marked() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b, labels: {service.kubernetes.io/service-proxy-name: other}}
+        spec: {clusterIP: 10.96.0.9}
+        ",
+    ));
+    assert!(admitted.fact.expect("a fact").delegated);
+}
+
+#[test]
+fn an_affinity_time_out_beyond_the_range_falls_back_to_the_default() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b}
+        spec:
+          clusterIP: 10.96.0.9
+          sessionAffinity: ClientIP
+          sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}
+        ",
+    ));
+    assert_eq!(admitted.rejected[0].field, "spec.sessionAffinityConfig.clientIP.timeoutSeconds");
+    let affinity = admitted.fact.expect("a fact").affinity;
+    assert_eq!(affinity, Affinity::ClientIp { timeout: Duration::from_secs(10_800) });
+}
+
+#[test]
+fn a_slice_becomes_a_fact_with_the_defaults_of_its_conditions() {
+    let admitted = endpoint_slice(&read(
+        "
+        metadata: {namespace: shop, name: cart-x, labels: {kubernetes.io/service-name: cart}}
+        addressType: IPv4
+        ports: [{name: http, port: 8080}]
+        endpoints:
+        - addresses: [10.244.1.5]
+          hostname: cart-0
+          nodeName: n1
+          targetRef: {kind: Pod, namespace: shop, name: cart-0}
+        - addresses: [10.244.1.6]
+          conditions: {ready: false, serving: true, terminating: true}
+        ",
+    ));
+    assert_eq!(refusals(&admitted), [""; 0]);
+    let expected = EndpointSlice {
+        name: NamespacedName::new("shop", "cart-x"),
+        service: NamespacedName::new("shop", "cart"),
+        family: IpFamily::V4,
+        ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: port(8080) }],
+        endpoints: vec![
+            Endpoint {
+                address: "10.244.1.5".parse().expect("address"),
+                hostname: Some("cart-0".into()),
+                node: Some("n1".into()),
+                pod: Some(NamespacedName::new("shop", "cart-0")),
+                ready: true,
+                serving: true,
+                terminating: false,
+            },
+            Endpoint {
+                address: "10.244.1.6".parse().expect("address"),
+                hostname: None,
+                node: None,
+                pod: None,
+                ready: false,
+                serving: true,
+                terminating: true,
+            },
+        ],
+    };
+    assert_eq!(admitted.fact, Some(expected));
+}
+
+#[test]
+fn bad_endpoints_are_refused_and_the_good_one_stands() {
+    let admitted = endpoint_slice(&read(
+        "
+        metadata: {namespace: a, name: s, labels: {kubernetes.io/service-name: b}}
+        addressType: IPv4
+        ports: [{name: any}, {port: 80}]
+        endpoints:
+        - addresses: ['2001:db8::1']
+        - addresses: []
+        - addresses: [127.0.0.1]
+        - addresses: [10.244.1.5]
+        - addresses: [10.244.1.5]
+        ",
+    ));
+    assert_eq!(
+        refusals(&admitted),
+        [
+            "EndpointSlice a/s: ports[0].port: is missing; \"all ports\" cannot be served by a Service",
+            "EndpointSlice a/s: endpoints[0].addresses[0]: 2001:db8::1 is not of the slice's addressType",
+            "EndpointSlice a/s: endpoints[1].addresses: is empty; an endpoint has one address",
+            "EndpointSlice a/s: endpoints[2].addresses[0]: 127.0.0.1 is a loopback address; it must be one that other machines can reach",
+            "EndpointSlice a/s: endpoints[4].addresses: 10.244.1.5 is the address of an earlier endpoint too; that one is used",
+        ]
+    );
+    let fact = admitted.fact.expect("a fact");
+    assert_eq!((fact.endpoints.len(), fact.ports.len()), (1, 1));
+}
+
+#[test]
+fn a_slice_without_a_service_is_neither_fact_nor_fault() {
+    let admitted = endpoint_slice(&read("{metadata: {namespace: a, name: s}, addressType: IPv4, endpoints: []}"));
+    assert_eq!(admitted, Admitted { fact: None, rejected: vec![] });
+}
+
+#[test]
+fn a_slice_of_names_is_refused() {
+    let admitted = endpoint_slice(&read(
+        "
+        metadata: {namespace: a, name: s, labels: {kubernetes.io/service-name: b}}
+        addressType: FQDN
+        endpoints: []
+        ",
+    ));
+    assert_eq!(
+        refusals(&admitted),
+        ["EndpointSlice a/s: addressType: \"FQDN\" cannot be served; it must be IPv4 or IPv6"]
+    );
+}
+
+#[test]
+fn a_node_becomes_a_fact() {
+    let admitted = node(&read(
+        "
+        metadata: {name: n1, labels: {zone: a}}
+        spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd00:1::/64']}
+        status:
+          addresses:
+          - {type: Hostname, address: n1}
+          - {type: InternalIP, address: 10.89.0.1}
+          - {type: ExternalIP, address: 203.0.113.1}
+        ",
+    ));
+    assert_eq!(refusals(&admitted), [""; 0]);
+    let expected = Node {
+        name: "n1".into(),
+        addresses: vec!["10.89.0.1".parse().expect("address")],
+        pod_cidrs: vec!["10.244.1.0/24".parse().expect("net"), "fd00:1::/64".parse().expect("net")],
+        labels: [("zone".into(), "a".into())].into(),
+    };
+    assert_eq!(admitted.fact, Some(expected));
+}
+
+#[test]
+fn an_odd_pod_range_is_refused_and_the_node_stands() {
+    for (text, why) in [
+        ("", "\"\" is not a range of addresses; it must be like 10.244.1.0/24"),
+        ("10.244.1.7/24", "10.244.1.7/24 has bits set beyond its prefix; it must be 10.244.1.0/24"),
+    ] {
+        let admitted = node(&read(&format!("{{metadata: {{name: n1}}, spec: {{podCIDR: '{text}'}}}}")));
+        assert_eq!(refusals(&admitted), [format!("Node n1: spec.podCIDR: {why}")]);
+        assert_eq!(admitted.fact.expect("a fact").pod_cidrs, []);
+    }
+}
+
+#[test]
+fn a_pod_becomes_a_fact() {
+    let admitted = pod(&read(
+        "
+        metadata: {namespace: a, name: p, labels: {app: x}}
+        spec: {nodeName: n1, containers: []}
+        status: {phase: Succeeded, podIP: 10.244.1.5, podIPs: [{ip: 10.244.1.5}]}
+        ",
+    ));
+    assert_eq!(refusals(&admitted), [""; 0]);
+    let expected = Pod {
+        name: NamespacedName::new("a", "p"),
+        node: Some("n1".into()),
+        addresses: vec!["10.244.1.5".parse().expect("address")],
+        host_network: false,
+        finished: true,
+        labels: [("app".into(), "x".into())].into(),
+    };
+    assert_eq!(admitted.fact, Some(expected));
+}
+
+#[test]
+fn objects_without_a_name_are_refused() {
+    let nameless = namespace(&read("{metadata: {}}"));
+    assert_eq!(nameless.fact, None);
+    assert_eq!(refusals(&nameless), ["Namespace (unnamed): metadata.name: is missing; every stored object has it"]);
+    let homeless = pod(&read("{metadata: {name: p}}"));
+    assert_eq!(homeless.fact, None);
+    assert_eq!(refusals(&homeless), ["Pod p: metadata.namespace: is missing; every stored object has it"]);
+}
