@@ -1,0 +1,6 @@
+//! Tests of the crate as a whole: a cluster and packets in, packets out.
+
+mod answers;
+mod robustness;
+mod support;
+mod updates;

@@ -1,0 +1,59 @@
+//! No packet makes the server panic, and whatever it sends can be read.
+
+use super::support::{UDP, query, shop, with_edns, zone_of};
+use std::sync::LazyLock;
+
+use crate::Zone;
+use crate::wire::{Records, skip_name};
+use crate::{Reply, Transport};
+use hickory_proto::op::Message;
+use hickory_proto::rr::RecordType;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::sample::select;
+
+static ZONE: LazyLock<Zone> = LazyLock::new(|| zone_of(&shop()));
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_get_a_readable_answer_or_none(packet in proptest::collection::vec(any::<u8>(), 0..600), seed: u64) {
+        let mut out = Vec::new();
+        let reply = crate::respond(&packet, &ZONE, (UDP, seed), &mut out);
+        if let Reply::Ready(_) = reply {
+            prop_assert!(Message::from_vec(&out).is_ok());
+            prop_assert_eq!(&out[..2], &packet[..2]);
+        }
+    }
+
+    #[test]
+    fn damaged_queries_get_a_readable_answer_or_none(
+        name in select(vec!["cart.shop.svc.cluster.local.", "_sql._tcp.db.shop.svc.cluster.local.", "5.1.244.10.in-addr.arpa."]),
+        rtype in select(vec![RecordType::A, RecordType::SRV, RecordType::PTR, RecordType::ANY, RecordType::SOA]),
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        cut: proptest::sample::Index,
+    ) {
+        let mut packet = with_edns(query(name, rtype), 1232).to_vec().unwrap();
+        for (place, byte) in damage {
+            let place = place.index(packet.len());
+            packet[place] = byte;
+        }
+        if cut.index(4) == 0 {
+            packet.truncate(cut.index(packet.len()));
+        }
+        for transport in [UDP, Transport::Tcp] {
+            let mut out = Vec::new();
+            if let Reply::Ready(_) | Reply::Chase(_) = crate::respond(&packet, &ZONE, (transport, 0), &mut out) {
+                prop_assert!(Records::of(&out).unwrap().all(|record| record.is_ok()));
+            }
+        }
+    }
+
+    #[test]
+    fn walking_arbitrary_messages_ends(message in proptest::collection::vec(any::<u8>(), 0..300), at in 0_usize..400) {
+        let _ = skip_name(&message, at);
+        if let Ok(records) = Records::of(&message) {
+            for record in records.flatten() {
+                prop_assert!(record.end <= message.len());
+            }
+        }
+    }
+}
