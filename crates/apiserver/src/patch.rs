@@ -1,1 +1,7 @@
 //! JSON patch, merge patch, strategic-merge patch and server-side apply.
+
+mod error;
+mod json;
+
+pub use error::PatchError;
+pub use json::{json_patch, merge_patch};

@@ -1,1 +1,16 @@
-//! The schemas of the kinds: OpenAPI documents, unknown fields, merge keys.
+//! What the kinds look like: field types, strict checks of bodies, OpenAPI documents.
+//!
+//! Everything here is pure. The facts come from `schema/types.json`, a table generated from the public
+//! Kubernetes API types by `lab/wire-schema`; descriptions come from `k8s-openapi`.
+
+mod decode;
+mod document;
+mod gvk;
+mod mismatch;
+mod strict;
+pub(crate) mod table;
+
+pub use decode::{DecodeError, Decoded, decode_body};
+pub use gvk::Gvk;
+pub use mismatch::{TypeMismatch, check_types};
+pub use strict::{strict_decoding_error, unknown_fields};
