@@ -141,7 +141,7 @@ pub enum ApiError {
 }
 
 /// A resource without its version, printed as Kubernetes does: `pods`, `deployments.apps`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupResource {
     /// The API group; empty for the core group.
     pub group: Cow<'static, str>,
@@ -150,7 +150,7 @@ pub struct GroupResource {
 }
 
 /// A kind without its version, printed as Kubernetes does: `Pod`, `Deployment.apps`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupKind {
     /// The API group; empty for the core group.
     pub group: Cow<'static, str>,

@@ -7,6 +7,8 @@ pub mod patch;
 pub mod protobuf;
 pub mod schema;
 pub mod select;
+mod store;
 pub mod table;
 
 pub use error::{ApiError, FieldError, FieldErrorReason, GroupKind, GroupResource, StatusCause};
+pub use store::{Durability, StoreError};
