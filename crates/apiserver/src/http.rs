@@ -1,0 +1,5 @@
+//! HTTP: connections, requests, answers.
+
+mod negotiate;
+mod query;
+mod route;
