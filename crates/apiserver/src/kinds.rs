@@ -191,7 +191,7 @@ impl Resource {
     }
 
     /// The table kubectl prints, one row per object, with ages as of `now`.
-    pub fn table(&self, objects: &[Value], now: Timestamp) -> Table {
+    pub fn table(&self, objects: &[&Value], now: Timestamp) -> Table {
         self.rules.printer.table(objects, now)
     }
 }

@@ -45,7 +45,7 @@ impl Printer {
     pub const PLAIN: Self = Self { columns: &[Column::NAME, Column::AGE], cells: |o, now| vec![name(o), age(o, now)] };
 
     /// The table of `objects` as seen at `now`.
-    pub fn table(&self, objects: &[Value], now: Timestamp) -> Table {
+    pub fn table(&self, objects: &[&Value], now: Timestamp) -> Table {
         Table { columns: self.columns, rows: objects.iter().map(|object| (self.cells)(object, now)).collect() }
     }
 }
