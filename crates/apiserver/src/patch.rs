@@ -2,6 +2,8 @@
 
 mod error;
 mod json;
+mod strategic;
 
 pub use error::PatchError;
 pub use json::{json_patch, merge_patch};
+pub use strategic::strategic_merge_patch;

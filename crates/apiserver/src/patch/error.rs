@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::{ApiError, FieldError, GroupKind};
 
+const FOR_CUSTOM_RESOURCES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// Why a patch cannot be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PatchError {
@@ -21,6 +24,9 @@ pub enum PatchError {
         /// Where it does not fit.
         why: String,
     },
+    /// Nothing is known of how the kind's lists merge: it is a custom resource.
+    #[error("the kind has no strategic merge patch")]
+    Unsupported,
 }
 
 impl PatchError {
@@ -33,6 +39,7 @@ impl From<PatchError> for ApiError {
     fn from(error: PatchError) -> Self {
         match error {
             PatchError::Malformed { why } => Self::bad_request(why),
+            PatchError::Unsupported => Self::UnsupportedMediaType { accepted: FOR_CUSTOM_RESOURCES.into() },
             PatchError::Unfit { patch, why } => Self::Invalid {
                 kind: GroupKind::of("", ""),
                 name: String::new(),
