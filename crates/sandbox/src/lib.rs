@@ -4,4 +4,7 @@
 //! keeps the roles running; `controllers` do what a cluster's control plane does beside the API server; `node` does the
 //! kubelet's job with `shim`s that outlive it, on the private roots of `rootfs` and with the programs of `images`.
 
+pub mod images;
 pub mod machine;
+pub mod node;
+pub mod rootfs;

@@ -1,0 +1,3 @@
+//! A node's runtime: the kubelet's job, without containers.
+
+pub mod entry;
