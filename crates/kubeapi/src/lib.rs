@@ -1,1 +1,19 @@
 //! The only door to an API server for Fairway's roles: watches, status writes, leases, events.
+//!
+//! [`ClusterWatch`] turns the API's objects into [`model::Cluster`] snapshots; [`report_refusals`] tells users, as
+//! Events on their objects, what could not be admitted and why. Nothing here knows which API server is behind the
+//! address: a real cluster's or the sandbox's.
+
+mod access;
+mod assembly;
+mod events;
+mod kinds;
+mod node;
+mod watch;
+
+pub use access::{ApiAccess, ConnectError};
+pub use events::report_refusals;
+pub use kinds::{ObjectKind, ObjectReference, Refusal};
+pub use kube::Client;
+pub use node::{NodeStatusError, report_network_available};
+pub use watch::ClusterWatch;

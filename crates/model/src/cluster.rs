@@ -25,10 +25,11 @@ pub struct Cluster {
 
 impl Cluster {
     /// Adds a slice, or replaces the one of its name that belongs to the same Service.
-    pub fn insert_slice(&mut self, slice: EndpointSlice) {
+    pub fn insert_slice(&mut self, slice: impl Into<Arc<EndpointSlice>>) {
+        let slice = slice.into();
         let service = slice.service.clone();
         self.endpoint_slices.update(&service, |slices| {
-            slices.insert(slice.name.name.clone(), Arc::new(slice));
+            slices.insert(slice.name.name.clone(), slice);
         });
     }
 

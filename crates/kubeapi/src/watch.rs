@@ -1,0 +1,158 @@
+//! Watching the cluster.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, SelectAll};
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use model::Cluster;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::assembly::{Assembly, Report};
+use crate::kinds::{ObjectKind, Refusal};
+
+/// How long a change waits for those that belong to it: a Service and its EndpointSlice, a rollout's pods.
+const GATHER: Duration = Duration::from_millis(2);
+/// How far apart snapshots are at least, so that a burst of changes is not a burst of work.
+const SPACING: Duration = Duration::from_millis(20);
+/// How many refusals may wait to be told; more are dropped, as the log has them.
+const PENDING_REFUSALS: usize = 256;
+/// A running watch of the cluster, and where its snapshots appear.
+///
+/// Watches that break resume where they were or list again; what was deleted meanwhile is then found missing.
+#[derive(Debug)]
+pub struct ClusterWatch {
+    snapshots: watch::Receiver<Option<Cluster>>,
+    refusals: mpsc::Receiver<Refusal>,
+    task: JoinHandle<()>,
+}
+
+impl ClusterWatch {
+    /// Watches objects of `kinds` until `cancel`.
+    pub fn start(client: Client, kinds: Vec<ObjectKind>, cancel: CancellationToken) -> Self {
+        let (to_snapshots, snapshots) = watch::channel(None);
+        let (to_refusals, refusals) = mpsc::channel(PENDING_REFUSALS);
+        let task = tokio::spawn(async move {
+            let reports = kinds.iter().map(|&kind| reports_of(kind, client.clone())).collect();
+            let gathering = Gathering {
+                kinds,
+                assembly: Assembly::default(),
+                to_snapshots,
+                to_refusals,
+                last_snapshot: Instant::now(),
+            };
+            cancel.run_until_cancelled_owned(gathering.run(reports)).await;
+        });
+        Self { snapshots, refusals, task }
+    }
+
+    /// Where snapshots appear; nothing until every kind was listed once. Readers see the latest, not each one.
+    pub fn snapshots(&self) -> watch::Receiver<Option<Cluster>> {
+        self.snapshots.clone()
+    }
+
+    /// The next thing that could not be admitted, told once until it changes; nothing after the end of the watch.
+    pub async fn next_refusal(&mut self) -> Option<Refusal> {
+        self.refusals.recv().await
+    }
+
+    /// Ends once the watch has, after it was cancelled.
+    pub async fn join(self) {
+        if let Err(error) = self.task.await {
+            warn!(%error, "cluster watch ended abnormally");
+        }
+    }
+}
+
+/// Turns reports into snapshots.
+struct Gathering {
+    kinds: Vec<ObjectKind>,
+    assembly: Assembly,
+    to_snapshots: watch::Sender<Option<Cluster>>,
+    to_refusals: mpsc::Sender<Refusal>,
+    last_snapshot: Instant,
+}
+
+impl Gathering {
+    async fn run(mut self, mut reports: SelectAll<BoxStream<'static, Report>>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let wait = tokio::time::sleep_until(due.unwrap_or_else(Instant::now));
+            tokio::select! {
+                report = reports.next() => {
+                    let Some(report) = report else { return };
+                    let mut changed = self.assembly.take(report);
+                    while let Some(Some(report)) = reports.next().now_or_never() {
+                        changed |= self.assembly.take(report);
+                    }
+                    self.tell_refusals();
+                    if changed && due.is_none() {
+                        due = Some((Instant::now() + GATHER).max(self.last_snapshot + SPACING));
+                    }
+                }
+                () = wait, if due.is_some() => {
+                    due = None;
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        if !self.assembly.is_complete(&self.kinds) {
+            return;
+        }
+        self.last_snapshot = Instant::now();
+        let cluster = self.assembly.cluster().clone();
+        debug!(nodes = cluster.nodes.len(), services = cluster.services.len(), "new snapshot");
+        if self.to_snapshots.send_replace(Some(cluster)).is_none() {
+            info!("first complete snapshot of the cluster");
+        }
+    }
+
+    fn tell_refusals(&mut self) {
+        for refusal in self.assembly.take_refusals() {
+            for rejected in &refusal.rejected {
+                warn!(object = rejected.object, field = rejected.field, why = rejected.why, "object refused");
+            }
+            if self.to_refusals.try_send(refusal).is_err() {
+                debug!("refusal not told: too many at once");
+            }
+        }
+    }
+}
+
+fn reports_of(kind: ObjectKind, client: Client) -> BoxStream<'static, Report> {
+    match kind {
+        ObjectKind::Node => events_of::<core::Node>(kind, client).map(Report::Node).boxed(),
+        ObjectKind::Namespace => events_of::<core::Namespace>(kind, client).map(Report::Namespace).boxed(),
+        ObjectKind::Pod => events_of::<core::Pod>(kind, client).map(Report::Pod).boxed(),
+        ObjectKind::Service => events_of::<core::Service>(kind, client).map(Report::Service).boxed(),
+        ObjectKind::EndpointSlice => {
+            events_of::<discovery::EndpointSlice>(kind, client).map(Report::EndpointSlice).boxed()
+        }
+    }
+}
+
+fn events_of<K>(kind: ObjectKind, client: Client) -> BoxStream<'static, Event<K>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(Api::all(client), watcher::Config::default())
+        .default_backoff()
+        .filter_map(move |event| {
+            let event = event.inspect_err(|error| warn!(%kind, %error, "watch failed; trying again")).ok();
+            std::future::ready(event)
+        })
+        .boxed()
+}
