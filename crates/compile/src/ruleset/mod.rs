@@ -18,7 +18,7 @@ pub use value::{Data, DataType, Element, ElementKey, FieldType, InterfaceName, V
 
 use std::collections::BTreeMap;
 
-use model::Name;
+use model::{Name, SharedMap};
 
 /// The name of the one table Fairway owns. Its family is `inet`.
 pub const TABLE: &str = "fairway";
@@ -30,6 +30,13 @@ pub struct Ruleset {
     pub sets: BTreeMap<Name, Set>,
     /// Chains by name.
     pub chains: BTreeMap<Name, Chain>,
+}
+
+impl Ruleset {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty() && self.chains.is_empty()
+    }
 }
 
 /// A chain: a list of rules, run at a hook (base chain) or when jumped to.
@@ -96,7 +103,14 @@ pub struct Set {
     /// What it holds and how.
     pub spec: SetSpec,
     /// Its elements; always empty for a [dynamic](SetSpec::dynamic) one, whose elements packets make.
-    pub elements: BTreeMap<ElementKey, Option<Data>>,
+    pub elements: SharedMap<ElementKey, Option<Data>>,
+}
+
+impl Set {
+    /// An empty set of this shape.
+    pub const fn new(spec: SetSpec) -> Self {
+        Self { spec, elements: SharedMap::new() }
+    }
 }
 
 /// The shape of a set or map.

@@ -68,7 +68,8 @@ pub enum Statement {
         key: Vec<Load>,
         /// How long the element lives unless touched again; none for [`SetUpdate::Delete`].
         timeout: Option<Duration>,
-        /// The data, when it is a map and the change is not a deletion; its fields one after the other.
+        /// The data when it is a map, its fields one after the other. The kernel wants it for a deletion too, and
+        /// does not look at it then.
         data: Vec<Load>,
     },
     /// Translate the destination or source to an address and a port; a final verdict.

@@ -1,0 +1,206 @@
+//! The elements of the flat maps, kept up frontend by frontend.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use ipnet::IpNet;
+use model::{IpFamily, SharedMap};
+
+use super::layout::{self, Choice, LoadBalancer, OUTSIDE_SLOTS, SetKind};
+use super::network::Network;
+use super::{Dispatch, Frontend, SourceRule, Treatment};
+use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
+
+/// The ruleset with the counts that say when something shared is no longer needed.
+#[derive(Clone, Debug)]
+pub(super) struct Elements {
+    ruleset: Ruleset,
+    /// How many frontends need each load balancer's chain.
+    balancers: SharedMap<LoadBalancer, u32>,
+    /// How many frontends have each endpoint address on this node.
+    hairpins: SharedMap<IpAddr, u32>,
+}
+
+impl Default for Elements {
+    fn default() -> Self {
+        let ruleset = Ruleset { sets: layout::sets(), chains: layout::chains() };
+        Self { ruleset, balancers: SharedMap::new(), hairpins: SharedMap::new() }
+    }
+}
+
+impl Elements {
+    pub(super) const fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// Sets what is known of nodes and ranges.
+    pub(super) fn replace_network(&mut self, network: &Network) {
+        for family in [IpFamily::V4, IpFamily::V6] {
+            let of_family = |address: IpAddr| IpFamily::of(address) == family;
+            let ranges = |nets: &[IpNet]| {
+                let nets = nets.iter().filter(|net| of_family(net.network()));
+                nets.map(|net| (ElementKey::of_net(*net), None)).collect()
+            };
+            let own = network.own_addresses.iter().copied().filter(|address| of_family(*address));
+            self.replace_all(SetKind::Pods, family, ranges(&network.pods));
+            self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
+            self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
+        }
+    }
+
+    /// Replaces what a frontend put into the maps.
+    pub(super) fn replace_frontend(&mut self, frontend: &Frontend, old: Option<&Treatment>, new: Option<&Treatment>) {
+        let old_entries = old.map(|treatment| entries(frontend, treatment)).unwrap_or_default();
+        let new_entries = new.map(|treatment| entries(frontend, treatment)).unwrap_or_default();
+        let family = IpFamily::of(frontend.address);
+        // New chains first and old ones last: an element never leads to a chain that is not there.
+        self.count_balancers(family, new, 1);
+        for (kind, key, _) in old_entries {
+            self.set(kind, family, |elements| elements.remove(&key));
+        }
+        for (kind, key, data) in new_entries {
+            self.set(kind, family, |elements| elements.insert(key, data));
+        }
+        self.count_balancers(family, old, -1);
+        self.count_hairpins(family, new, 1);
+        self.count_hairpins(family, old, -1);
+    }
+
+    fn replace_all(&mut self, kind: SetKind, family: IpFamily, all: SharedMap<ElementKey, Option<Data>>) {
+        self.set(kind, family, |elements| *elements = all);
+    }
+
+    fn set<T>(
+        &mut self,
+        kind: SetKind,
+        family: IpFamily,
+        change: impl FnOnce(&mut SharedMap<ElementKey, Option<Data>>) -> T,
+    ) {
+        if let Some(set) = self.ruleset.sets.get_mut(kind.name(family)) {
+            change(&mut set.elements);
+        }
+    }
+
+    fn count_balancers(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
+        let Some(balancer) = treatment.and_then(|treatment| balancer(family, treatment)) else { return };
+        for each in balancer.parts().into_iter().chain([balancer]) {
+            match count(&mut self.balancers, each, by) {
+                Count::Appeared => self.ruleset.chains.insert(each.chain_name(), each.chain()),
+                Count::Vanished => self.ruleset.chains.remove(&each.chain_name()),
+                Count::Changed => None,
+            };
+        }
+    }
+
+    fn count_hairpins(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
+        let none = BTreeSet::new();
+        for address in treatment.map_or(&none, |treatment| &treatment.hairpins) {
+            let key = exact([Value::from(*address); 2]);
+            match count(&mut self.hairpins, *address, by) {
+                Count::Appeared => self.set(SetKind::Hairpins, family, |elements| elements.insert(key, None)),
+                Count::Vanished => self.set(SetKind::Hairpins, family, |elements| elements.remove(&key)),
+                Count::Changed => {}
+            }
+        }
+    }
+}
+
+/// What counting up or down meant.
+enum Count {
+    Appeared,
+    Vanished,
+    Changed,
+}
+
+fn count<K: Ord + std::hash::Hash + Clone>(counts: &mut SharedMap<K, u32>, key: K, by: i32) -> Count {
+    let before = counts.get(&key).copied().unwrap_or(0);
+    let after = before.saturating_add_signed(by);
+    if after == 0 {
+        counts.remove(&key);
+    } else {
+        counts.insert(key, after);
+    }
+    match (before, after) {
+        (0, 1..) => Count::Appeared,
+        (1.., 0) => Count::Vanished,
+        _ => Count::Changed,
+    }
+}
+
+type Entry = (SetKind, ElementKey, Option<Data>);
+
+/// The elements a frontend alone is responsible for.
+fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
+    let family = IpFamily::of(frontend.address);
+    let verdict = |kind, verdict| (kind, frontend_key(frontend, []), Some(Data::Verdict(verdict)));
+    let mut entries = vec![verdict(SetKind::Services, dispatch_verdict(family, treatment))];
+    let (inside, outside): (&[_], &[_]) = match &treatment.dispatch {
+        Dispatch::Refuse | Dispatch::Drop => return entries,
+        Dispatch::Balance(endpoints) => (endpoints, &[]),
+        Dispatch::Split { inside, outside } => (inside, outside),
+    };
+    match treatment.sources {
+        SourceRule::Keep => {}
+        SourceRule::MasqueradeOutsiders => {
+            entries.push(verdict(SetKind::Sources, Verdict::Jump(layout::outsiders(family).into())));
+        }
+        SourceRule::MasqueradeAll => {
+            entries.push(verdict(SetKind::Sources, Verdict::Goto(layout::MASQUERADE.into())));
+        }
+    }
+    entries.extend(slots(frontend, inside, 0));
+    entries.extend(slots(frontend, outside, OUTSIDE_SLOTS));
+    if treatment.affinity.is_some() {
+        let live: BTreeSet<&SocketAddr> = inside.iter().chain(outside).collect();
+        entries
+            .extend(live.into_iter().map(|endpoint| (SetKind::Live, frontend_key(frontend, values(endpoint)), None)));
+    }
+    entries
+}
+
+fn dispatch_verdict(family: IpFamily, treatment: &Treatment) -> Verdict {
+    match balancer(family, treatment) {
+        Some(balancer) => Verdict::Goto(balancer.chain_name()),
+        None if treatment.dispatch == Dispatch::Refuse => Verdict::Goto(layout::REFUSE.into()),
+        None => Verdict::Drop,
+    }
+}
+
+fn slots(frontend: &Frontend, endpoints: &[SocketAddr], first: u32) -> impl Iterator<Item = Entry> {
+    endpoints.iter().zip(first..).map(|(endpoint, slot)| {
+        let data = Data::Values(values(endpoint).to_vec());
+        (SetKind::Endpoints, frontend_key(frontend, [Value::Mark(slot)]), Some(data))
+    })
+}
+
+/// The load balancer a treatment needs, if it sends connections anywhere.
+fn balancer(family: IpFamily, treatment: &Treatment) -> Option<LoadBalancer> {
+    let count = |endpoints: &[SocketAddr]| NonZeroU32::new(u32::try_from(endpoints.len()).unwrap_or(u32::MAX));
+    let choice = match &treatment.dispatch {
+        Dispatch::Refuse | Dispatch::Drop => return None,
+        Dispatch::Balance(endpoints) => Choice::Any(count(endpoints)?),
+        Dispatch::Split { inside, outside } => Choice::Split { inside: count(inside)?, outside: count(outside) },
+    };
+    let affinity = treatment.affinity.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
+    Some(LoadBalancer { family, choice, affinity })
+}
+
+fn frontend_key<const N: usize>(frontend: &Frontend, rest: [Value; N]) -> ElementKey {
+    let mut key = Vec::with_capacity(3 + N);
+    key.extend([
+        Value::from(frontend.address),
+        Value::Protocol(frontend.protocol.number()),
+        Value::Port(frontend.port),
+    ]);
+    key.extend(rest);
+    ElementKey::Exact(key)
+}
+
+fn values(endpoint: &SocketAddr) -> [Value; 2] {
+    [endpoint.ip().into(), Value::Port(endpoint.port())]
+}
+
+fn exact<const N: usize>(values: [Value; N]) -> ElementKey {
+    ElementKey::Exact(values.into())
+}

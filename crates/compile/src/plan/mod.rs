@@ -1,0 +1,185 @@
+//! What one node does with the packets of a cluster: the plan.
+//!
+//! A [`Plan`] is a value computed from a [`Cluster`]. [`Plan::next`] computes the following one from the snapshot that
+//! follows, looking only at what changed; [`crate::diff`] then says what the kernel must be told. Plans share
+//! structure, so keeping the committed one beside the wanted one costs next to nothing.
+//!
+//! # The shape of the ruleset
+//!
+//! A few flat maps and one chain per distinct number of endpoints, because loading a chain per Service takes the
+//! kernel time that grows with the square of their number:
+//!
+//! - `services`: where a connection is sent (address, protocol, port) to what is done with it: `goto lb_5`,
+//!   `goto refuse`, `drop`;
+//! - `endpoints`: the same three and a slot to an endpoint. `lb_5` draws a slot at random and translates the
+//!   destination in the same expression, so that packet marks, which belong to routing policy and to other
+//!   programs, are neither read nor written;
+//! - `sources`: for translated connections, by where they were first sent, whose source is masqueraded.
+//!
+//! NAT chains see the first packet of a connection only; connection tracking does the rest. All of it exists once per
+//! address family.
+
+mod elements;
+mod layout;
+mod network;
+mod service;
+
+pub use network::Route;
+pub use service::{Dispatch, Frontend, SourceRule, Treatment};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use model::{Cluster, Name, NamespacedName, Rejected, SharedMap};
+
+use crate::ruleset::Ruleset;
+use elements::Elements;
+use network::Network;
+
+/// The node a plan is for, and what it is told beside the cluster's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node's name.
+    pub name: Name,
+    /// Ranges of pod addresses beyond those the Node objects carry; may be empty.
+    pub pod_ranges: Vec<IpNet>,
+    /// Ranges Service addresses come from; traffic to them is never masqueraded as leaving the cluster. May be empty.
+    pub service_ranges: Vec<IpNet>,
+}
+
+impl NodeView {
+    /// The view of the node `name` with nothing but what the objects say.
+    pub fn new(name: impl Into<Name>) -> Self {
+        Self { name: name.into(), pod_ranges: Vec::new(), service_ranges: Vec::new() }
+    }
+}
+
+/// Everything one node's kernel should hold for a cluster.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    view: Arc<NodeView>,
+    cluster: Cluster,
+    network: Arc<Network>,
+    /// What each Service asks for.
+    services: SharedMap<NamespacedName, Arc<Treatments>>,
+    /// Who asks for each frontend; the first in the order of names gets it.
+    claims: SharedMap<Frontend, SharedMap<NamespacedName, Arc<Treatment>>>,
+    elements: Elements,
+}
+
+type Treatments = BTreeMap<Frontend, Arc<Treatment>>;
+
+impl Plan {
+    /// The plan of a node for a cluster.
+    pub fn of(view: NodeView, cluster: &Cluster) -> Self {
+        let empty = Cluster::default();
+        let network = Arc::new(Network::of(&view, &empty));
+        let mut elements = Elements::default();
+        elements.replace_network(&network);
+        let nothing = Self {
+            view: Arc::new(view),
+            cluster: empty,
+            network,
+            services: SharedMap::new(),
+            claims: SharedMap::new(),
+            elements,
+        };
+        nothing.next(cluster)
+    }
+
+    /// The plan for the snapshot that follows. The cost is that of the changes: what did not change is not looked at.
+    #[must_use]
+    pub fn next(&self, cluster: &Cluster) -> Self {
+        let mut next = self.clone();
+        next.cluster = cluster.clone();
+        if cluster.nodes != self.cluster.nodes {
+            let network = Network::of(&self.view, cluster);
+            next.elements.replace_network(&network);
+            next.network = Arc::new(network);
+        }
+        for service in self.changed_services(&next) {
+            next.replace_service(&service);
+        }
+        next
+    }
+
+    /// The wanted content of the table.
+    pub fn ruleset(&self) -> &Ruleset {
+        self.elements.ruleset()
+    }
+
+    /// The wanted routes to other nodes' pods, ordered by destination.
+    pub fn routes(&self) -> &[Route] {
+        &self.network.routes
+    }
+
+    /// What is done with connections to a frontend, when it is one.
+    pub fn treatment(&self, frontend: &Frontend) -> Option<&Arc<Treatment>> {
+        let (_, treatment) = self.claims.get(frontend)?.iter().next()?;
+        Some(treatment)
+    }
+
+    /// What of the objects this node cannot do, and why: contested frontends, unreachable nodes.
+    ///
+    /// Walks all frontends.
+    pub fn rejected(&self) -> Vec<Rejected> {
+        let contested = self.claims.iter().flat_map(|(frontend, claims)| {
+            let winner = claims.keys().next();
+            let losers = claims.iter().skip(1);
+            losers.filter_map(move |(_, treatment)| Some(treatment.refused_because_of(frontend, winner?)))
+        });
+        self.network.rejected.iter().cloned().chain(contested).collect()
+    }
+
+    fn changed_services(&self, next: &Self) -> Vec<NamespacedName> {
+        if self.network.own_addresses != next.network.own_addresses {
+            // Node ports are frontends at the node's own addresses.
+            return self.cluster.services.keys().chain(next.cluster.services.keys()).cloned().collect();
+        }
+        let services = SharedMap::changes_between(&self.cluster.services, &next.cluster.services);
+        let slices = SharedMap::changes_between(&self.cluster.endpoint_slices, &next.cluster.endpoint_slices);
+        let mut keys: Vec<NamespacedName> = services.into_iter().map(|change| change.key.clone()).collect();
+        keys.extend(slices.into_iter().map(|change| change.key.clone()));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn replace_service(&mut self, key: &NamespacedName) {
+        let old = self.services.remove(key).unwrap_or_default();
+        let new = Arc::new(match self.cluster.services.get(key) {
+            Some(service) => service::treatments(service, &self.cluster, &self.view.name, &self.network.own_addresses),
+            None => Treatments::new(),
+        });
+        for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {
+            self.replace_claim(frontend, key, None);
+        }
+        for (frontend, treatment) in &*new {
+            if old.get(frontend) != Some(treatment) {
+                self.replace_claim(frontend, key, Some(Arc::clone(treatment)));
+            }
+        }
+        if !new.is_empty() {
+            self.services.insert(key.clone(), new);
+        }
+    }
+
+    fn replace_claim(&mut self, frontend: &Frontend, service: &NamespacedName, claim: Option<Arc<Treatment>>) {
+        let mut claims = self.claims.get(frontend).cloned().unwrap_or_default();
+        let old = claims.iter().next().map(|(_, treatment)| Arc::clone(treatment));
+        match claim {
+            Some(treatment) => claims.insert(service.clone(), treatment),
+            None => claims.remove(service),
+        };
+        let new = claims.iter().next().map(|(_, treatment)| Arc::clone(treatment));
+        if claims.is_empty() {
+            self.claims.remove(frontend);
+        } else {
+            self.claims.insert(*frontend, claims);
+        }
+        if old != new {
+            self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The cluster's nodes and ranges as one node sees them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{Cluster, IpFamily, Node, Rejected};
+
+use super::NodeView;
+
+/// A route to the pods of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// The other node's pods.
+    pub destination: IpNet,
+    /// The other node's address, of the same family.
+    pub via: IpAddr,
+}
+
+/// What a node's plan takes from the Node objects and from its own settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Network {
+    /// This node's addresses; empty until its Node object has some.
+    pub(super) own_addresses: Vec<IpAddr>,
+    /// Ranges of pods, none inside another.
+    pub(super) pods: Vec<IpNet>,
+    /// Ranges of everything that is not outside the cluster: pods, nodes, Services; none inside another.
+    pub(super) cluster: Vec<IpNet>,
+    /// Routes by destination.
+    pub(super) routes: Vec<Route>,
+    /// Ranges that cannot be routed.
+    pub(super) rejected: Vec<Rejected>,
+}
+
+impl Network {
+    pub(super) fn of(view: &NodeView, cluster: &Cluster) -> Self {
+        let own_addresses = cluster.nodes.get(&view.name).map(|node| node.addresses.clone()).unwrap_or_default();
+        let nodes = cluster.nodes.values();
+        let pods = nodes.flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
+        let pods = outermost(pods.collect());
+        let addresses = cluster.nodes.values().flat_map(|node| &node.addresses).map(|address| IpNet::from(*address));
+        let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
+        let mut network = Self { own_addresses, cluster: outermost(all.collect()), pods, ..Self::default() };
+        network.add_routes(view, cluster);
+        network
+    }
+
+    fn add_routes(&mut self, view: &NodeView, cluster: &Cluster) {
+        let mut taken: Vec<(IpNet, &Node)> = Vec::new();
+        let own = cluster.nodes.get(&view.name).into_iter();
+        taken.extend(own.flat_map(|node| node.pod_cidrs.iter().map(|net| (*net, &**node))));
+        for node in cluster.nodes.values().filter(|node| node.name != view.name) {
+            for destination in node.pod_cidrs.iter().copied() {
+                if let Some((net, other)) = taken.iter().find(|(net, _)| overlap(*net, destination)) {
+                    let why = format!("{destination} overlaps {net} of Node {}; every node needs its own", other.name);
+                    self.reject(node, "spec.podCIDRs", why);
+                    continue;
+                }
+                taken.push((destination, node));
+                match via(node, destination) {
+                    Some(via) => self.routes.push(Route { destination, via }),
+                    None => {
+                        let why = format!("has no InternalIP of the family of {destination}: its pods have no route");
+                        self.reject(node, "status.addresses", why);
+                    }
+                }
+            }
+        }
+        self.routes.sort_unstable();
+    }
+
+    fn reject(&mut self, node: &Node, field: &str, why: String) {
+        self.rejected.push(Rejected { object: format!("Node {}", node.name), field: field.to_owned(), why });
+    }
+}
+
+fn via(node: &Node, destination: IpNet) -> Option<IpAddr> {
+    let family = IpFamily::of(destination.network());
+    node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+}
+
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+/// The ranges that lie in no other, sorted. Ranges nest or are apart, so the result has no overlaps; it is not merged
+/// further, so that one range more is one element more.
+fn outermost(mut nets: Vec<IpNet>) -> Vec<IpNet> {
+    nets.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
+    let mut outermost: Vec<IpNet> = Vec::new();
+    for net in nets {
+        if !outermost.last().is_some_and(|outer| outer.contains(&net)) {
+            outermost.push(net);
+        }
+    }
+    outermost
+}
