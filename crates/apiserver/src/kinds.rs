@@ -2,14 +2,17 @@
 //!
 //! Everything here is a pure function over JSON objects. Time and randomness are arguments.
 
+mod address;
 mod field;
 mod fill;
 mod metadata;
 pub(crate) mod names;
 mod pod;
+mod port;
 mod prepare;
 mod registry;
 mod selectable;
+mod service;
 mod workload;
 
 use jiff::Timestamp;
@@ -77,11 +80,10 @@ pub(crate) struct Rules {
     pub default: fn(&mut Object),
     /// The status of a new object; `None` keeps what the author wrote.
     pub initial_status: fn(&Object) -> Option<Value>,
-    /// What is wrong with an object, metadata aside.
-    pub validate: fn(&Field<'_>) -> Vec<FieldError>,
-    /// What is wrong with a change from the second to the first, metadata aside and beyond what
-    /// [`validate`](Self::validate) finds.
-    pub validate_update: fn(&Field<'_>, &Field<'_>) -> Vec<FieldError>,
+    /// Adjusts a change from the second to the first where one field decides over others.
+    pub settle_update: fn(&mut Object, &Object),
+    /// What is wrong with an object (the first), metadata aside. The second is what is stored, or nothing for a new one.
+    pub validate: fn(&Field<'_>, &Field<'_>) -> Vec<FieldError>,
     /// Fields a field selector may ask for, besides name and namespace.
     pub selectable: &'static [Selectable],
     /// Columns and cells.
@@ -95,8 +97,8 @@ impl Rules {
         generation: Generation::Absent,
         default: |_| {},
         initial_status: |_| None,
-        validate: |_| Vec::new(),
-        validate_update: |_, _| Vec::new(),
+        settle_update: |_, _| {},
+        validate: |_, _| Vec::new(),
         selectable: &[],
         printer: Printer::PLAIN,
     };
@@ -165,7 +167,7 @@ impl Resource {
     pub fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let root = Field::root(object);
         let mut errors = metadata::validate_create(&root.get("metadata"), self.namespaced, self.rules.name);
-        errors.extend((self.rules.validate)(&root));
+        errors.extend((self.rules.validate)(&root, &Field::nothing()));
         errors
     }
 
@@ -174,8 +176,7 @@ impl Resource {
         let (new_root, old_root) = (Field::root(new), Field::root(old));
         let mut errors = metadata::validate_update(&new_root.get("metadata"), &old_root.get("metadata"));
         if subresource != Some("status") {
-            errors.extend((self.rules.validate)(&new_root));
-            errors.extend((self.rules.validate_update)(&new_root, &old_root));
+            errors.extend((self.rules.validate)(&new_root, &old_root));
         }
         errors
     }

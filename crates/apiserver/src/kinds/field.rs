@@ -20,6 +20,11 @@ impl<'a> Field<'a> {
         Self { value: Some(object), path: String::new() }
     }
 
+    /// No object at all.
+    pub fn nothing() -> Self {
+        Self { value: None, path: String::new() }
+    }
+
     /// The member `name`: `spec.ports`.
     pub fn get(&self, name: &str) -> Self {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
@@ -128,6 +133,20 @@ impl<'a> Field<'a> {
     /// The value is not one of `supported`.
     pub fn not_supported(&self, supported: &[&str]) -> FieldError {
         FieldError::not_supported(&self.path, self.shown(), supported)
+    }
+
+    /// Demands one of `supported` (sorted): what is wrong if the value is missing or another.
+    pub fn one_of(&self, supported: &[&str]) -> Option<FieldError> {
+        if self.is_empty() {
+            return Some(self.required(""));
+        }
+        (!supported.contains(&self.text())).then(|| self.not_supported(supported))
+    }
+
+    /// The value is malformed in the ways `rule` finds.
+    pub fn malformed(&self, rule: fn(&str) -> Vec<String>) -> impl Iterator<Item = FieldError> + use<'a> {
+        let field = self.clone();
+        rule(self.text()).into_iter().map(move |wrong| field.invalid(wrong))
     }
 
     /// The value stands elsewhere already.

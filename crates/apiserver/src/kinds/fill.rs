@@ -10,6 +10,9 @@ pub(crate) trait Fill {
     /// Sets `name` to `value` if it is missing.
     fn fill(&mut self, name: &str, value: impl Into<Value>);
 
+    /// Sets `name` to `text` if it is missing or empty.
+    fn fill_text(&mut self, name: &str, text: &str);
+
     /// The map called `name`, made if it is missing.
     fn object(&mut self, name: &str) -> &mut Object;
 
@@ -30,6 +33,12 @@ impl Fill for Object {
     fn fill(&mut self, name: &str, value: impl Into<Value>) {
         if !self.has(name) {
             self.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn fill_text(&mut self, name: &str, text: &str) {
+        if self.text(name).is_empty() {
+            self.insert(name.to_owned(), text.into());
         }
     }
 

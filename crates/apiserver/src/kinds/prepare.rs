@@ -30,6 +30,9 @@ pub(super) fn update(resource: &Resource, new: &mut Object, old: &Object, subres
     (resource.rules.default)(new);
     keep_server_metadata(new.object("metadata"), metadata_of(old));
     keep_what_is_not_written(resource, new, old, subresource);
+    if subresource != Some("status") {
+        (resource.rules.settle_update)(new, old);
+    }
     if resource.rules.generation != Generation::Absent {
         let generation = metadata_of(old).and_then(|metadata| metadata.get("generation")?.as_i64()).unwrap_or(0);
         let counted = generation + i64::from(changed(resource.rules.generation, new, old));

@@ -1,6 +1,6 @@
 //! The table of all kinds, in the order discovery lists them.
 
-use super::{Generation, Resource, Rules, Subresource, pod, workload};
+use super::{Generation, Resource, Rules, Subresource, pod, service, workload};
 
 const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STORED_ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
@@ -105,6 +105,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["svc"],
         categories: ALL,
         subresources: &[status("", "Service")],
+        rules: &service::RULES,
         ..CORE
     },
     Resource { kind: "Endpoints", plural: "endpoints", singular: "endpoints", short_names: &["ep"], ..CORE },
