@@ -1,2 +1,43 @@
-//! Chores.
-fn main() {}
+//! Chores of the project: `cargo xtask check | test | sizes`.
+
+mod check;
+mod directions;
+mod purity;
+mod sizes;
+mod source;
+mod tiers;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  check   formatting, lints, directions between crates, licences, await and unsafe only where allowed, sizes, docs
+  test    every test tier this machine can run; says in one line which it leaves out
+  sizes   the table of file and function sizes alone
+
+`cargo xtask test -- FILTER` passes FILTER on to the test binaries.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match words.first().map(String::as_str) {
+        Some("check") => check::check(),
+        Some("test") => tiers::test(words.get(2..).unwrap_or_default()),
+        Some("sizes") => sizes::report().map(|_| ()),
+        Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
