@@ -1,3 +1,26 @@
 //! The `fairway` binary: roles and commands, wiring only.
+//!
+//! One program: called with `CNI_COMMAND` set it is the CNI plugin; called by the name of a built-in tool it is that tool;
+//! otherwise its first word says which command or role it is.
 
-fn main() {}
+mod cli;
+mod commands;
+mod logging;
+mod manifests;
+mod roles;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = roles::early::dispatch() {
+        return code;
+    }
+    let cli = cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The command line: what a user may type.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::Ipv4Net;
+
+use crate::roles;
+
+/// The whole network of a Kubernetes cluster in one program.
+///
+/// `fairway up` starts a small cluster on this machine, without containers, a VM or root, for which plain kubectl works.
+#[derive(Debug, Parser)]
+#[command(name = "fairway", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fairway demo                  bring a cluster up, deploy a shop, send real traffic, show what was seen
+  fairway up --nodes 5          a cluster of five nodes; kubectl's context is set to it
+  fairway status                what runs
+  fairway enter --node node2 -- ip route    a command on a node
+  fairway down                  remove all of it
+
+Exit codes: 0 fine, 1 finding or failure, 2 usage, 3 could not tell.";
+
+/// Commands for people, then roles for clusters, then the parts of a sandbox.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a sandbox: a cluster on this machine.
+    Up(UpArgs),
+    /// Remove a sandbox: its processes, namespaces, interfaces, mounts and files.
+    Down(DownArgs),
+    /// Show the sandboxes of this user.
+    Status(StatusArgs),
+    /// Bring a cluster up, deploy the shop example, send real traffic and show what was seen.
+    Demo(DemoArgs),
+    /// Run a command in a sandbox: on a node, or beside the nodes, where "outside the cluster" is.
+    Enter(EnterArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Role: program this node's kernel from the cluster's objects (runs as a DaemonSet).
+    Agent(roles::agent::AgentArgs),
+    /// Role: answer the cluster's names (runs as a Deployment behind the Service kube-dns).
+    Dns(roles::dns::DnsArgs),
+    /// Part of a sandbox.
+    #[command(flatten)]
+    Part(roles::Part),
+}
+
+/// Which sandbox.
+#[derive(Debug, Args)]
+pub struct NameArg {
+    /// Name of the sandbox.
+    #[arg(long, default_value = "fairway", env = "FAIRWAY_NAME")]
+    pub name: String,
+}
+
+/// `fairway up`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway up
+  fairway up --nodes 1 --name ci --kubeconfig ./ci.yaml
+  fairway up --pod-cidr 10.200.0.0/16 --service-cidr 10.201.0.0/16")]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub sandbox: NameArg,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Write the context to this file alone instead of merging it into your kubeconfig.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Port of the API server on 127.0.0.1; without it, 6443 or the next free one.
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+    /// Stay, and remove the sandbox when interrupted.
+    #[arg(long)]
+    pub foreground: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// The shape of a sandbox.
+#[derive(Clone, Debug, Args)]
+pub struct ShapeArgs {
+    /// Number of nodes.
+    #[arg(long, default_value_t = 3)]
+    pub nodes: u8,
+    /// Range of the pods' addresses; every node takes a /24 of it.
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub pod_cidr: Ipv4Net,
+    /// Range of the Services' addresses.
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    pub service_cidr: Ipv4Net,
+}
+
+/// `fairway down`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway down
+  fairway down --name ci
+  fairway down --all")]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub sandbox: NameArg,
+    /// Every sandbox of this user.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `fairway status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `fairway demo`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway demo
+  fairway demo --keep     leave the cluster with the shop for you; kubectl's context is set to it")]
+pub struct DemoArgs {
+    /// Name of the sandbox.
+    #[arg(long, default_value = "demo")]
+    pub name: String,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Leave the cluster for you.
+    #[arg(long)]
+    pub keep: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `fairway enter`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway enter -- curl -s http://10.89.0.1:30080/      a NodePort, from outside the cluster
+  fairway enter --node node1 -- ip addr
+  fairway enter --node node1                            a shell")]
+pub struct EnterArgs {
+    #[command(flatten)]
+    pub sandbox: NameArg,
+    /// The node to enter; without it, the place beside the nodes.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// The command; without it, a shell.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+/// `fairway completions`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  source <(fairway completions bash)")]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Parses the command line; prints help, version or usage errors and ends when that is what it asks for.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

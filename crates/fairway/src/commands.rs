@@ -1,0 +1,52 @@
+//! What each command does.
+
+mod completions;
+mod context;
+mod demo;
+mod down;
+mod enter;
+mod kubeconfig;
+mod launch;
+mod report;
+mod status;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use nix::unistd::Uid;
+
+use crate::cli::{Cli, Command};
+use crate::roles;
+
+/// Runs the command a user typed, or the role a cluster asked for.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Up(args) => up::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Enter(args) => enter::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Agent(args) => roles::run_agent(args),
+        Command::Dns(args) => roles::run_dns(args),
+        Command::Part(part) => roles::run_part(part),
+    }
+}
+
+/// Where sandboxes keep their state: the system's directory for root, else the user's (XDG base directories).
+fn state_root() -> Result<PathBuf> {
+    if Uid::effective().is_root() {
+        return Ok(PathBuf::from("/var/lib/fairway"));
+    }
+    let from = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let state = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
+    Ok(state.context("no place for state: set XDG_STATE_HOME or HOME")?.join("fairway"))
+}
+
+/// A runtime for the commands: they wait for one thing at a time.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("cannot start the async runtime")?.block_on(future))
+}

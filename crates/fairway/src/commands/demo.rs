@@ -1,0 +1,100 @@
+//! `fairway demo`: a cluster, a shop in it, real traffic, and a table of what was tried and seen.
+
+mod probes;
+mod shop;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use sandbox::machine::Spec;
+use serde::Serialize;
+use serde_json::json;
+
+use super::launch::{self, Request, Sandbox};
+use super::report::Report;
+use super::{block_on, down, kubeconfig, state_root};
+use crate::cli::{DemoArgs, Output};
+use shop::Shop;
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// What was tried.
+    tried: &'static str,
+    /// Who tried it.
+    from: String,
+    /// What was asked.
+    to: String,
+    /// What came back.
+    seen: String,
+    /// Whether that is what Kubernetes promises.
+    ok: bool,
+}
+
+/// Runs the demo; exit code 1 when a line fails.
+pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+    let shape = &args.shape;
+    let spec = Spec::new(&args.name, shape.nodes, shape.pod_cidr, shape.service_cidr)?;
+    let kubeconfig = match args.keep {
+        true => kubeconfig::default_path()?,
+        // A cluster that will be gone in a moment has no business in the user's kubeconfig.
+        false => state_root()?.join(&args.name).join("kubeconfig"),
+    };
+    let request = Request { spec, api_port: None, kubeconfig };
+    block_on(async {
+        let mut report = Report::begin();
+        let sandbox = launch::launch(&request, &mut report).await?;
+        let outcome = show(&sandbox, &mut report).await;
+        if !args.keep {
+            down::remove(&sandbox.state)?;
+        }
+        let findings = outcome?;
+        print(&findings, args.output);
+        conclude(&findings, &report, args, &sandbox)
+    })?
+}
+
+async fn show(sandbox: &Sandbox, report: &mut Report) -> Result<Vec<Finding>> {
+    let shop = Shop::open(sandbox, report).await?;
+    let findings = probes::run_all(sandbox, &shop).await;
+    report.step(&format!("traffic       {} kinds of it", findings.len()));
+    Ok(findings)
+}
+
+fn print(findings: &[Finding], output: Output) {
+    match output {
+        Output::Json => println!("{:#}", json!(findings)),
+        Output::Table => print_table(findings),
+    }
+}
+
+fn print_table(findings: &[Finding]) {
+    println!();
+    let width =
+        |column: fn(&Finding) -> &str| findings.iter().map(|line| column(line).chars().count()).max().unwrap_or(0);
+    let tried = width(|line| line.tried).max(5);
+    let from = width(|line| &line.from).max(4);
+    let to = width(|line| &line.to).max(2);
+    println!("    {:<tried$}  {:<from$}  {:<to$}  SEEN", "TRIED", "FROM", "TO");
+    for line in findings {
+        let mark = if line.ok { "✓" } else { "✗" };
+        println!("  {mark} {:<tried$}  {:<from$}  {:<to$}  {}", line.tried, line.from, line.to, line.seen);
+    }
+    println!();
+}
+
+fn conclude(findings: &[Finding], report: &Report, args: &DemoArgs, sandbox: &Sandbox) -> Result<ExitCode> {
+    let failed = findings.iter().filter(|line| !line.ok).count();
+    match failed {
+        0 => report.line(&format!("All {} as Kubernetes promises, in {:.1} s.", findings.len(), report.seconds())),
+        _ => report.line(&format!("{failed} of {} are not as Kubernetes promises.", findings.len())),
+    }
+    if args.keep {
+        let name = &args.name;
+        report.line(&format!(
+            "The cluster is yours (context {:?}).  Next:  kubectl get pods -A -o wide  |  fairway down --name {name}",
+            sandbox.record.context
+        ));
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
