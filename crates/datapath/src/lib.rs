@@ -5,6 +5,7 @@
 
 mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod route;
 pub mod sysctl;
 #[cfg(any(test, feature = "testing"))]

@@ -1,4 +1,5 @@
 //! Namespaces, links, addresses, routes and neighbours in a real kernel.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -14,7 +15,6 @@ fn end(name: &str) -> VethEnd<'_> {
     VethEnd { name, mac: None, netns: None }
 }
 
-#[expect(clippy::unwrap_used, reason = "only literals are passed")]
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }

@@ -16,7 +16,6 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    #[cfg(test)]
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -32,6 +31,10 @@ impl Attributes {
     /// Continues a buffer that already holds something, for example a message header.
     pub(crate) fn append_to(bytes: Vec<u8>) -> Self {
         Self { bytes }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
@@ -51,8 +54,12 @@ impl Attributes {
     }
 
     /// A number in network byte order, as nfnetlink wants.
-    #[cfg(test)]
     pub(crate) fn u32_be(&mut self, kind: u16, value: u32) -> &mut Self {
+        self.put(kind, &value.to_be_bytes())
+    }
+
+    /// A number in network byte order, as nfnetlink wants.
+    pub(crate) fn u64_be(&mut self, kind: u16, value: u64) -> &mut Self {
         self.put(kind, &value.to_be_bytes())
     }
 
@@ -117,6 +124,10 @@ pub(crate) fn parse_attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8]
 
 pub(crate) fn parse_u32(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+pub(crate) fn parse_u32_be(value: &[u8]) -> Option<u32> {
+    value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 /// An IP address, when the value has the length of one.

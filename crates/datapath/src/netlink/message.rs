@@ -17,6 +17,7 @@ pub(crate) mod flag {
     pub(crate) const REPLACE: u16 = 0x100;
     pub(crate) const EXCLUSIVE: u16 = 0x200;
     pub(crate) const CREATE: u16 = 0x400;
+    pub(crate) const APPEND: u16 = 0x800;
 }
 
 /// A message as received.
@@ -55,6 +56,15 @@ pub(crate) struct MessageBuffer {
 impl MessageBuffer {
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Continues after messages made before.
+    pub(crate) fn continue_with(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

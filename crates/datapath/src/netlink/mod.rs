@@ -5,7 +5,9 @@ mod error;
 mod message;
 mod socket;
 
-pub(crate) use attribute::{Attributes, parse_address, parse_attributes, parse_text, parse_u32};
+pub(crate) use attribute::{Attributes, parse_address, parse_attributes, parse_text, parse_u32, parse_u32_be};
 pub use error::{KernelRefusal, NetlinkError};
-pub(crate) use message::{Message, flag};
+#[cfg(test)]
+pub(crate) use message::parse_messages;
+pub(crate) use message::{Head, Message, MessageBuffer, flag};
 pub(crate) use socket::{Family, Socket};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, send, setsockopt, sockopt};
 
 use super::error::{KernelRefusal, NetlinkError, parse_refusal};
 use super::message::{Head, Message, MessageBuffer, NLMSG_DONE, NLMSG_ERROR, flag, parse_messages};
@@ -21,18 +21,22 @@ const LISTING_ATTEMPTS: u32 = 10;
 pub(crate) enum Family {
     /// Links, addresses, routes, neighbours.
     Route,
+    /// nf_tables and connection tracking.
+    Netfilter,
 }
 
 impl Family {
     const fn number(self) -> isize {
         match self {
             Self::Route => 0,
+            Self::Netfilter => 12,
         }
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::Netfilter => "netfilter",
         }
     }
 }
@@ -96,6 +100,46 @@ impl Socket {
         Err(NetlinkError::Unstable { attempts: LISTING_ATTEMPTS })
     }
 
+    /// Makes room for a datagram of `length` bytes and returns how long one may be.
+    ///
+    /// An ordinary user may not go beyond the system's limit (`net.core.wmem_max`, doubled).
+    pub(crate) fn reserve_send(&mut self, length: usize) -> Result<usize, NetlinkError> {
+        /// What the kernel keeps back of the send buffer, generously.
+        const RESERVE: usize = 256;
+        let failed = |errno: Errno| NetlinkError::Open { family: "netfilter", source: errno.into() };
+        let capacity = |socket: &Self| getsockopt(&socket.socket, sockopt::SndBuf).map_err(failed);
+        if capacity(self)? < length + RESERVE {
+            let wanted = length + RESERVE;
+            if setsockopt(&self.socket, sockopt::SndBufForce, &wanted).is_err() {
+                setsockopt(&self.socket, sockopt::SndBuf, &wanted).map_err(failed)?;
+            }
+        }
+        Ok(capacity(self)?.saturating_sub(RESERVE))
+    }
+
+    /// Numbers for `count` messages; the first of them.
+    pub(crate) fn reserve_sequences(&mut self, count: usize) -> u32 {
+        let first = self.next_sequence();
+        self.sequence = first.wrapping_add(count as u32);
+        first
+    }
+
+    /// Sends a datagram and returns the answers to it: sequence numbers with a refusal, or none to acknowledge.
+    ///
+    /// The kernel works a datagram off before `send` returns, so all answers there will ever be are there by then.
+    pub(crate) fn exchange(&mut self, datagram: &[u8]) -> Result<Vec<(u32, Option<KernelRefusal>)>, NetlinkError> {
+        // What an exchange that failed half-way left behind is no answer to this one.
+        while !matches!(self.receive(MsgFlags::MSG_DONTWAIT), Ok(None)) {}
+        self.send(datagram)?;
+        let mut answers = Vec::new();
+        while let Some(length) = self.receive(MsgFlags::MSG_DONTWAIT)? {
+            for message in parse_messages(&self.buffer[..length]).filter(|message| message.kind == NLMSG_ERROR) {
+                answers.push((message.sequence, parse_refusal(message.flags, message.payload)?));
+            }
+        }
+        Ok(answers)
+    }
+
     fn send_one(&mut self, kind: u16, flags: u16, payload: &[u8]) -> Result<u32, NetlinkError> {
         let sequence = self.next_sequence();
         let mut buffer = MessageBuffer::new();
@@ -128,7 +172,7 @@ impl Socket {
         each: &mut dyn FnMut(&Message<'_>) -> Result<(), NetlinkError>,
     ) -> Result<(), NetlinkError> {
         loop {
-            let length = self.receive()?;
+            let Some(length) = self.receive(MsgFlags::empty())? else { continue };
             for message in parse_messages(&self.buffer[..length]).filter(|message| message.sequence == sequence) {
                 match message.kind {
                     NLMSG_ERROR => {
@@ -147,10 +191,12 @@ impl Socket {
         }
     }
 
-    fn receive(&mut self) -> Result<usize, NetlinkError> {
+    /// Receives one datagram; with `MSG_DONTWAIT` nothing when there is none.
+    fn receive(&mut self, flags: MsgFlags) -> Result<Option<usize>, NetlinkError> {
         loop {
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length <= self.buffer.len() => return Ok(length),
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, flags | MsgFlags::MSG_TRUNC) {
+                Ok(length) if length <= self.buffer.len() => return Ok(Some(length)),
+                Err(Errno::EAGAIN) => return Ok(None),
                 Ok(_) => {
                     return Err(NetlinkError::Receive { source: io::Error::from_raw_os_error(Errno::EMSGSIZE as i32) });
                 }

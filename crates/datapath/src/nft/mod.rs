@@ -1,0 +1,16 @@
+//! nf_tables over our own nfnetlink encoder: the one table we own, written in batches and read back.
+//!
+//! [`Table::apply`] turns operations into one transaction, [`Table::read`] lists what the kernel holds. There is no
+//! `nft` binary behind it, no other table is ever looked at, and nothing is listed but at start and after a failure.
+
+mod batch;
+mod constant;
+mod error;
+mod expression;
+mod listing;
+mod table;
+mod value;
+
+pub use error::NftError;
+pub use listing::Listing;
+pub use table::{Applied, Table};

@@ -1,0 +1,228 @@
+//! The connection to our table: transactions and listings.
+
+use std::collections::BTreeMap;
+
+use compile::ruleset::{Operation, Set, SetSpec, TABLE};
+use model::Name;
+use nix::errno::Errno;
+
+use super::batch::Encoded;
+use super::constant::{FAMILY_INET, chain, element, generation, message, rule, set, table};
+use super::error::NftError;
+use super::listing::{Listing, assemble, parse_chain, parse_elements, parse_rule, parse_set};
+use crate::Netns;
+use crate::netlink::{Attributes, Family, Message, NetlinkError, Socket, flag, parse_attributes, parse_u32_be};
+
+/// A listing during which somebody changed nf_tables is begun anew this often.
+const LISTING_ATTEMPTS: u32 = 10;
+/// `struct nfgenmsg`.
+const HEADER_LEN: usize = 4;
+
+/// Our table in one network namespace, the one it was opened in, whatever thread uses it.
+#[derive(Debug)]
+pub struct Table {
+    socket: Socket,
+}
+
+/// What became of operations that were applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Transactions it took: none when there was nothing to do, one as a rule, more only when the socket's send
+    /// buffer is too small and may not be enlarged (an ordinary user with many thousand elements).
+    pub transactions: usize,
+    /// Bytes sent.
+    pub bytes: usize,
+}
+
+impl Table {
+    /// Connects to the calling thread's namespace. Changes nothing.
+    pub fn open() -> Result<Self, NftError> {
+        let socket = Socket::open(Family::Netfilter).map_err(|source| NftError::Connect { source })?;
+        Ok(Self { socket })
+    }
+
+    /// Connects to `netns`. Changes nothing.
+    pub fn open_in(netns: &Netns) -> Result<Self, NftError> {
+        netns.run(Self::open)?
+    }
+
+    /// Applies operations in order, all or nothing as long as they fit one transaction (see [`Applied`]).
+    ///
+    /// After [`NftError::Refused`] in the first transaction nothing has changed; after [`NftError::Unanswered`], or in
+    /// a later transaction, a listing tells what is in force.
+    pub fn apply(&mut self, operations: &[Operation]) -> Result<Applied, NftError> {
+        let first_sequence = self.socket.reserve_sequences(operations.len());
+        let encoded = Encoded::new(operations, first_sequence)?;
+        let length_max = self.socket.reserve_send(encoded.len()).map_err(|source| NftError::Connect { source })?;
+        let mut applied = Applied::default();
+        for transaction in encoded.transactions(length_max) {
+            self.transact(&transaction, operations, first_sequence)?;
+            applied.transactions += 1;
+            applied.bytes += transaction.len();
+        }
+        Ok(applied)
+    }
+
+    fn transact(&mut self, batch: &[u8], operations: &[Operation], first_sequence: u32) -> Result<(), NftError> {
+        let answers = self.socket.exchange(batch).map_err(|source| match source {
+            NetlinkError::Send { .. } => NftError::Send { source },
+            _ => NftError::Unanswered { source: Some(source) },
+        })?;
+        let mut is_acknowledged = false;
+        for (sequence, refusal) in answers {
+            match refusal {
+                None => is_acknowledged = true,
+                Some(refusal) => {
+                    let index = sequence.wrapping_sub(first_sequence) as usize;
+                    let operation = operations.get(index).map_or_else(|| "begin a transaction".to_owned(), describe);
+                    return Err(NftError::Refused { operation, refusal });
+                }
+            }
+        }
+        if is_acknowledged { Ok(()) } else { Err(NftError::Unanswered { source: None }) }
+    }
+
+    /// Lists the table; `None` when there is none. Takes time in proportion to what it holds.
+    pub fn read(&mut self) -> Result<Option<Listing>, NftError> {
+        for _ in 0..LISTING_ATTEMPTS {
+            let before = self.generation()?;
+            let listing = match self.list() {
+                // A set went away between its listing and that of its elements.
+                Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
+                listing => listing?,
+            };
+            if self.generation()? == before {
+                return Ok(listing);
+            }
+        }
+        Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
+    }
+
+    /// The number the kernel counts up with every transaction of anybody in the namespace.
+    pub fn generation(&mut self) -> Result<u32, NftError> {
+        let parse = |message: &Message<'_>| {
+            let id = parse_attributes(attributes_of(message)).find(|(kind, _)| *kind == generation::ID);
+            Ok(id.and_then(|(_, value)| parse_u32_be(value)))
+        };
+        let found = self.socket.query(message::GET_GENERATION, 0, &[0; HEADER_LEN], parse);
+        match found {
+            Ok(found) => found.first().copied().ok_or(NftError::Unsupported),
+            Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EOPNOTSUPP)) => {
+                Err(NftError::Unsupported)
+            }
+            Err(source) => Err(NftError::List { what: "generation", source }),
+        }
+    }
+
+    fn list(&mut self) -> Result<Option<Listing>, NftError> {
+        if !self.exists()? {
+            return Ok(None);
+        }
+        let mut listing = Listing::default();
+        self.list_chains(&mut listing)?;
+        self.list_rules(&mut listing)?;
+        for (name, spec) in self.list_sets(&mut listing)? {
+            // Elements of a dynamic set belong to the packets that made them.
+            let elements = if spec.dynamic.is_some() { Vec::new() } else { self.list_elements(&name)? };
+            match assemble(&spec, elements) {
+                Some(elements) => {
+                    listing.observed.sets.insert(name, Set { spec, elements });
+                }
+                None => listing.foreign.push(format!("an element of {name}")),
+            }
+        }
+        Ok(Some(listing))
+    }
+
+    fn exists(&mut self) -> Result<bool, NftError> {
+        let request = request(table::NAME, TABLE);
+        match self.socket.query(message::GET_TABLE, 0, request.as_bytes(), |_| Ok(Some(()))) {
+            Ok(found) => Ok(!found.is_empty()),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            Err(source) => Err(NftError::List { what: "existence", source }),
+        }
+    }
+
+    fn list_chains(&mut self, listing: &mut Listing) -> Result<(), NftError> {
+        let request = request(chain::TABLE, TABLE);
+        let found = self.socket.query(message::GET_CHAIN, flag::DUMP, request.as_bytes(), |message| {
+            Ok(parse_chain(attributes_of(message), TABLE))
+        });
+        for (name, chain) in found.map_err(|source| NftError::List { what: "chains", source })? {
+            match chain {
+                Some(chain) => {
+                    listing.observed.chains.insert(name, chain);
+                }
+                None => listing.foreign.push(format!("the hook of chain {name}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn list_rules(&mut self, listing: &mut Listing) -> Result<(), NftError> {
+        let request = request(rule::TABLE, TABLE);
+        let found = self.socket.query(message::GET_RULE, flag::DUMP, request.as_bytes(), |message| {
+            Ok(parse_rule(attributes_of(message), TABLE))
+        });
+        for (chain, fingerprint) in found.map_err(|source| NftError::List { what: "rules", source })? {
+            if let Some(chain) = listing.observed.chains.get_mut(&chain) {
+                chain.rules.push(fingerprint);
+            }
+        }
+        Ok(())
+    }
+
+    fn list_sets(&mut self, listing: &mut Listing) -> Result<BTreeMap<Name, SetSpec>, NftError> {
+        let request = request(set::TABLE, TABLE);
+        let found = self.socket.query(message::GET_SET, flag::DUMP, request.as_bytes(), |message| {
+            Ok(parse_set(attributes_of(message), TABLE))
+        });
+        let mut specs = BTreeMap::new();
+        for (name, spec) in found.map_err(|source| NftError::List { what: "sets", source })? {
+            match spec {
+                Some(spec) => {
+                    specs.insert(name, spec);
+                }
+                None => listing.foreign.push(format!("the type of set {name}")),
+            }
+        }
+        Ok(specs)
+    }
+
+    fn list_elements(&mut self, name: &Name) -> Result<Vec<super::listing::ListedElement>, NftError> {
+        let mut request = request(element::LIST_TABLE, TABLE);
+        request.text(element::LIST_SET, name.as_str());
+        let found = self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), |message| {
+            Ok(Some(parse_elements(attributes_of(message))))
+        });
+        let messages = found.map_err(|source| NftError::List { what: "elements", source })?;
+        Ok(messages.into_iter().flatten().collect())
+    }
+}
+
+/// `struct nfgenmsg` and the attribute that names our table.
+fn request(kind: u16, table: &str) -> Attributes {
+    let mut request = Attributes::append_to(vec![FAMILY_INET, 0, 0, 0]);
+    request.text(kind, table);
+    request
+}
+
+fn attributes_of<'a>(message: &Message<'a>) -> &'a [u8] {
+    message.payload.get(HEADER_LEN..).unwrap_or_default()
+}
+
+/// An operation in words, for an error about it.
+fn describe(operation: &Operation) -> String {
+    match operation {
+        Operation::AddTable => format!("add the table {TABLE}"),
+        Operation::DeleteTable => format!("delete the table {TABLE}"),
+        Operation::AddSet(name, _) => format!("add the set {name}"),
+        Operation::DeleteSet(name) => format!("delete the set {name}"),
+        Operation::AddChain(name, _) => format!("add the chain {name}"),
+        Operation::FlushChain(name) => format!("flush the chain {name}"),
+        Operation::DeleteChain(name) => format!("delete the chain {name}"),
+        Operation::AddRule(chain, rule) => format!("add to chain {chain} the rule \"{rule}\""),
+        Operation::AddElements(set, elements) => format!("add {} elements to {set}", elements.len()),
+        Operation::DeleteElements(set, elements) => format!("delete {} elements of {set}", elements.len()),
+    }
+}

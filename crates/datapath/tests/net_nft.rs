@@ -1,0 +1,142 @@
+//! Rulesets written to and read from a real nf_tables.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use compile::ruleset::{Data, Element, ElementKey, FieldType, Operation, Ruleset, Set, SetSpec, Statement, Value};
+use datapath::nft::{NftError, Table};
+use datapath::testing::isolated;
+use model::SharedMap;
+use nix::errno::Errno;
+
+mod support;
+
+fn committed(table: &mut Table, wanted: &Ruleset) -> Ruleset {
+    let listing = table.read().unwrap().unwrap();
+    assert_eq!(listing.foreign, Vec::<String>::new());
+    listing.observed.recognise(wanted)
+}
+
+#[test]
+fn every_statement_is_taken_by_the_kernel_and_read_back() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        assert_eq!(table.read().unwrap(), None);
+        let wanted = support::everything();
+        let applied = table.apply(&support::creation_of(&wanted)).unwrap();
+        assert_eq!(applied.transactions, 1);
+        assert_eq!(committed(&mut table, &wanted), wanted);
+    });
+}
+
+#[test]
+fn elements_come_and_go_by_their_keys() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let mut wanted = support::everything();
+        table.apply(&support::creation_of(&wanted)).unwrap();
+        for name in ["services", "endpoints", "ranges", "wide_ranges", "six", "links", "node_ports"] {
+            let set = wanted.sets.get_mut(name).unwrap();
+            let elements = support::elements_of(set);
+            table.apply(&[Operation::DeleteElements(name.into(), elements.clone())]).unwrap();
+            set.elements = SharedMap::new();
+            assert_eq!(committed(&mut table, &wanted), wanted, "without the elements of {name}");
+            table.apply(&[Operation::AddElements(name.into(), elements.clone())]).unwrap();
+            wanted.sets.get_mut(name).unwrap().elements =
+                elements.into_iter().map(|Element { key, data }| (key, data)).collect();
+            assert_eq!(committed(&mut table, &wanted), wanted, "with the elements of {name}");
+        }
+    });
+}
+
+#[test]
+fn a_refused_operation_is_named_and_nothing_of_the_transaction_is_in_force() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let rule = compile::ruleset::Rule::new([Statement::Verdict(compile::ruleset::Verdict::Jump("nowhere".into()))]);
+        let operations =
+            [Operation::AddTable, Operation::AddChain("start".into(), None), Operation::AddRule("start".into(), rule)];
+        let error = table.apply(&operations).unwrap_err();
+        assert_eq!(error.to_string(), "cannot add to chain start the rule \"jump nowhere\"");
+        assert_eq!(error.errno(), Some(Errno::ENOENT));
+        assert_eq!(table.read().unwrap(), None);
+        table.apply(&operations[..2]).unwrap();
+    });
+}
+
+#[test]
+fn an_element_that_is_there_already_is_refused() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let wanted = support::everything();
+        table.apply(&support::creation_of(&wanted)).unwrap();
+        let again = Operation::AddElements("services".into(), support::elements_of(&wanted.sets["services"]));
+        let error = table.apply(&[again]).unwrap_err();
+        assert!(matches!(&error, NftError::Refused { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "cannot add 2 elements to services");
+        assert_eq!(committed(&mut table, &wanted), wanted);
+    });
+}
+
+#[test]
+fn what_others_put_into_the_table_is_noticed() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let mut wanted = support::everything();
+        table.apply(&support::creation_of(&wanted)).unwrap();
+        let rules = &mut wanted.chains.get_mut("filter_forward").unwrap().rules;
+        rules.swap(0, 1);
+        assert_ne!(committed(&mut table, &wanted), wanted);
+        assert_eq!(table.read().unwrap().unwrap().observed.chains["filter_forward"].rules.len(), 3);
+    });
+}
+
+fn many_elements(count: u32) -> (Set, Operation) {
+    let spec = SetSpec {
+        key: vec![FieldType::Ipv4Address, FieldType::Mark],
+        data: Some(compile::ruleset::DataType::Fields(vec![FieldType::Ipv4Address, FieldType::Port])),
+        interval: false,
+        dynamic: None,
+    };
+    let element = |number: u32| Element {
+        key: ElementKey::Exact(vec![Value::Ipv4Address(number.into()), Value::Mark(number)]),
+        data: Some(Data::Values(vec![Value::Ipv4Address((!number).into()), Value::Port(number as u16)])),
+    };
+    let elements: Vec<Element> = (0..count).map(element).collect();
+    let held = elements.iter().map(|element| (element.key.clone(), element.data.clone())).collect();
+    (Set { spec, elements: held }, Operation::AddElements("endpoints".into(), elements))
+}
+
+#[test]
+fn twenty_thousand_elements_arrive_and_are_listed() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let (set, add) = many_elements(20_000);
+        let create = [Operation::AddTable, Operation::AddSet("endpoints".into(), set.spec.clone()), add];
+        let applied = table.apply(&create).unwrap();
+        assert!(applied.bytes > 700_000);
+        let listing = table.read().unwrap().unwrap();
+        assert!(listing.observed.sets["endpoints"] == set);
+    });
+}
+
+#[test]
+fn deleting_the_table_leaves_nothing() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        table.apply(&support::creation_of(&support::everything())).unwrap();
+        table.apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(table.read().unwrap(), None);
+        assert_eq!(table.apply(&[Operation::DeleteTable]).unwrap_err().errno(), Some(Errno::ENOENT));
+    });
+}
+
+#[test]
+fn the_generation_counts_transactions() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let before = table.generation().unwrap();
+        assert_eq!(table.apply(&[]).unwrap().transactions, 0);
+        assert_eq!(table.generation().unwrap(), before);
+        table.apply(&[Operation::AddTable]).unwrap();
+        assert_ne!(table.generation().unwrap(), before);
+    });
+}
