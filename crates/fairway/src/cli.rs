@@ -26,6 +26,11 @@ Examples:
   fairway enter --node node2 -- ip route    a command on a node
   fairway down                  remove all of it
 
+Environment:
+  FAIRWAY_NAME        the sandbox meant without --name
+  FAIRWAY_STATE_DIR   where sandboxes keep their state (root: /var/lib/fairway, others: $XDG_STATE_HOME/fairway)
+  FAIRWAY_LOG         what the roles log: error, warn, info, debug, or per room, e.g. compile=debug,info
+
 Exit codes: 0 fine, 1 finding or failure, 2 usage, 3 could not tell.";
 
 /// Commands for people, then roles for clusters, then the parts of a sandbox.

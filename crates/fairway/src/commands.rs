@@ -35,12 +35,16 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Where sandboxes keep their state: the system's directory for root, else the user's (XDG base directories).
+/// Where sandboxes keep their state: `FAIRWAY_STATE_DIR`, else the system's directory for root and the user's for
+/// others (XDG base directories).
 fn state_root() -> Result<PathBuf> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(root) = from("FAIRWAY_STATE_DIR") {
+        return std::path::absolute(root).context("FAIRWAY_STATE_DIR");
+    }
     if Uid::effective().is_root() {
         return Ok(PathBuf::from("/var/lib/fairway"));
     }
-    let from = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     let state = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
     Ok(state.context("no place for state: set XDG_STATE_HOME or HOME")?.join("fairway"))
 }

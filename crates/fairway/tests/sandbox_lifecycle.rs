@@ -1,0 +1,147 @@
+//! Sandboxes come up, stand beside each other, survive the loss of any part, and leave nothing behind.
+
+mod harness;
+
+use std::net::TcpListener;
+
+use harness::{Place, processes_naming, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn status(place: &Place) -> Vec<Value> {
+    let said = place.run(&["status", "-o", "json"]);
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err))
+}
+
+fn supervisor_of(place: &Place, name: &str) -> i32 {
+    let record = std::fs::read(place.state().join(name).join("sandbox.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["supervisor"].as_i64().unwrap().try_into().unwrap()
+}
+
+/// The processes of one role, found by the first word of their command line.
+fn role(place: &Place, name: &str, role: &str) -> Vec<i32> {
+    let runs_role = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+    };
+    processes_naming(&place.state().join(name)).into_iter().filter(runs_role).collect()
+}
+
+fn kill_role(place: &Place, name: &str, wanted: &str) {
+    let before = role(place, name, wanted);
+    assert!(!before.is_empty(), "no {wanted} runs");
+    for pid in &before {
+        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+    }
+    until(&format!("{wanted} runs again"), || {
+        let now = role(place, name, wanted);
+        now.len() == before.len() && now.iter().all(|pid| !before.contains(pid))
+    });
+}
+
+#[test]
+fn what_came_up_goes_down_without_a_trace() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "2"]);
+    let sandboxes = status(&place);
+    assert_eq!((sandboxes.len(), &sandboxes[0]["state"], &sandboxes[0]["readyNodes"]), (1, &"Ready".into(), &2.into()));
+    let state = place.state().join(&name);
+    assert!(!processes_naming(&state).is_empty());
+    let said = place.succeed(&["down", "--name", &name]);
+    assert!(said.err.contains("network namespaces"), "{}", said.err);
+    assert_eq!(processes_naming(&state), [0; 0]);
+    assert_eq!(std::fs::read_dir(place.state()).unwrap().count(), 0);
+    assert!(!place.kubeconfig().exists());
+}
+
+#[test]
+fn a_second_up_of_the_same_name_is_refused_and_harms_nothing() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "1"]);
+    let said = place.run(&["up", "--name", &name]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err.contains("is already up") && said.err.contains(&format!("fairway down --name {name}")),
+        "{}",
+        said.err
+    );
+    assert_eq!(status(&place)[0]["state"], "Ready");
+}
+
+#[test]
+fn two_sandboxes_run_side_by_side() {
+    let place = Place::new();
+    let names = [place.up(&["--nodes", "1"]), place.up(&["--nodes", "1"])];
+    let sandboxes = status(&place);
+    assert_eq!(sandboxes.iter().map(|one| one["state"].as_str().unwrap()).collect::<Vec<_>>(), ["Ready", "Ready"]);
+    place.succeed(&["down", "--name", &names[0]]);
+    assert_eq!(status(&place)[0]["name"], names[1].as_str());
+    assert_eq!(status(&place)[0]["state"], "Ready");
+}
+
+#[test]
+fn a_taken_port_is_refused_with_the_way_out() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = place.run(&["up", "--name", &place.name(), "--api-port", &port]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains(&format!("port {port} on 127.0.0.1 is taken")), "{}", said.err);
+    assert!(said.err.contains("--api-port"), "{}", said.err);
+}
+
+#[test]
+fn ranges_that_overlap_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    let said = place.run(&["up", "--pod-cidr", "10.96.0.0/16"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("pod range 10.96.0.0/16 overlaps service range"), "{}", said.err);
+    assert!(!place.state().exists());
+}
+
+#[test]
+fn down_works_after_the_supervisor_was_killed() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "2"]);
+    kill(Pid::from_raw(supervisor_of(&place, &name)), Signal::SIGKILL).unwrap();
+    let state = place.state().join(&name);
+    until("the kernel took everything with it", || processes_naming(&state).is_empty());
+    assert_eq!(status(&place)[0]["state"], "Dead");
+    place.succeed(&["down", "--name", &name]);
+    assert_eq!(std::fs::read_dir(place.state()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_dead_sandbox_makes_room_for_a_new_one_of_its_name() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "1"]);
+    kill(Pid::from_raw(supervisor_of(&place, &name)), Signal::SIGKILL).unwrap();
+    until("it is dead", || status(&place)[0]["state"] == "Dead");
+    place.succeed(&["up", "--name", &name, "--nodes", "1"]);
+    assert_eq!(status(&place)[0]["state"], "Ready");
+}
+
+#[test]
+fn every_killed_role_starts_again_and_finds_its_state() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "2"]);
+    for part in ["apiserver", "controllers", "node"] {
+        kill_role(&place, &name, part);
+    }
+    until("the sandbox is whole again", || status(&place)[0]["state"] == "Ready");
+    assert_eq!(status(&place)[0]["readyPods"], status(&place)[0]["pods"]);
+}
+
+#[test]
+fn a_command_can_be_run_on_a_node_and_beside_the_nodes() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "1"]);
+    let on_node = place.succeed(&["enter", "--name", &name, "--node", "node1", "--", "hostname"]);
+    assert_eq!(on_node.out.trim(), "node1");
+    let unknown = place.run(&["enter", "--name", &name, "--node", "node7", "--", "true"]);
+    assert!(unknown.err.contains("the nodes are node1"), "{}", unknown.err);
+    let beside = place.succeed(&["enter", "--name", &name, "--", "cat", "/proc/net/route"]);
+    assert!(beside.out.contains("underlay"), "{}", beside.out);
+}
