@@ -1,2 +1,29 @@
-//! Benchmarks.
-fn main() {}
+//! Benchmarks. `cargo run --release -p bench -- sandbox | services`
+//!
+//! Every claim of speed is a ratio against a named peer in the same run; times alone are printed for orientation.
+
+mod figures;
+mod sandbox;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Fairway, each beside a peer where there is one.
+#[derive(Debug, Parser)]
+#[command(name = "bench", after_help = "Example:\n  cargo run --release -p bench -- sandbox --runs 5")]
+struct Cli {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// How long a sandbox takes to come up, and its pods to start.
+    Sandbox(sandbox::SandboxArgs),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().benchmark {
+        Benchmark::Sandbox(args) => sandbox::run(&args),
+    }
+}
