@@ -3,6 +3,7 @@
 //! Everything here is a pure function over JSON objects. Time and randomness are arguments.
 
 mod address;
+pub mod alloc;
 mod field;
 mod fill;
 mod metadata;

@@ -1,6 +1,6 @@
 //! Services.
 
-mod addresses;
+pub(crate) mod addresses;
 mod change;
 mod validation;
 
@@ -10,6 +10,7 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, names};
+pub(crate) use change::node_ports;
 
 pub(super) static RULES: Rules = Rules {
     name: names::label_name,
