@@ -3,6 +3,8 @@
 //! Everything here is synchronous: a netlink request is answered before `send` returns, so there is nothing to await.
 //! Async callers put it on a thread of their own. What we make is recognisable as ours: see [`OWNER`].
 
+mod apply;
+pub mod conntrack;
 mod netlink;
 pub mod netns;
 pub mod nft;
@@ -12,6 +14,7 @@ pub mod sysctl;
 #[expect(unsafe_code, reason = "work between fork and exec")]
 pub mod testing;
 
+pub use apply::{Datapath, DatapathError, Outcome, Wanted};
 pub use netlink::{KernelRefusal, NetlinkError};
 pub use netns::Netns;
 

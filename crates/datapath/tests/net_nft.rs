@@ -9,6 +9,16 @@ use nix::errno::Errno;
 
 mod support;
 
+/// The operations that make `ruleset` out of nothing.
+fn creation_of(ruleset: &Ruleset) -> Vec<Operation> {
+    compile::diff(&Ruleset::default(), ruleset)
+}
+
+/// The elements of a set as operations carry them.
+fn elements_of(set: &Set) -> Vec<Element> {
+    set.elements.iter().map(|(key, data)| Element { key: key.clone(), data: data.clone() }).collect()
+}
+
 fn committed(table: &mut Table, wanted: &Ruleset) -> Ruleset {
     let listing = table.read().unwrap().unwrap();
     assert_eq!(listing.foreign, Vec::<String>::new());
@@ -21,7 +31,7 @@ fn every_statement_is_taken_by_the_kernel_and_read_back() {
         let mut table = Table::open().unwrap();
         assert_eq!(table.read().unwrap(), None);
         let wanted = support::everything();
-        let applied = table.apply(&support::creation_of(&wanted)).unwrap();
+        let applied = table.apply(&creation_of(&wanted)).unwrap();
         assert_eq!(applied.transactions, 1);
         assert_eq!(committed(&mut table, &wanted), wanted);
     });
@@ -32,10 +42,10 @@ fn elements_come_and_go_by_their_keys() {
     isolated(|| {
         let mut table = Table::open().unwrap();
         let mut wanted = support::everything();
-        table.apply(&support::creation_of(&wanted)).unwrap();
+        table.apply(&creation_of(&wanted)).unwrap();
         for name in ["services", "endpoints", "ranges", "wide_ranges", "six", "links", "node_ports"] {
             let set = wanted.sets.get_mut(name).unwrap();
-            let elements = support::elements_of(set);
+            let elements = elements_of(set);
             table.apply(&[Operation::DeleteElements(name.into(), elements.clone())]).unwrap();
             set.elements = SharedMap::new();
             assert_eq!(committed(&mut table, &wanted), wanted, "without the elements of {name}");
@@ -67,8 +77,8 @@ fn an_element_that_is_there_already_is_refused() {
     isolated(|| {
         let mut table = Table::open().unwrap();
         let wanted = support::everything();
-        table.apply(&support::creation_of(&wanted)).unwrap();
-        let again = Operation::AddElements("services".into(), support::elements_of(&wanted.sets["services"]));
+        table.apply(&creation_of(&wanted)).unwrap();
+        let again = Operation::AddElements("services".into(), elements_of(&wanted.sets["services"]));
         let error = table.apply(&[again]).unwrap_err();
         assert!(matches!(&error, NftError::Refused { .. }), "{error:?}");
         assert_eq!(error.to_string(), "cannot add 2 elements to services");
@@ -81,7 +91,7 @@ fn what_others_put_into_the_table_is_noticed() {
     isolated(|| {
         let mut table = Table::open().unwrap();
         let mut wanted = support::everything();
-        table.apply(&support::creation_of(&wanted)).unwrap();
+        table.apply(&creation_of(&wanted)).unwrap();
         let rules = &mut wanted.chains.get_mut("filter_forward").unwrap().rules;
         rules.swap(0, 1);
         assert_ne!(committed(&mut table, &wanted), wanted);
@@ -122,7 +132,7 @@ fn twenty_thousand_elements_arrive_and_are_listed() {
 fn deleting_the_table_leaves_nothing() {
     isolated(|| {
         let mut table = Table::open().unwrap();
-        table.apply(&support::creation_of(&support::everything())).unwrap();
+        table.apply(&creation_of(&support::everything())).unwrap();
         table.apply(&[Operation::DeleteTable]).unwrap();
         assert_eq!(table.read().unwrap(), None);
         assert_eq!(table.apply(&[Operation::DeleteTable]).unwrap_err().errno(), Some(Errno::ENOENT));

@@ -112,6 +112,23 @@ impl Rtnetlink {
         }
     }
 
+    /// The link on which `address` is a neighbour, as far as the kernel's routes say; none when it is farther away,
+    /// is the namespace's own, or cannot be reached.
+    pub fn link_towards(&mut self, address: IpAddr) -> Result<Option<LinkIndex>, RouteError> {
+        let mut header = vec![0; HEADER_LEN];
+        header[0] = super::family_number(address);
+        header[1] = IpNet::from(address).prefix_len();
+        let mut request = Attributes::append_to(header);
+        request.address(RTA_DST, address);
+        match self.socket.query(RTM_GETROUTE, 0, request.as_bytes(), parse_neighbouring_link) {
+            Ok(found) => Ok(found.first().copied()),
+            Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENOENT)) => {
+                Ok(None)
+            }
+            Err(source) => Err(RouteError::ReadRoutes { source }),
+        }
+    }
+
     /// The routes of the main table of both families, in the kernel's order. Multipath routes are left out.
     pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>, RouteError> {
         self.socket
@@ -177,6 +194,17 @@ fn parse(message: &Message<'_>, filter: RouteFilter) -> Result<Option<Route>, Ne
     let mut parts = Parts::new(unspecified, u32::from(table));
     parts.read(rest);
     Ok(parts.into_route(prefix_len, kind, flags))
+}
+
+/// The link of a route the kernel chose, when it needs no gateway and leads elsewhere than to this host.
+fn parse_neighbouring_link(message: &Message<'_>) -> Result<Option<LinkIndex>, NetlinkError> {
+    const SHORT: NetlinkError = NetlinkError::Malformed { what: "a route's header" };
+    let (fixed, rest) = message.payload.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
+    let [family, .., kind, _, _, _, _] = *fixed;
+    let Some(unspecified) = super::unspecified(family).filter(|_| kind == RTN_UNICAST) else { return Ok(None) };
+    let mut parts = Parts::new(unspecified, 0);
+    parts.read(rest);
+    Ok(parts.link.filter(|_| parts.gateway.is_none()))
 }
 
 /// The attributes of a route that concern us.

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use compile::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Dynamic, Element, ElementKey, FieldType,
-    HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Operation, Policy, RejectWith, Rule, Ruleset, Set,
-    SetSpec, SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Dynamic, ElementKey, FieldType,
+    HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, Set, SetSpec,
+    SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
 };
 use model::{IpFamily, Name, SharedMap};
 
@@ -252,14 +252,4 @@ fn pass() -> Vec<Rule> {
         ]),
         Rule::new([Statement::Verdict(Verdict::Drop)]),
     ]
-}
-
-/// The operations that make `ruleset` out of nothing.
-pub fn creation_of(ruleset: &Ruleset) -> Vec<Operation> {
-    compile::diff(&Ruleset::default(), ruleset)
-}
-
-/// The elements of a set as operations carry them.
-pub fn elements_of(set: &Set) -> Vec<Element> {
-    set.elements.iter().map(|(key, data)| Element { key: key.clone(), data: data.clone() }).collect()
 }

@@ -1,0 +1,238 @@
+//! Makes a namespace's kernel hold what is wanted, writing only what differs.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use compile::ruleset::{Operation, Ruleset};
+use compile::{diff, plan};
+use ipnet::IpNet;
+
+use crate::nft::{NftError, Table};
+use crate::route::{Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
+use crate::{NetlinkError, Netns};
+
+/// Kept in step with a sequence of wanted states.
+///
+/// What the kernel holds is remembered after each success, so that the next step costs what changed. It is listed only
+/// the first time and after a failure.
+#[derive(Debug)]
+pub struct Datapath {
+    table: Table,
+    links: Rtnetlink,
+    committed: Option<Committed>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Committed {
+    ruleset: Ruleset,
+    routes: Vec<plan::Route>,
+}
+
+/// What a namespace should hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The content of our nf_tables table.
+    pub ruleset: &'a Ruleset,
+    /// Routes to other nodes' pods. Routes to this node's own pods belong to the CNI plugin and are left alone.
+    pub routes: &'a [plan::Route],
+}
+
+/// What was written to reach a wanted state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Changes of the nf_tables table.
+    pub operations: usize,
+    /// Transactions they took; see [`crate::nft::Applied::transactions`].
+    pub transactions: usize,
+    /// Bytes sent to nf_tables.
+    pub bytes: usize,
+    /// Routes set or replaced.
+    pub routes_set: usize,
+    /// Routes deleted.
+    pub routes_deleted: usize,
+    /// Whether the kernel's content was listed, as at start and after a failure.
+    pub listed: bool,
+}
+
+impl Outcome {
+    /// Whether the kernel held everything already.
+    pub fn wrote_nothing(&self) -> bool {
+        self.transactions == 0 && self.routes_set == 0 && self.routes_deleted == 0
+    }
+}
+
+/// A wanted state that was not reached. Some of it may be in force; the next [`Datapath::apply`] begins with a listing.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// No connection to the kernel.
+    #[error("cannot connect to the namespace's network")]
+    Connect(#[from] NetlinkError),
+    /// The nf_tables part failed, also after listing what the kernel holds and trying again.
+    #[error("cannot bring the nf_tables table to the wanted state")]
+    Table(#[source] NftError),
+    /// The routes failed.
+    #[error("cannot bring the routes to the wanted state")]
+    Routes(#[source] RouteError),
+    /// A next hop is not on any of the node's links.
+    #[error("cannot route {destination} via {via}: no link of this node leads there directly")]
+    Unreachable {
+        /// The range.
+        destination: IpNet,
+        /// The next hop.
+        via: IpAddr,
+    },
+}
+
+impl Datapath {
+    /// Connects to the calling thread's namespace. Reads and changes nothing yet.
+    pub fn open() -> Result<Self, DatapathError> {
+        let table = Table::open().map_err(DatapathError::Table)?;
+        Ok(Self { table, links: Rtnetlink::open()?, committed: None })
+    }
+
+    /// Connects to `netns`. Reads and changes nothing yet.
+    pub fn open_in(netns: &Netns) -> Result<Self, DatapathError> {
+        let table = Table::open_in(netns).map_err(DatapathError::Table)?;
+        let links = Rtnetlink::open_in(netns).map_err(DatapathError::Routes)?;
+        Ok(Self { table, links, committed: None })
+    }
+
+    /// Makes the namespace hold `wanted` and tells what that took.
+    ///
+    /// New routes come first and old ones go last, with one nf_tables transaction between them. When the kernel
+    /// refuses that transaction, it does not hold what we remember: it is listed and the difference tried once more, and
+    /// should that be refused too, the table is replaced whole, in one transaction as well.
+    pub fn apply(&mut self, wanted: &Wanted<'_>) -> Result<Outcome, DatapathError> {
+        let mut outcome = Outcome::default();
+        let committed = match self.committed.take() {
+            Some(committed) => committed,
+            None => self.read(wanted, &mut outcome)?,
+        };
+        let routes = RouteChanges::between(&committed.routes, wanted.routes);
+        self.set_routes(&routes.set, &mut outcome)?;
+        self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
+        self.delete_routes(&routes.gone, &mut outcome)?;
+        self.committed = Some(Committed { ruleset: wanted.ruleset.clone(), routes: wanted.routes.to_vec() });
+        Ok(outcome)
+    }
+
+    fn read(&mut self, wanted: &Wanted<'_>, outcome: &mut Outcome) -> Result<Committed, DatapathError> {
+        let ruleset = self.read_ruleset(wanted.ruleset, outcome)?;
+        let routes = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
+        Ok(Committed { ruleset, routes: routes.iter().filter_map(planned).collect() })
+    }
+
+    fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {
+        outcome.listed = true;
+        let Some(listing) = self.table.read().map_err(DatapathError::Table)? else { return Ok(Ruleset::default()) };
+        if listing.foreign.is_empty() {
+            return Ok(listing.observed.recognise(wanted));
+        }
+        tracing::warn!(parts = ?listing.foreign, "the nf_tables table holds what is not ours; replacing it");
+        self.run(&[Operation::DeleteTable], outcome).map_err(DatapathError::Table)?;
+        Ok(Ruleset::default())
+    }
+
+    fn apply_ruleset(
+        &mut self,
+        committed: &Ruleset,
+        wanted: &Ruleset,
+        outcome: &mut Outcome,
+    ) -> Result<(), DatapathError> {
+        let Err(error) = self.run(&diff(committed, wanted), outcome) else { return Ok(()) };
+        tracing::warn!(%error, cause = ?std::error::Error::source(&error), "nf_tables is not as remembered; listing it");
+        let found = self.read_ruleset(wanted, outcome)?;
+        let Err(error) = self.run(&diff(&found, wanted), outcome) else { return Ok(()) };
+        tracing::warn!(%error, cause = ?std::error::Error::source(&error), "cannot mend the nf_tables table; replacing it");
+        let mut replacement = vec![Operation::AddTable, Operation::DeleteTable];
+        replacement.extend(diff(&Ruleset::default(), wanted));
+        self.run(&replacement, outcome).map_err(DatapathError::Table)
+    }
+
+    fn run(&mut self, operations: &[Operation], outcome: &mut Outcome) -> Result<(), NftError> {
+        let applied = self.table.apply(operations)?;
+        outcome.operations += operations.len();
+        outcome.transactions += applied.transactions;
+        outcome.bytes += applied.bytes;
+        Ok(())
+    }
+
+    fn set_routes(&mut self, routes: &[plan::Route], outcome: &mut Outcome) -> Result<(), DatapathError> {
+        for plan::Route { destination, via } in routes.iter().copied() {
+            let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
+            let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
+            self.links.replace_route(&Route::via(destination, via, link)).map_err(DatapathError::Routes)?;
+            outcome.routes_set += 1;
+        }
+        Ok(())
+    }
+
+    fn delete_routes(&mut self, gone: &BTreeSet<plan::Route>, outcome: &mut Outcome) -> Result<(), DatapathError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for route in self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)? {
+            if planned(&route).is_some_and(|held| gone.contains(&held)) {
+                self.links.delete_route(&route).map_err(DatapathError::Routes)?;
+                outcome.routes_deleted += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What turns one list of routes into another.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RouteChanges {
+    /// Routes to set; each replaces what leads to the same destination.
+    set: Vec<plan::Route>,
+    /// Routes whose destinations are wanted no more.
+    gone: BTreeSet<plan::Route>,
+}
+
+impl RouteChanges {
+    fn between(committed: &[plan::Route], wanted: &[plan::Route]) -> Self {
+        if committed == wanted {
+            return Self::default();
+        }
+        let held: BTreeSet<&plan::Route> = committed.iter().collect();
+        let destinations: BTreeSet<IpNet> = wanted.iter().map(|route| route.destination).collect();
+        Self {
+            set: wanted.iter().filter(|route| !held.contains(route)).copied().collect(),
+            gone: committed.iter().filter(|route| !destinations.contains(&route.destination)).copied().collect(),
+        }
+    }
+}
+
+/// Our route as plans have them; `None` for a route of the CNI plugin, which leads to a link.
+fn planned(route: &Route) -> Option<plan::Route> {
+    match route.action {
+        RouteAction::Via { gateway, .. } => Some(plan::Route { destination: route.destination, via: gateway }),
+        RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(destination: &str, via: &str) -> plan::Route {
+        plan::Route { destination: destination.parse().unwrap(), via: via.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_moved_range_is_replaced_and_not_deleted() {
+        let kept = route("10.244.1.0/24", "10.89.0.1");
+        let (old, new) = (route("10.244.2.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3"));
+        let gone = route("10.244.3.0/24", "10.89.0.3");
+        let changes = RouteChanges::between(&[kept, old, gone], &[kept, new]);
+        assert_eq!(changes, RouteChanges { set: vec![new], gone: [gone].into() });
+        assert_eq!(RouteChanges::between(&[kept], &[kept]), RouteChanges::default());
+    }
+
+    #[test]
+    fn a_route_to_a_link_is_not_a_planned_one() {
+        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), crate::route::LinkIndex(2));
+        assert_eq!(planned(&pod), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! Connection tracking: which translated flows the kernel remembers, and making it forget.
+//!
+//! The kernel sends the packets of a flow it remembers where it sent the first one. A UDP client that keeps its port
+//! would talk to an endpoint that is gone for as long as it talks, so such flows are looked for and removed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nix::errno::Errno;
+
+use crate::Netns;
+use crate::netlink::{
+    Attributes, Family, Message, NetlinkError, Socket, flag, parse_address, parse_attributes, parse_u32_be,
+};
+use crate::netns::NetnsError;
+
+/// Message kinds and attributes of `linux/netfilter/nfnetlink_conntrack.h`; the subsystem is 1.
+const GET: u16 = 0x0101;
+const DELETE: u16 = 0x0102;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_ID: u16 = 12;
+const CTA_STATUS_MASK: u16 = 26;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+/// `IPS_DST_NAT`: the destination is translated.
+const STATUS_DESTINATION_NAT: u32 = 1 << 5;
+/// `AF_INET` and `AF_INET6`.
+const FAMILY_V4: u8 = 2;
+const FAMILY_V6: u8 = 10;
+/// `struct nfgenmsg`.
+const HEADER_LEN: usize = 4;
+const UDP: u8 = 17;
+
+/// An operation on connection tracking that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConntrackError {
+    /// The namespace to connect to could not be entered.
+    #[error("cannot reach the namespace's connection tracking")]
+    Namespace(#[from] NetnsError),
+    /// No connection.
+    #[error("cannot connect to connection tracking")]
+    Connect {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Flows could not be listed.
+    #[error("cannot list tracked flows")]
+    List {
+        /// Why; `EINVAL` when the kernel lacks `CONFIG_NF_CT_NETLINK`.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A flow could not be removed.
+    #[error("cannot remove the tracked flow from {client} to {frontend}")]
+    Delete {
+        /// Who sent its first packet.
+        client: SocketAddr,
+        /// Where to.
+        frontend: SocketAddr,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+}
+
+/// A tracked flow whose destination is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// The transport protocol's number in the IP header.
+    pub protocol: u8,
+    /// Who sent the first packet, before any translation.
+    pub client: SocketAddr,
+    /// Where it was sent to, before any translation.
+    pub frontend: SocketAddr,
+    /// Who really answers.
+    pub backend: SocketAddr,
+    /// Whom the backend answers: the client, or the address the source was translated to.
+    pub answered: SocketAddr,
+    /// The kernel's number of the flow, which tells it from a later one of the same ends.
+    id: u32,
+}
+
+/// The connection tracking of one network namespace, the one it was opened in, whatever thread uses it.
+#[derive(Debug)]
+pub struct Conntrack {
+    socket: Socket,
+}
+
+impl Conntrack {
+    /// Connects to the calling thread's namespace.
+    pub fn open() -> Result<Self, ConntrackError> {
+        let socket = Socket::open(Family::Netfilter).map_err(|source| ConntrackError::Connect { source })?;
+        Ok(Self { socket })
+    }
+
+    /// Connects to `netns`.
+    pub fn open_in(netns: &Netns) -> Result<Self, ConntrackError> {
+        netns.run(Self::open)?
+    }
+
+    /// The flows whose destination is translated, in the kernel's order. Takes time in proportion to all it tracks.
+    pub fn translated_flows(&mut self) -> Result<Vec<Flow>, ConntrackError> {
+        let mut request = Attributes::append_to(vec![0; HEADER_LEN]);
+        // The kernel leaves out the others since Linux 5.15; older ones send all.
+        request.u32_be(CTA_STATUS, STATUS_DESTINATION_NAT).u32_be(CTA_STATUS_MASK, STATUS_DESTINATION_NAT);
+        self.socket
+            .query(GET, flag::DUMP, request.as_bytes(), |message| Ok(parse_flow(message)))
+            .map_err(|source| ConntrackError::List { source })
+    }
+
+    /// Removes the translated UDP flows that `is_wanted` does not want and returns them.
+    ///
+    /// Asked about each flow, with nothing remembered between calls: call it whenever backends may have gone. Flows
+    /// that end meanwhile are fine.
+    pub fn remove_udp_flows(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Flow>, ConntrackError> {
+        let mut unwanted = self.translated_flows()?;
+        unwanted.retain(|flow| flow.protocol == UDP && !is_wanted(flow));
+        for flow in &unwanted {
+            self.delete(flow)?;
+        }
+        Ok(unwanted)
+    }
+
+    fn delete(&mut self, flow: &Flow) -> Result<(), ConntrackError> {
+        let family = if flow.client.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
+        let mut request = Attributes::append_to(vec![family, 0, 0, 0]);
+        put_tuple(&mut request, flow);
+        request.u32_be(CTA_ID, flow.id);
+        match self.socket.request(DELETE, 0, request.as_bytes()) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
+            deleted => deleted.map_err(|source| ConntrackError::Delete {
+                client: flow.client,
+                frontend: flow.frontend,
+                source,
+            }),
+        }
+    }
+}
+
+fn put_tuple(request: &mut Attributes, flow: &Flow) {
+    let (source, destination) =
+        if flow.client.is_ipv4() { (CTA_IP_V4_SRC, CTA_IP_V4_DST) } else { (CTA_IP_V6_SRC, CTA_IP_V6_DST) };
+    request.nest(CTA_TUPLE_ORIG, |tuple| {
+        tuple.nest(CTA_TUPLE_IP, |ip| {
+            ip.address(source, flow.client.ip()).address(destination, flow.frontend.ip());
+        });
+        tuple.nest(CTA_TUPLE_PROTO, |transport| {
+            transport.put(CTA_PROTO_NUM, &[flow.protocol]);
+            transport.put(CTA_PROTO_SRC_PORT, &flow.client.port().to_be_bytes());
+            transport.put(CTA_PROTO_DST_PORT, &flow.frontend.port().to_be_bytes());
+        });
+    });
+}
+
+/// A flow, when it is of a protocol with ports and its destination is translated.
+fn parse_flow(message: &Message<'_>) -> Option<Flow> {
+    let (mut original, mut reply, mut status, mut id) = (None, None, 0, 0);
+    for (kind, value) in parse_attributes(message.payload.get(HEADER_LEN..)?) {
+        match kind {
+            CTA_TUPLE_ORIG => original = parse_tuple(value),
+            CTA_TUPLE_REPLY => reply = parse_tuple(value),
+            CTA_STATUS => status = parse_u32_be(value)?,
+            CTA_ID => id = parse_u32_be(value)?,
+            _ => {}
+        }
+    }
+    let (original, reply) = original.zip(reply).filter(|_| status & STATUS_DESTINATION_NAT != 0)?;
+    Some(Flow {
+        protocol: original.protocol,
+        client: original.source,
+        frontend: original.destination,
+        backend: reply.source,
+        answered: reply.destination,
+        id,
+    })
+}
+
+struct Tuple {
+    protocol: u8,
+    source: SocketAddr,
+    destination: SocketAddr,
+}
+
+fn parse_tuple(attributes: &[u8]) -> Option<Tuple> {
+    let (mut ends, mut transport) = (None, None);
+    for (kind, value) in parse_attributes(attributes) {
+        match kind {
+            CTA_TUPLE_IP => ends = parse_ends(value),
+            CTA_TUPLE_PROTO => transport = parse_transport(value),
+            _ => {}
+        }
+    }
+    let ((source, destination), (protocol, source_port, destination_port)) = ends.zip(transport)?;
+    Some(Tuple {
+        protocol,
+        source: SocketAddr::new(source, source_port),
+        destination: SocketAddr::new(destination, destination_port),
+    })
+}
+
+fn parse_ends(attributes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let (mut source, mut destination) = (None, None);
+    for (kind, value) in parse_attributes(attributes) {
+        match kind {
+            CTA_IP_V4_SRC | CTA_IP_V6_SRC => source = parse_address(value),
+            CTA_IP_V4_DST | CTA_IP_V6_DST => destination = parse_address(value),
+            _ => {}
+        }
+    }
+    source.zip(destination)
+}
+
+fn parse_transport(attributes: &[u8]) -> Option<(u8, u16, u16)> {
+    let port = |value: &[u8]| value.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    let (mut protocol, mut source, mut destination) = (None, None, None);
+    for (kind, value) in parse_attributes(attributes) {
+        match kind {
+            CTA_PROTO_NUM => protocol = value.first().copied(),
+            CTA_PROTO_SRC_PORT => source = port(value),
+            CTA_PROTO_DST_PORT => destination = port(value),
+            _ => {}
+        }
+    }
+    Some((protocol?, source?, destination?))
+}

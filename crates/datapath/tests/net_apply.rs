@@ -1,0 +1,166 @@
+//! A namespace kept at a wanted state.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use compile::plan;
+use compile::ruleset::{Operation, Ruleset};
+use datapath::nft::Table;
+use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
+use datapath::testing::isolated;
+use datapath::{Datapath, DatapathError, Outcome, Wanted};
+
+mod support;
+
+fn wanted(ruleset: &Ruleset) -> Wanted<'_> {
+    Wanted { ruleset, routes: &[] }
+}
+
+/// Whether the kernel holds `ruleset`, by listing it.
+fn holds(ruleset: &Ruleset) -> bool {
+    let listing = Table::open().unwrap().read().unwrap().unwrap();
+    listing.foreign.is_empty() && listing.observed.recognise(ruleset) == *ruleset
+}
+
+#[test]
+fn a_restart_with_the_right_state_present_writes_nothing() {
+    isolated(|| {
+        let ruleset = support::everything();
+        let first = Datapath::open().unwrap().apply(&wanted(&ruleset)).unwrap();
+        assert_eq!((first.transactions, first.listed), (1, true));
+        let generation = Table::open().unwrap().generation().unwrap();
+        let again = Datapath::open().unwrap().apply(&wanted(&ruleset)).unwrap();
+        assert!(again.wrote_nothing(), "{again:?}");
+        assert_eq!(Table::open().unwrap().generation().unwrap(), generation);
+    });
+}
+
+#[test]
+fn an_unchanged_state_is_neither_listed_nor_written() {
+    isolated(|| {
+        let ruleset = support::everything();
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(&ruleset)).unwrap();
+        assert_eq!(datapath.apply(&wanted(&ruleset)).unwrap(), Outcome::default());
+    });
+}
+
+#[test]
+fn a_step_writes_the_difference_in_one_transaction() {
+    isolated(|| {
+        let full = support::everything();
+        let mut less = full.clone();
+        let endpoint = full.sets["endpoints"].elements.keys().next().unwrap().clone();
+        less.sets.get_mut("endpoints").unwrap().elements.remove(&endpoint);
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(&full)).unwrap();
+        for step in [&less, &full] {
+            let outcome = datapath.apply(&wanted(step)).unwrap();
+            assert_eq!((outcome.operations, outcome.transactions, outcome.listed), (1, 1, false));
+            assert!(holds(step));
+        }
+    });
+}
+
+#[test]
+fn what_others_removed_is_mended_when_it_matters() {
+    isolated(|| {
+        let full = support::everything();
+        let mut less = full.clone();
+        less.sets.get_mut("endpoints").unwrap().elements = model::SharedMap::new();
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(&full)).unwrap();
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        let outcome = datapath.apply(&wanted(&less)).unwrap();
+        assert!(outcome.listed);
+        assert!(holds(&less));
+    });
+}
+
+#[test]
+fn a_chain_and_a_set_that_nobody_wants_any_more_go() {
+    isolated(|| {
+        let full = support::everything();
+        let mut less = full.clone();
+        for name in ["nat_prerouting", "nat_output", "lb_2", "nat_postrouting"] {
+            less.chains.remove(name);
+        }
+        for name in ["services", "endpoints"] {
+            less.sets.remove(name);
+        }
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(&full)).unwrap();
+        assert_eq!(datapath.apply(&wanted(&less)).unwrap().transactions, 1);
+        assert!(holds(&less));
+    });
+}
+
+#[test]
+fn a_set_of_another_shape_replaces_the_table_in_one_transaction() {
+    isolated(|| {
+        let old = support::everything();
+        let mut new = old.clone();
+        new.sets.get_mut("clients").unwrap().spec.dynamic = Some(compile::ruleset::Dynamic { size: 7 });
+        Datapath::open().unwrap().apply(&wanted(&old)).unwrap();
+        let outcome = Datapath::open().unwrap().apply(&wanted(&new)).unwrap();
+        assert_eq!((outcome.transactions, outcome.listed), (1, true));
+        assert!(holds(&new));
+    });
+}
+
+fn route(destination: &str, via: &str) -> plan::Route {
+    plan::Route { destination: destination.parse().unwrap(), via: via.parse().unwrap() }
+}
+
+fn links_with_underlay() -> (Rtnetlink, Route) {
+    let end = |name| VethEnd { name, mac: None, netns: None };
+    let mut links = Rtnetlink::open().unwrap();
+    let link = links.create_veth(&Veth { end: end("eth0"), peer: end("far"), mtu: 1500 }).unwrap();
+    links.add_address(link.index, "10.89.0.1/24".parse().unwrap()).unwrap();
+    let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), link.index);
+    links.replace_route(&pod).unwrap();
+    (links, pod)
+}
+
+#[test]
+fn routes_to_other_nodes_follow_and_pods_keep_theirs() {
+    isolated(|| {
+        let (mut links, pod) = links_with_underlay();
+        let held = |links: &mut Rtnetlink| {
+            let routes = links.routes(RouteFilter::Ours).unwrap();
+            let mut lines: Vec<String> = routes
+                .iter()
+                .map(|route| match route.action {
+                    RouteAction::Via { gateway, .. } => format!("{} via {gateway}", route.destination),
+                    _ => route.destination.to_string(),
+                })
+                .collect();
+            lines.sort();
+            lines
+        };
+        let ruleset = Ruleset::default();
+        let mut datapath = Datapath::open().unwrap();
+        let first = [route("10.244.1.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3")];
+        let outcome = datapath.apply(&Wanted { ruleset: &ruleset, routes: &first }).unwrap();
+        assert_eq!((outcome.routes_set, outcome.routes_deleted), (2, 0));
+        let mut restarted = Datapath::open().unwrap();
+        assert!(restarted.apply(&Wanted { ruleset: &ruleset, routes: &first }).unwrap().wrote_nothing());
+        let second = [route("10.244.1.0/24", "10.89.0.9")];
+        let outcome = restarted.apply(&Wanted { ruleset: &ruleset, routes: &second }).unwrap();
+        assert_eq!((outcome.routes_set, outcome.routes_deleted), (1, 1));
+        assert_eq!(held(&mut links), [pod.destination.to_string(), "10.244.1.0/24 via 10.89.0.9".to_owned()]);
+    });
+}
+
+#[test]
+fn a_next_hop_that_is_no_neighbour_is_refused_by_name() {
+    isolated(|| {
+        let _links = links_with_underlay();
+        let routes = [route("10.244.1.0/24", "192.0.2.1")];
+        let error =
+            Datapath::open().unwrap().apply(&Wanted { ruleset: &Ruleset::default(), routes: &routes }).unwrap_err();
+        assert!(matches!(error, DatapathError::Unreachable { .. }));
+        assert_eq!(
+            error.to_string(),
+            "cannot route 10.244.1.0/24 via 192.0.2.1: no link of this node leads there directly"
+        );
+    });
+}
