@@ -3,10 +3,20 @@
 //! - [`Plan`]: what a node's kernel should hold, computed from a [`model::Cluster`] and kept up change by change.
 //! - [`ruleset`]: nf_tables as plain values, the form of a plan the kernel understands.
 //! - [`diff()`]: the operations between two rulesets.
+//! - [`evaluate()`]: the fate of one packet, straight from what the API objects mean, and what decided it.
+//! - [`trace()`]: the fate of one packet in a ruleset. It must be what [`evaluate()`] says.
+//! - [`sample`]: small random clusters and packets to hold the two against each other, and against real sockets.
 
 mod diff;
+mod evaluate;
+mod packet;
 pub mod plan;
 pub mod ruleset;
+pub mod sample;
+mod trace;
 
 pub use diff::{Observed, ObservedChain, diff};
+pub use evaluate::{FrontendKind, Reason, Scope, Selection, Verdict, evaluate};
+pub use packet::{Entry, Outcome, Packet, SourceNat};
 pub use plan::{NodeView, Plan};
+pub use trace::{TraceError, trace};

@@ -53,6 +53,21 @@ pub enum Value {
     Family(IpFamily),
 }
 
+impl Value {
+    /// Its type as part of a key; none for what is never part of one.
+    pub const fn field_type(&self) -> Option<FieldType> {
+        match self {
+            Self::Ipv4Address(_) => Some(FieldType::Ipv4Address),
+            Self::Ipv6Address(_) => Some(FieldType::Ipv6Address),
+            Self::Protocol(_) => Some(FieldType::Protocol),
+            Self::Port(_) => Some(FieldType::Port),
+            Self::Mark(_) => Some(FieldType::Mark),
+            Self::Interface(_) => Some(FieldType::Interface),
+            Self::Family(_) => None,
+        }
+    }
+}
+
 impl From<IpAddr> for Value {
     fn from(address: IpAddr) -> Self {
         match address {

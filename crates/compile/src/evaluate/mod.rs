@@ -1,0 +1,186 @@
+//! The fate of one packet, straight from what the API objects mean.
+//!
+//! This is the plainest code that can answer; it shares nothing with [`crate::plan`], so that the two can be held
+//! against each other. It walks all Services and is meant for explanations and tests, not for speed.
+
+mod reason;
+
+pub use reason::{FrontendKind, Reason, Scope, Selection};
+
+use std::net::{IpAddr, SocketAddr};
+
+use model::{Affinity, Cluster, Endpoint, IpFamily, Service, ServiceKind, ServicePort, TrafficPolicy};
+
+use crate::NodeView;
+use crate::packet::{Entry, Outcome, Packet, SourceNat};
+
+/// A packet's fate and what decided it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What becomes of the packet.
+    pub outcome: Outcome,
+    /// What decided.
+    pub by: Reason,
+}
+
+/// What becomes of `packet` on the node `view` names.
+pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict {
+    let world = World { cluster, view, packet };
+    for service in cluster.services.values().filter(|service| !service.delegated) {
+        for port in service.ports.iter().filter(|port| port.protocol == packet.protocol) {
+            if let Some(frontend) = world.frontend(service, port) {
+                return world.serve(service, port, frontend);
+            }
+        }
+    }
+    let leaves = world.leaves_cluster(packet.destination);
+    let source = if leaves { SourceNat::Masqueraded } else { SourceNat::Kept };
+    let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
+    Verdict { outcome: Outcome::Passed { source }, by }
+}
+
+/// What a question is asked about.
+struct World<'a> {
+    cluster: &'a Cluster,
+    view: &'a NodeView,
+    packet: &'a Packet,
+}
+
+impl World<'_> {
+    /// What the packet's destination is to a Service port, if it is one of its frontends.
+    fn frontend(&self, service: &Service, port: &ServicePort) -> Option<FrontendKind> {
+        let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { return None };
+        let destination = &self.packet.destination;
+        let is_port = port.port.get() == self.packet.port;
+        let is_node_port = port.node_port.is_some_and(|node_port| node_port.get() == self.packet.port);
+        if is_port && cluster_ips.contains(destination) {
+            Some(FrontendKind::ClusterIp)
+        } else if is_port && external_ips.contains(destination) {
+            Some(FrontendKind::ExternalIp)
+        } else if is_port && load_balancer_ips.contains(destination) {
+            Some(FrontendKind::LoadBalancerIp)
+        } else if is_node_port && self.is_own(*destination) {
+            Some(FrontendKind::NodePort)
+        } else {
+            None
+        }
+    }
+
+    fn serve(&self, service: &Service, port: &ServicePort, frontend: FrontendKind) -> Verdict {
+        let endpoints = self.endpoints(service, port);
+        let scope = self.scope(service, frontend);
+        let here: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| self.is_here(endpoint)).collect();
+        let everywhere = select(service, &endpoints);
+        let chosen = match scope {
+            Scope::Cluster => everywhere.clone(),
+            Scope::Node => select(service, &here),
+        };
+        let outcome = match chosen.1 {
+            _ if everywhere.1 == Selection::None => Outcome::Refused,
+            Selection::None => Outcome::Dropped,
+            Selection::Ready | Selection::Terminating => {
+                let with_source = |(socket, endpoint)| (socket, self.source_nat(service, frontend, socket, endpoint));
+                Outcome::Balanced {
+                    endpoints: chosen.0.into_iter().map(with_source).collect(),
+                    affinity: match service.affinity {
+                        Affinity::None => None,
+                        Affinity::ClientIp { timeout } => Some(timeout),
+                    },
+                }
+            }
+        };
+        let (service, port) = (service.name.clone(), port.name.clone());
+        Verdict { outcome, by: Reason::Service { service, port, frontend, scope, selection: chosen.1 } }
+    }
+
+    /// All endpoints of a Service port in the packet's family, with the sockets they serve it at.
+    fn endpoints(&self, service: &Service, port: &ServicePort) -> Vec<(SocketAddr, &Endpoint)> {
+        let mut endpoints = Vec::new();
+        let family = IpFamily::of(self.packet.destination);
+        for slice in self.cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
+            for target in &slice.ports {
+                if target.name == port.name && target.protocol == port.protocol {
+                    let sockets = slice.endpoints.iter();
+                    endpoints.extend(sockets.map(|each| (SocketAddr::new(each.address, target.port.get()), each)));
+                }
+            }
+        }
+        endpoints
+    }
+
+    /// Whether any endpoint may serve this client, or only those on this node.
+    fn scope(&self, service: &Service, frontend: FrontendKind) -> Scope {
+        let local = match frontend {
+            FrontendKind::ClusterIp => service.internal_policy == TrafficPolicy::Local,
+            // A client inside the cluster would gain nothing from the policy: its address is kept in any case.
+            _ => service.external_policy == TrafficPolicy::Local && !self.is_pod_or_own(self.packet.source),
+        };
+        if local { Scope::Node } else { Scope::Cluster }
+    }
+
+    fn source_nat(
+        &self,
+        service: &Service,
+        frontend: FrontendKind,
+        socket: SocketAddr,
+        endpoint: &Endpoint,
+    ) -> SourceNat {
+        let delivered_here = self.packet.entered != Entry::Host && self.is_own(socket.ip());
+        let to_itself = socket.ip() == self.packet.source && (self.is_here(endpoint) || endpoint.node.is_none());
+        let by_frontend = match (frontend, service.external_policy) {
+            // Answers to a client that is neither pod nor node must come back this way.
+            (FrontendKind::ClusterIp, _) => !self.is_in_cluster(self.packet.source),
+            (_, TrafficPolicy::Cluster) => true,
+            (_, TrafficPolicy::Local) => false,
+        };
+        if !delivered_here && (to_itself || by_frontend || self.leaves_cluster(socket.ip())) {
+            SourceNat::Masqueraded
+        } else {
+            SourceNat::Kept
+        }
+    }
+
+    /// Whether a pod's packet to `destination` is for something that does not know pods.
+    fn leaves_cluster(&self, destination: IpAddr) -> bool {
+        self.is_pod(self.packet.source) && !self.is_in_cluster(destination)
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.cluster.nodes.get(&self.view.name).is_some_and(|node| node.addresses.contains(&address))
+    }
+
+    fn is_pod(&self, address: IpAddr) -> bool {
+        let ranges = self.cluster.nodes.values().flat_map(|node| &node.pod_cidrs);
+        ranges.chain(&self.view.pod_ranges).any(|range| range.contains(&address))
+    }
+
+    fn is_pod_or_own(&self, address: IpAddr) -> bool {
+        self.is_pod(address) || self.is_own(address)
+    }
+
+    fn is_in_cluster(&self, address: IpAddr) -> bool {
+        self.is_pod(address)
+            || self.cluster.nodes.values().any(|node| node.addresses.contains(&address))
+            || self.view.service_ranges.iter().any(|range| range.contains(&address))
+    }
+
+    fn is_here(&self, endpoint: &Endpoint) -> bool {
+        endpoint.node.as_ref() == Some(&self.view.name)
+    }
+}
+
+/// The ready endpoints, or when there is none those that serve while they terminate (KEP-1669).
+fn select<'a>(
+    service: &Service,
+    endpoints: &[(SocketAddr, &'a Endpoint)],
+) -> (Vec<(SocketAddr, &'a Endpoint)>, Selection) {
+    let ready: Vec<_> =
+        endpoints.iter().copied().filter(|(_, endpoint)| endpoint.ready || service.publish_not_ready).collect();
+    if !ready.is_empty() {
+        return (ready, Selection::Ready);
+    }
+    let terminating: Vec<_> =
+        endpoints.iter().copied().filter(|(_, endpoint)| endpoint.serving && endpoint.terminating).collect();
+    let selection = if terminating.is_empty() { Selection::None } else { Selection::Terminating };
+    (terminating, selection)
+}

@@ -1,0 +1,98 @@
+//! What decided a packet's fate.
+
+use std::fmt;
+
+use model::{Name, NamespacedName};
+
+/// What decided a packet's fate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The destination belongs to no Service, and the packet stays in the cluster or is no pod's.
+    NoService,
+    /// The destination belongs to no Service, and a pod's packet leaves the cluster.
+    LeavesCluster,
+    /// A Service.
+    Service {
+        /// Its name.
+        service: NamespacedName,
+        /// The name of its port; empty when unnamed.
+        port: Name,
+        /// Which of its addresses was asked.
+        frontend: FrontendKind,
+        /// Which endpoints were considered.
+        scope: Scope,
+        /// Which of those may serve.
+        selection: Selection,
+    },
+}
+
+/// Which of a Service's addresses a packet was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontendKind {
+    /// A cluster address.
+    ClusterIp,
+    /// One of `spec.externalIPs`.
+    ExternalIp,
+    /// A load balancer's address.
+    LoadBalancerIp,
+    /// A node port at an address of this node.
+    NodePort,
+}
+
+/// Which endpoints a traffic policy lets serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the cluster.
+    Cluster,
+    /// Those on this node.
+    Node,
+}
+
+/// Which endpoints are fit to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The ready ones.
+    Ready,
+    /// None is ready: those that still serve while they terminate.
+    Terminating,
+    /// None.
+    None,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoService => f.write_str("no Service has this address, protocol and port"),
+            Self::LeavesCluster => {
+                f.write_str("no Service has this address, protocol and port; a pod's packet leaves the cluster")
+            }
+            Self::Service { service, port, frontend, scope, selection } => {
+                write!(f, "Service {service}, ")?;
+                if !port.as_str().is_empty() {
+                    write!(f, "port {port}, ")?;
+                }
+                let endpoints = match selection {
+                    Selection::Ready => "ready endpoints",
+                    Selection::Terminating => "no ready endpoint, those that serve while terminating",
+                    Selection::None => "no endpoint that can serve",
+                };
+                let place = match scope {
+                    Scope::Cluster => "",
+                    Scope::Node => " on this node",
+                };
+                write!(f, "{frontend}: {endpoints}{place}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for FrontendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClusterIp => "cluster IP",
+            Self::ExternalIp => "external IP",
+            Self::LoadBalancerIp => "load balancer IP",
+            Self::NodePort => "node port",
+        })
+    }
+}

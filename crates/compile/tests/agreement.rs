@@ -1,0 +1,72 @@
+//! What the API objects mean and what the compiled ruleset does must be the same for every packet.
+
+use compile::sample::{self, Choices, NODES};
+use compile::{NodeView, Outcome, Packet, Plan, evaluate, trace};
+use model::Cluster;
+use proptest::prelude::*;
+
+fn view() -> NodeView {
+    NodeView::new(NODES[0].name)
+}
+
+fn agree(cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
+    let meant = evaluate(cluster, &view(), packet);
+    let own = cluster.nodes.get(NODES[0].name).map(|node| node.addresses.clone()).unwrap_or_default();
+    let done = trace(plan.ruleset(), &own, packet);
+    prop_assert_eq!(Ok(&meant.outcome), done.as_ref(), "{}: {}\n{}", packet, meant.by, plan.ruleset());
+    Ok(meant.outcome)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24]) {
+        let cluster = sample::cluster(&mut Choices::new(&bytes));
+        let plan = Plan::of(view(), &cluster);
+        for packet in packets {
+            agree(&cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;
+        }
+    }
+}
+
+#[test]
+fn samples_show_every_kind_of_outcome() {
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in 0u64..400 {
+        let bytes: Vec<u8> = (0..400).scan(seed, |state, _| Some(next_byte(state))).collect();
+        let cluster = sample::cluster(&mut Choices::new(&bytes));
+        let packet = sample::packet(&mut Choices::new(&bytes[300..]), &cluster);
+        let kind = match evaluate(&cluster, &view(), &packet).outcome {
+            Outcome::Passed { source } => format!("passed, source {source:?}"),
+            Outcome::Balanced { affinity, endpoints } => {
+                format!("{} endpoints, affinity {}", endpoints.len().min(2), affinity.is_some())
+            }
+            Outcome::Refused => "refused".to_owned(),
+            Outcome::Dropped => "dropped".to_owned(),
+        };
+        *seen.entry(kind).or_insert(0) += 1;
+    }
+    let kinds: Vec<&str> = seen.keys().map(String::as_str).collect();
+    assert_eq!(
+        kinds,
+        [
+            "1 endpoints, affinity false",
+            "1 endpoints, affinity true",
+            "2 endpoints, affinity false",
+            "2 endpoints, affinity true",
+            "dropped",
+            "passed, source Kept",
+            "passed, source Masqueraded",
+            "refused",
+        ],
+        "seen {seen:?}"
+    );
+}
+
+/// A step of splitmix64.
+fn next_byte(state: &mut u64) -> u8 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed.wrapping_mul(0x94d0_49bb_1331_11eb).to_be_bytes()[0]
+}

@@ -1,0 +1,68 @@
+//! The plan that follows a change is the plan made anew, and the operations between plans are ones a kernel accepts.
+
+mod kernel;
+
+use compile::sample::{self, Choices, NODES};
+use compile::{NodeView, Observed, ObservedChain, Plan, diff, ruleset::Ruleset};
+use kernel::Kernel;
+use proptest::prelude::*;
+
+fn view() -> NodeView {
+    NodeView::new(NODES[0].name)
+}
+
+/// What an agent that reads the kernel back would see.
+fn observe(ruleset: &Ruleset) -> Observed {
+    let chains = ruleset.chains.iter().map(|(name, chain)| {
+        let rules = chain.rules.iter().map(|rule| Some(rule.fingerprint())).collect();
+        (name.clone(), ObservedChain { hook: chain.hook, rules })
+    });
+    Observed { sets: ruleset.sets.clone(), chains: chains.collect() }
+}
+
+proptest! {
+    #[test]
+    fn a_kernel_that_follows_the_operations_holds_the_plan(
+        first in prop::collection::vec(any::<u8>(), 0..300),
+        changes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..6),
+    ) {
+        let mut cluster = sample::cluster(&mut Choices::new(&first));
+        let mut plan = Plan::of(view(), &cluster);
+        let mut kernel = Kernel::default();
+        kernel.apply(&diff(&Ruleset::default(), plan.ruleset())).map_err(TestCaseError::fail)?;
+        for bytes in changes {
+            cluster = sample::change(&mut Choices::new(&bytes), &cluster);
+            let next = plan.next(&cluster);
+            kernel.apply(&diff(plan.ruleset(), next.ruleset())).map_err(TestCaseError::fail)?;
+            plan = next;
+
+            let anew = Plan::of(view(), &cluster);
+            prop_assert_eq!(plan.ruleset(), anew.ruleset());
+            prop_assert_eq!(plan.routes(), anew.routes());
+            prop_assert_eq!(plan.rejected(), anew.rejected());
+            prop_assert_eq!(kernel.ruleset(), plan.ruleset());
+        }
+        let found = observe(kernel.ruleset()).recognise(plan.ruleset());
+        prop_assert_eq!(diff(&found, plan.ruleset()), []);
+        kernel.apply(&diff(plan.ruleset(), &Ruleset::default())).map_err(TestCaseError::fail)?;
+        prop_assert!(kernel.ruleset().is_empty());
+    }
+
+    #[test]
+    fn whatever_the_kernel_held_becomes_the_plan(
+        before in prop::collection::vec(any::<u8>(), 0..300),
+        now in prop::collection::vec(any::<u8>(), 0..300),
+        foreign: bool,
+    ) {
+        let old = Plan::of(view(), &sample::cluster(&mut Choices::new(&before)));
+        let mut kernel = Kernel::default();
+        kernel.apply(&diff(&Ruleset::default(), old.ruleset())).map_err(TestCaseError::fail)?;
+        let wanted = Plan::of(view(), &sample::cluster(&mut Choices::new(&now)));
+        let mut found = observe(kernel.ruleset());
+        if foreign {
+            found.chains.entry("postrouting".into()).and_modify(|chain| chain.rules.push(None));
+        }
+        kernel.apply(&diff(&found.recognise(wanted.ruleset()), wanted.ruleset())).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(kernel.ruleset(), wanted.ruleset());
+    }
+}
