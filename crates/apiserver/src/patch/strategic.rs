@@ -19,7 +19,7 @@ use directive::{
 /// Applies a strategic merge patch to an object of a built-in kind. Custom resources do not have them.
 pub fn strategic_merge_patch(gvk: Gvk<'_>, document: &Value, patch: &Value) -> Result<Value, PatchError> {
     let at = Type::of_kind(gvk);
-    if matches!(at, Type::Open) {
+    if matches!(at, Type::Resource) {
         return Err(PatchError::Unsupported);
     }
     let (Value::Object(original), Value::Object(changes)) = (document, patch) else {
@@ -51,7 +51,7 @@ fn merge_map(
 
 fn merge_member(at: Type, original: &mut Map<String, Value>, key: &str, patch: Value) -> Result<(), PatchError> {
     if let Some(key) = key.strip_prefix(DELETE_FROM_LIST) {
-        return list::delete_from_primitives(original.get_mut(key), &patch);
+        return list::delete_from_primitives(original.get_mut(key).unwrap_or(&mut Value::Null), &patch);
     }
     if patch.is_null() {
         original.shift_remove(key);

@@ -56,7 +56,7 @@ impl<'a> Checker<'a> {
 
     fn check_field(&mut self, place: Place<'_>, holds: Type, value: &'a Value) -> Result<(), String> {
         match (holds, value) {
-            (_, Value::Null) | (Type::Open, _) => Ok(()),
+            (_, Value::Null) | (Type::Open | Type::Resource, _) => Ok(()),
             (Type::Message(message), Value::Object(_)) => self.check_message(message, value),
             (Type::List(field), Value::Array(items)) => {
                 items.iter().try_for_each(|item| self.check_field(place, field.element.holds(), item))
@@ -183,7 +183,7 @@ fn go_type(field: &Field, holds: Type) -> String {
         _ if !element.is_empty() && element.contains('.') => element.to_owned(),
         Type::Scalar(scalar) => go_scalar(scalar).to_owned(),
         Type::Message(message) => format!("v1.{}", message.short_name()),
-        Type::List(_) | Type::Map(_) | Type::Open => element.to_owned(),
+        Type::List(_) | Type::Map(_) | Type::Open | Type::Resource => element.to_owned(),
     }
 }
 

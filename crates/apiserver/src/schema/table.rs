@@ -1,7 +1,8 @@
 //! The table of the API's types, read from `types.json`.
 //!
 //! A [`Message`] is one struct of the API, a [`Field`] one of its fields. Reading goes by [`Type`]: what may stand at
-//! one place of an object. Kinds that are not in the table, such as custom resources, are [`Type::Open`] throughout.
+//! one place of an object. Of kinds that are not in the table,
+//! such as custom resources, only the metadata is known.
 
 mod load;
 
@@ -14,6 +15,7 @@ use super::Gvk;
 
 static TABLE: LazyLock<Table> = LazyLock::new(load::table);
 
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const KINDS_OF_ALL_GROUPS: [&str; 2] = ["DeleteOptions", "Status"];
 
 /// All messages and which of them are kinds.
@@ -131,6 +133,8 @@ pub(crate) enum Type {
     Map(&'static Field),
     /// Nothing is known: any JSON.
     Open,
+    /// An object of a kind that is not in the table: only its metadata is known.
+    Resource,
 }
 
 impl Message {
@@ -192,9 +196,9 @@ impl Element {
 }
 
 impl Type {
-    /// The type of a kind; [`Type::Open`] when the table does not have it.
+    /// The type of a kind; [`Type::Resource`] when the table does not have it.
     pub fn of_kind(gvk: Gvk<'_>) -> Self {
-        Message::of_kind(gvk).map_or(Self::Open, Self::Message)
+        Message::of_kind(gvk).map_or(Self::Resource, Self::Message)
     }
 
     /// What stands under a key of an object of this type; `None` when a struct has no such field.
@@ -202,7 +206,8 @@ impl Type {
         match self {
             Self::Message(message) => message.field(key).map(Field::holds),
             Self::Map(field) => Some(field.element.holds()),
-            Self::List(_) | Self::Scalar(_) | Self::Open => Some(Self::Open),
+            Self::Resource if key == "metadata" => Message::named(OBJECT_META).map(Self::Message),
+            Self::Resource | Self::List(_) | Self::Scalar(_) | Self::Open => Some(Self::Open),
         }
     }
 

@@ -22,26 +22,26 @@ pub(super) fn merge(field: &'static Field, old: Vec<Value>, new: Vec<Value>) -> 
     if all().any(Value::is_object) {
         return Err(PatchError::malformed("all elements of a list must be of the same type"));
     }
-    Ok(merge_primitives(old, new))
+    Ok(merge_primitives(&old, &new))
 }
 
-/// Removes what a `$deleteFromPrimitiveList` names from the original's list, if there is one.
-pub(super) fn delete_from_primitives(original: Option<&mut Value>, doomed: &Value) -> Result<(), PatchError> {
+/// Removes what a `$deleteFromPrimitiveList` names from the original's list, if it is one.
+pub(super) fn delete_from_primitives(original: &mut Value, doomed: &Value) -> Result<(), PatchError> {
     let doomed = doomed.as_array().ok_or_else(|| PatchError::malformed("invalid patch format of primitive list"))?;
-    if let Some(Value::Array(items)) = original {
+    if let Value::Array(items) = original {
         items.retain(|item| !doomed.contains(item));
     }
     Ok(())
 }
 
-fn merge_primitives(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
+fn merge_primitives(old: &[Value], new: &[Value]) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::with_capacity(old.len() + new.len());
-    for item in old.iter().chain(&new) {
+    for item in old.iter().chain(new) {
         if !merged.contains(item) {
             merged.push(item.clone());
         }
     }
-    order::arrange(merged, &new, &old, None)
+    order::arrange(merged, new, old, None)
 }
 
 fn merge_maps(

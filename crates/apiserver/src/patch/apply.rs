@@ -1,0 +1,207 @@
+//! Server-side apply, and the record of who owns which fields.
+//!
+//! The rules are those of <https://kubernetes.io/docs/reference/using-api/server-side-apply/>: whoever applies a
+//! configuration owns the fields it sets; a field that another manager owns is changed only by force; a field that its
+//! last applier no longer applies goes, unless someone else owns it. Ordinary writes own what they change.
+
+mod compare;
+mod conflict;
+mod managers;
+mod merge;
+mod place;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::patch::fields::{FieldSet, PathElement};
+use crate::schema::Gvk;
+use compare::{Comparison, fields_of};
+pub use conflict::ApplyError;
+use managers::{Manager, Managers, Operation, Owned, ownable, time_text};
+use merge::{merge, with_named_fields, without};
+use place::Place;
+
+/// The manager of fields that were there before anyone was recorded.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Who writes, where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// The field manager: `fieldManager` of the request, or the client's name.
+    pub manager: &'a str,
+    /// The subresource that is written to, if it is one.
+    pub subresource: Option<&'a str>,
+    /// The time of the write; whole seconds are recorded.
+    pub now: Timestamp,
+}
+
+/// Applies a configuration to the live object, or makes the object if there is none.
+///
+/// The result has the new `managedFields`. Applying the same configuration again gives the same object, times
+/// included. Defaults are not filled in: do that with the result.
+pub fn apply_patch(
+    gvk: Gvk<'_>,
+    live: Option<&Value>,
+    applied: &Value,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    let root = Place::root(gvk);
+    check_configuration(applied)?;
+    let empty = Value::Object(Map::new());
+    let before = Managers::of(live.unwrap_or(&empty)).unwrap_or_default();
+    let live_object = unmanaged(live.unwrap_or(&empty));
+    let mut managers = before.clone();
+    if live.is_some() && managers.0.is_empty() {
+        let first = Writer { manager: BEFORE_FIRST_APPLY, subresource: None, ..*writer };
+        record_update(gvk, &mut managers, &Change { old: &empty, new: &live_object }, &first);
+    }
+
+    let applier = Manager {
+        operation: Operation::Apply,
+        name: writer.manager.to_owned(),
+        api_version: String::new(),
+        subresource: writer.subresource.map(str::to_owned),
+    };
+    let fields = owned_through(writer.subresource, &ownable(&fields_of(root, applied)));
+    let last = managers.0.remove(&applier);
+    let mine =
+        Owned { fields, api_version: gvk.api_version(), time: last.as_ref().and_then(|owned| owned.time.clone()) };
+    managers.0.insert(applier.clone(), mine.clone());
+
+    let merged = merge(root, &live_object, applied);
+    let mut object = prune(root, &merged, &managers, last.as_ref());
+    let comparison = Comparison::between(root, &live_object, &object).filtered(ownable);
+    settle(&mut managers, &applier, &comparison, force)?;
+
+    let unchanged = comparison.is_same() && last.is_some_and(|last| last.fields == mine.fields);
+    if let Some(owned) = managers.0.get_mut(&applier).filter(|_| !unchanged) {
+        owned.time = Some(time_text(writer.now));
+    }
+    managers.write_to(&mut object);
+    Ok(object)
+}
+
+/// Records an ordinary write, a create, update or patch, in the `managedFields` of the new object.
+///
+/// Call it with defaults filled in, before anything that the server itself decides. What the client sent as
+/// `managedFields` counts if it is well formed; a list of one empty entry clears the record.
+pub fn track_update(gvk: Gvk<'_>, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
+    let empty = Value::Object(Map::new());
+    let mut managers = if resets(new) {
+        Managers::default()
+    } else {
+        let sent = Managers::of(new).filter(|managers| !managers.0.is_empty());
+        sent.or_else(|| Managers::of(old?)).unwrap_or_default()
+    };
+    let is_recorded = old.is_none() || !managers.0.is_empty();
+    if is_recorded {
+        let (old, new) = (unmanaged(old.unwrap_or(&empty)), unmanaged(new));
+        record_update(gvk, &mut managers, &Change { old: &old, new: &new }, writer);
+        managers.cap();
+    }
+    managers.write_to(new);
+}
+
+/// An object before and after a write.
+struct Change<'a> {
+    old: &'a Value,
+    new: &'a Value,
+}
+
+fn record_update(gvk: Gvk<'_>, managers: &mut Managers, change: &Change<'_>, writer: &Writer<'_>) {
+    let visible = |fields: &FieldSet| owned_through(writer.subresource, &ownable(fields));
+    let comparison = Comparison::between(Place::root(gvk), change.old, change.new).filtered(visible);
+    let taken = comparison.added.union(&comparison.modified);
+    managers.disown(&taken.union(&comparison.removed));
+    if !taken.is_empty() {
+        let manager = Manager {
+            operation: Operation::Update,
+            name: writer.manager.to_owned(),
+            api_version: gvk.api_version(),
+            subresource: writer.subresource.map(str::to_owned),
+        };
+        let fields = managers.0.get(&manager).map_or(taken.clone(), |owned| owned.fields.union(&taken));
+        let owned = Owned { fields, api_version: gvk.api_version(), time: Some(time_text(writer.now)) };
+        managers.0.insert(manager, owned);
+    }
+    managers.drop_empty();
+}
+
+/// Takes changed fields from other managers, or refuses.
+fn settle(managers: &mut Managers, applier: &Manager, change: &Comparison, force: bool) -> Result<(), ApplyError> {
+    let changed = change.modified.union(&change.added);
+    let conflicts: BTreeMap<Manager, FieldSet> = managers
+        .0
+        .iter()
+        .filter(|(manager, _)| *manager != applier)
+        .map(|(manager, owned)| (manager.clone(), owned.fields.intersection(&changed)))
+        .filter(|(_, fields)| !fields.is_empty())
+        .collect();
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::conflicts(&conflicts));
+    }
+    for (manager, owned) in managers.0.iter_mut().filter(|(manager, _)| *manager != applier) {
+        if let Some(lost) = conflicts.get(manager) {
+            owned.fields = owned.fields.difference(lost);
+        }
+        owned.fields = owned.fields.difference(&change.removed);
+    }
+    managers.drop_empty();
+    Ok(())
+}
+
+/// Takes out what the applier applied last time, does not apply now, and nobody else owns.
+fn prune(root: Place, merged: &Value, managers: &Managers, last: Option<&Owned>) -> Value {
+    let Some(last) = last.filter(|last| !last.fields.is_empty()) else { return merged.clone() };
+    let named = |fields: &FieldSet| with_named_fields(root, fields);
+    let last = named(&last.fields);
+    let all = named(&fields_of(root, merged));
+    let left = named(&fields_of(root, &without(root, merged, &last)));
+    let unowned = all.difference(&left.union(&named(&managers.all_fields())));
+    let left = named(&fields_of(root, &without(root, merged, &unowned)));
+    without(root, merged, &all.difference(&left).intersection(&last))
+}
+
+/// The part of a set that a write to this subresource can own: `status` through the subresource of that name, and
+/// everything else through the others.
+fn owned_through(subresource: Option<&str>, fields: &FieldSet) -> FieldSet {
+    let status = PathElement::field("status");
+    match subresource {
+        Some("status") => fields.starting_with(|element| *element != PathElement::field("spec")),
+        _ => fields.starting_with(|element| *element != status),
+    }
+}
+
+fn check_configuration(applied: &Value) -> Result<(), ApplyError> {
+    let managed = applied.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null());
+    if managed {
+        return Err(ApplyError::Invalid { why: "metadata.managedFields must be nil".into() });
+    }
+    if !applied.is_object() {
+        return Err(ApplyError::Invalid { why: "the applied configuration must be an object".into() });
+    }
+    Ok(())
+}
+
+/// The object without its record.
+fn unmanaged(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
+    }
+    object
+}
+
+/// Whether the client asks for the record to be cleared: one entry with nothing in it.
+fn resets(object: &Value) -> bool {
+    match object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice) {
+        Some([Value::Object(entry)]) => entry.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
