@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use model::IpFamily;
 
+use crate::forward::{ForeignRecord, foreign_answers, reply_code};
 use crate::shuffle::shuffled;
 use crate::wire::{
     DomainName, HEADER_LEN, Owner, Query, QueryError, QueryName, Rcode, RecordType, Response, Section, write_fault,
@@ -75,7 +76,22 @@ pub fn respond(packet: &[u8], zone: &Zone, (transport, seed): (Transport, u64), 
 }
 
 /// Answers a query that has been read already; as [`respond`].
-pub fn answer(query: &Query<'_>, zone: &Zone, (transport, seed): (Transport, u64), out: &mut Vec<u8>) -> Reply {
+pub fn answer(query: &Query<'_>, zone: &Zone, how: (Transport, u64), out: &mut Vec<u8>) -> Reply {
+    answer_with(query, zone, how, None, out)
+}
+
+/// Answers a query for which [`answer`] said [`Reply::Chase`], now that `reply` has come for the alias's target.
+pub fn answer_alias(query: &Query<'_>, zone: &Zone, how: (Transport, u64), reply: &[u8], out: &mut Vec<u8>) -> Reply {
+    answer_with(query, zone, how, Some(reply), out)
+}
+
+fn answer_with(
+    query: &Query<'_>,
+    zone: &Zone,
+    (transport, seed): (Transport, u64),
+    chased: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Reply {
     let response = Response::start(query, transport.limit(query), out);
     if !query.is_internet() || matches!(query.qtype, RecordType::AXFR | RecordType::IXFR | RecordType::OPT) {
         return refuse(response, Rcode::Refused);
@@ -83,7 +99,10 @@ pub fn answer(query: &Query<'_>, zone: &Zone, (transport, seed): (Transport, u64
     match zone.find(&query.name) {
         Found::Elsewhere => Reply::Forward,
         Found::Unknown => refuse(response, Rcode::ServFail),
-        found => Answer { zone, query, seed, response, owner: Owner::QUESTION, answered: false }.complete(&found),
+        found => {
+            let owner = Owner::QUESTION;
+            Answer { zone, query, seed, chased, response, owner, answered: false }.complete(&found)
+        }
     }
 }
 
@@ -97,6 +116,8 @@ struct Answer<'a, 'b> {
     zone: &'a Zone,
     query: &'a Query<'a>,
     seed: u64,
+    /// The reply for the target of an alias that leaves the zone.
+    chased: Option<&'a [u8]>,
     response: Response<'b>,
     /// Whose records are being written: the question's name, or what it is an alias for.
     owner: Owner<'a>,
@@ -118,8 +139,7 @@ impl<'a> Answer<'a, '_> {
                 Reply::Chase(target)
             }
             Outcome::Done(rcode) => {
-                let has_no_data = rcode == Rcode::NoError && !self.answered;
-                if rcode == Rcode::NxDomain || has_no_data {
+                if !self.answered && matches!(rcode, Rcode::NoError | Rcode::NxDomain) {
                     self.write_soa(Section::Authority);
                 }
                 self.response.finish(rcode);
@@ -189,12 +209,35 @@ impl<'a> Answer<'a, '_> {
             self.owner = Owner::At(data);
             self.answered = false;
             match self.zone.find(&QueryName::from(target)) {
-                Found::Elsewhere | Found::Address(_) => return Outcome::Chase(target.clone()),
+                Found::Elsewhere | Found::Address(_) => {
+                    return match self.chased {
+                        Some(reply) => self.write_chased(reply),
+                        None => Outcome::Chase(target.clone()),
+                    };
+                }
                 Found::Service(next) if next.alias.is_some() => service = next,
                 found => return self.write_found(&found),
             }
         }
         Outcome::Done(Rcode::ServFail)
+    }
+
+    /// Writes what another server answered for the target of an alias.
+    fn write_chased(&mut self, reply: &[u8]) -> Outcome {
+        let Ok(records) = foreign_answers(reply) else {
+            return Outcome::Done(Rcode::ServFail);
+        };
+        // Without records the reply is another zone's, and so would be the SOA beside it.
+        self.answered = true;
+        for ForeignRecord { owner, rtype, ttl, data } in &records {
+            self.response
+                .record(Section::Answer, (Owner::Name(owner), *rtype, *ttl), |out| out.extend_from_slice(data));
+        }
+        match reply_code(reply) {
+            0 => Outcome::Done(Rcode::NoError),
+            3 => Outcome::Done(Rcode::NxDomain),
+            _ => Outcome::Done(Rcode::ServFail),
+        }
     }
 
     fn write_apex(&mut self) {

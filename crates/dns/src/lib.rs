@@ -3,11 +3,17 @@
 //! [`Zone`] and [`respond`] are pure: a snapshot goes in, response packets come out. Sockets live in [`io`].
 
 mod answer;
+mod config;
+pub mod forward;
+pub mod io;
+mod resolv_conf;
 mod shuffle;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 pub mod zone;
 
-pub use answer::{Reply, Transport, answer, respond};
+pub use answer::{Reply, Transport, answer, answer_alias, respond};
+pub use config::{Config, ConfigError, DEFAULT_TTL, ForwardConfig, RawConfig};
+pub use resolv_conf::parse_nameservers;
 pub use zone::{Zone, ZoneSettings};

@@ -2,5 +2,6 @@
 
 mod answers;
 mod robustness;
+mod serving;
 mod support;
 mod updates;

@@ -5,6 +5,7 @@ mod query;
 mod response;
 mod walk;
 
+pub(crate) use name::MAX_NAME;
 pub use name::{DomainName, DomainNameError, QueryName};
 pub use query::{Edns, Fault, Query, QueryError};
 pub(crate) use response::write_pointer;

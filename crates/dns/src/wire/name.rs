@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest name, root label included (RFC 1035 section 2.3.4).
-const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 /// The longest label.
 const MAX_LABEL: usize = 63;
 /// The most labels a name can have: 127 of one letter.

@@ -1,6 +1,6 @@
 //! Writing responses.
 
-use super::{CLASS_IN, DomainName, Edns, Fault, HEADER_LEN, Query, Rcode, RecordType};
+use super::{CLASS_IN, Edns, Fault, HEADER_LEN, Query, Rcode, RecordType};
 
 /// Octets of an OPT record without options.
 const OPT_LEN: usize = 11;
@@ -14,8 +14,8 @@ const MAX_POINTER: usize = 0x3fff;
 pub enum Owner<'a> {
     /// The name at this place in the message, normally that of the question.
     At(usize),
-    /// This name in full.
-    Name(&'a DomainName),
+    /// This name in full, in wire form.
+    Name(&'a [u8]),
 }
 
 impl Owner<'_> {
@@ -133,7 +133,7 @@ impl<'b> Response<'b> {
     fn owner(&mut self, owner: Owner<'_>) {
         match owner {
             Owner::At(place) => write_pointer(self.out, place),
-            Owner::Name(name) => self.out.extend_from_slice(name.as_wire()),
+            Owner::Name(name) => self.out.extend_from_slice(name),
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Answering over TCP (RFC 7766): any number of queries on a connection, answered in order.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::server::{Resolver, Seeds, Step};
+use crate::answer::Transport;
+
+/// How many connections may be open on a listener; more wait in its queue.
+const MAX_CONNECTIONS: usize = 512;
+/// How long a connection may be silent.
+const IDLE: Duration = Duration::from_secs(10);
+/// The pause after a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections until dropped; those open end on `cancel`.
+pub(super) async fn accept(
+    listener: TcpListener,
+    resolver: Arc<Resolver>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let (resolver, cancel) = (Arc::clone(&resolver), cancel.clone());
+                tasks.spawn(async move {
+                    let _place = place;
+                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, &resolver)).await {
+                        debug!(%client, %error, "connection ended early");
+                    }
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, resolver: &Resolver) -> io::Result<()> {
+    let mut seeds = Seeds::new();
+    let mut stream = BufReader::new(stream);
+    let mut response = Vec::new();
+    while let Some(packet) = timeout(IDLE, read_message(&mut stream)).await?? {
+        let how = (Transport::Tcp, seeds.next());
+        match resolver.begin(&packet, how, &mut response) {
+            Step::Ignore => return Ok(()),
+            Step::Send => {}
+            Step::Wait => response = resolver.finish(&packet, how).await,
+        }
+        let length = u16::try_from(response.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+        stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
+    }
+    Ok(())
+}
+
+/// The next message, or nothing when the client has closed the connection between two.
+async fn read_message(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<u8>>> {
+    let length = match stream.read_u16().await {
+        Ok(length) => usize::from(length),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut packet = vec![0; length];
+    stream.read_exact(&mut packet).await?;
+    Ok(Some(packet))
+}
