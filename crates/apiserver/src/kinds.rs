@@ -11,6 +11,7 @@ pub(crate) mod names;
 mod pod;
 mod port;
 mod prepare;
+mod quantity;
 mod registry;
 mod selectable;
 mod service;

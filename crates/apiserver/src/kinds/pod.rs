@@ -1,10 +1,19 @@
 //! Pods.
 
+mod defaulting;
+mod quality;
+
+use serde_json::{Value, json};
+
+use super::fill::Object;
 use super::selectable::Selectable;
 use super::{Generation, Rules};
+pub(crate) use defaulting::default_pod_spec;
 
 pub(super) static RULES: Rules = Rules {
     generation: Generation::Content,
+    default: defaulting::default_pod,
+    initial_status: |pod| Some(initial_status(pod)),
     selectable: &[
         Selectable::Plain("spec.nodeName"),
         Selectable::Plain("spec.restartPolicy"),
@@ -19,3 +28,15 @@ pub(super) static RULES: Rules = Rules {
     ],
     ..Rules::PLAIN
 };
+
+fn initial_status(pod: &Object) -> Value {
+    let mut status = json!({"phase": "Pending", "qosClass": quality::class_of(pod)});
+    let gates = pod.get("spec").and_then(|spec| spec["schedulingGates"].as_array());
+    if gates.is_some_and(|gates| !gates.is_empty()) {
+        status["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    status
+}

@@ -127,7 +127,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["rc"],
         categories: ALL,
         subresources: &[SCALE, status("", "ReplicationController")],
-        rules: &COUNTED,
+        rules: &workload::REPLICATION_CONTROLLER,
         ..CORE
     },
     Resource {
@@ -173,7 +173,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["rs"],
         categories: ALL,
         subresources: &[SCALE, status("apps", "ReplicaSet")],
-        rules: &COUNTED,
+        rules: &workload::REPLICA_SET,
         ..APPS
     },
     Resource {
@@ -183,7 +183,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["ds"],
         categories: ALL,
         subresources: &[status("apps", "DaemonSet")],
-        rules: &COUNTED,
+        rules: &workload::DAEMON_SET,
         ..APPS
     },
     Resource {
@@ -193,7 +193,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["sts"],
         categories: ALL,
         subresources: &[SCALE, status("apps", "StatefulSet")],
-        rules: &COUNTED,
+        rules: &workload::STATEFUL_SET,
         ..APPS
     },
     Resource { kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", ..APPS },
