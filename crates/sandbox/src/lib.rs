@@ -9,3 +9,4 @@ pub mod images;
 pub mod machine;
 pub mod node;
 pub mod rootfs;
+pub mod shim;

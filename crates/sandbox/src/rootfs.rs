@@ -56,7 +56,7 @@ const OWN: [(&str, u32); 19] = [
 ];
 
 /// Whom a root is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Purpose {
     /// A machine of the cluster: writable kernel settings, a place for CNI plugins and their configuration.
     Node,

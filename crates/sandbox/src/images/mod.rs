@@ -10,6 +10,8 @@ mod http_echo;
 mod journal;
 mod web;
 
+pub use web::NODE_NAME_FILE;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

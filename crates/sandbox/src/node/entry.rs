@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::images;
+use crate::shim;
 
 /// Runs the helper that `arguments` (with the program's own name first) ask for; `None` if they are a user's.
 ///
@@ -19,6 +20,10 @@ pub fn dispatch(arguments: &[OsString]) -> Option<ExitCode> {
     let (command, rest) = rest.split_first()?;
     match command.to_str()? {
         "applet" => Some(run_applet(rest)),
+        "container-shim" => Some(shim::container_shim(rest)),
+        "container-init" => Some(shim::container_init(rest)),
+        "container-exec" => Some(shim::container_exec(rest)),
+        "container-exec-command" => Some(shim::container_exec_command(rest)),
         _ => None,
     }
 }

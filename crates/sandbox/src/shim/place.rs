@@ -1,0 +1,83 @@
+//! The directory of one container.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::spec::{ContainerSpec, ExitStatus, Running};
+
+/// The directory of one container and the files in it. Files appear whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    /// The place at `directory`, whether it exists or not.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The socket on which the shim serves [`super::protocol`].
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("shim.sock")
+    }
+
+    /// The socket on which the shim waits for the container's first process.
+    pub fn start_socket(&self) -> PathBuf {
+        self.directory.join("start.sock")
+    }
+
+    /// The directory on which the container mounts its root.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    /// Reads the specification.
+    pub fn spec(&self) -> io::Result<ContainerSpec> {
+        self.read("spec.json")
+    }
+
+    /// Writes the specification.
+    pub fn write_spec(&self, spec: &ContainerSpec) -> io::Result<()> {
+        self.write("spec.json", spec)
+    }
+
+    /// Reads what is known of the container's process; absent until it started.
+    pub fn running(&self) -> io::Result<Running> {
+        self.read("running.json")
+    }
+
+    /// Notes that the container started.
+    pub fn write_running(&self, running: &Running) -> io::Result<()> {
+        self.write("running.json", running)
+    }
+
+    /// Reads how the container ended; absent until it did.
+    pub fn exit(&self) -> io::Result<ExitStatus> {
+        self.read("exit.json")
+    }
+
+    /// Notes that the container ended.
+    pub fn write_exit(&self, exit: &ExitStatus) -> io::Result<()> {
+        self.write("exit.json", exit)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<T> {
+        Ok(serde_json::from_slice(&fs::read(self.directory.join(name))?)?)
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        let unfinished = self.directory.join(format!(".{name}"));
+        fs::write(&unfinished, serde_json::to_vec(value)?)?;
+        fs::rename(unfinished, self.directory.join(name))
+    }
+}
