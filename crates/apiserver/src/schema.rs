@@ -7,10 +7,12 @@ mod decode;
 mod document;
 mod gvk;
 mod mismatch;
+mod openapi;
 mod strict;
 pub(crate) mod table;
 
 pub use decode::{DecodeError, Decoded, decode_body};
 pub use gvk::Gvk;
 pub use mismatch::{TypeMismatch, check_types};
+pub use openapi::{openapi_document, openapi_index};
 pub use strict::{strict_decoding_error, unknown_fields};

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::Gvk;
 
+/// The file the table is read from.
+pub(super) const SOURCE: &str = include_str!("types.json");
+
 static TABLE: LazyLock<Table> = LazyLock::new(load::table);
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -30,6 +33,8 @@ pub(crate) struct Table {
 pub(crate) struct Message {
     /// As in OpenAPI documents: `io.k8s.api.core.v1.Pod`.
     pub name: String,
+    /// The kinds this is the message of, as `apps/v1/Deployment`; mostly none.
+    pub kinds: Vec<String>,
     /// Server-side apply replaces it as a whole.
     pub atomic: bool,
     /// The fields as the protobuf message has them; inlined structs are one field.

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Element, Field, ListType, Message, Scalar, Shape, Strategy, Table};
-
-const JSON: &str = include_str!("../types.json");
+use super::{Element, Field, ListType, Message, SOURCE, Scalar, Shape, Strategy, Table};
 
 #[derive(Deserialize)]
 struct RawTable {
@@ -46,13 +44,16 @@ struct RawField {
 /// The table; the file is part of the program and checked by the tests below.
 #[expect(clippy::expect_used, reason = "the file is compiled in, a unit test reads all of it")]
 pub(super) fn table() -> Table {
-    let raw: RawTable = serde_json::from_str(JSON).expect("types.json is well formed");
+    let raw: RawTable = serde_json::from_str(SOURCE).expect("types.json is well formed");
     let index: HashMap<String, usize> = raw.messages.keys().cloned().zip(0..).collect();
-    let kinds = raw.kinds.into_iter().map(|(kind, message)| (kind, index[&message])).collect();
+    let kinds: HashMap<String, usize> = raw.kinds.into_iter().map(|(kind, message)| (kind, index[&message])).collect();
     let mut messages: Vec<Message> =
         raw.messages.into_iter().map(|(name, message)| read_message(name, message, &index)).collect();
     for at in 0..messages.len() {
         messages[at].by_name = names_of(&messages, at);
+    }
+    for (kind, at) in &kinds {
+        messages[*at].kinds.push(kind.clone());
     }
     Table { kinds, messages }
 }
@@ -60,7 +61,7 @@ pub(super) fn table() -> Table {
 fn read_message(name: String, raw: RawMessage, index: &HashMap<String, usize>) -> Message {
     let fields: Vec<Field> = raw.fields.unwrap_or_default().into_iter().map(|field| read_field(field, index)).collect();
     let by_number = fields.iter().map(|field| field.number).zip(0..).filter(|(number, _)| *number != 0).collect();
-    Message { name, atomic: raw.atomic, fields, by_name: HashMap::new(), by_number }
+    Message { name, kinds: Vec::new(), atomic: raw.atomic, fields, by_name: HashMap::new(), by_number }
 }
 
 fn read_field(raw: RawField, index: &HashMap<String, usize>) -> Field {
