@@ -5,11 +5,15 @@
 //! what is wanted, and a loop around it with a queue of keys. There is one watch per kind for all of them.
 
 mod claim;
+mod daemon_set;
 mod deployment;
+mod endpoints;
 mod events;
+mod history;
 mod kind;
 mod placement;
 mod pod;
+mod pod_control;
 mod queue;
 mod replica_set;
 mod scheduler;
@@ -21,13 +25,17 @@ mod write;
 use std::{path::PathBuf, sync::Arc};
 
 use apiserver::client::{Change, Client, ObjectKey, Store};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    daemon_set::DaemonSetController,
     deployment::DeploymentController,
+    endpoints::{EndpointController, MirrorController, service_of_slice, services_of_pod},
     events::Recorder,
     kind::Kind,
+    pod_control::PodControl,
     queue::WorkQueue,
     replica_set::ReplicaSetController,
     scheduler::Scheduler,
@@ -71,6 +79,9 @@ impl Fleet<'_> {
         self.launch_scheduler();
         self.launch_deployments();
         self.launch_replica_sets();
+        self.launch_daemon_sets();
+        self.launch_endpoints();
+        self.launch_mirror();
     }
 
     fn launch_scheduler(&mut self) {
@@ -92,10 +103,45 @@ impl Fleet<'_> {
     }
 
     fn launch_replica_sets(&mut self) {
-        let (stores, writer, recorder) = self.parts::<ReplicaSetController>();
-        let queue = self.start(ReplicaSetController { stores, writer, recorder });
+        let (stores, pods) = self.pod_parts::<ReplicaSetController>();
+        let queue = self.start(ReplicaSetController { stores, pods });
         on_change(&self.stores.replica_sets, &queue, |key, _| vec![key.clone()]);
         on_change(&self.stores.pods, &queue, manager_or_namespace(&self.stores.replica_sets));
+    }
+
+    fn launch_daemon_sets(&mut self) {
+        let (stores, pods) = self.pod_parts::<DaemonSetController>();
+        let queue = self.start(DaemonSetController { stores, pods });
+        on_change(&self.stores.daemon_sets, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.pods, &queue, manager_or_namespace(&self.stores.daemon_sets));
+        let sets = self.stores.daemon_sets.clone();
+        on_change(&self.stores.nodes, &queue, move |_, change| match (&change.old, &change.new) {
+            (Some(old), Some(new)) if old.spec == new.spec && old.labels() == new.labels() => Vec::new(),
+            _ => sets.list().iter().map(|set| set.key()).collect(),
+        });
+    }
+
+    fn launch_endpoints(&mut self) {
+        let (stores, writer, _) = self.parts::<EndpointController>();
+        let queue = self.start(EndpointController { stores, writer });
+        on_change(&self.stores.services, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.endpoints, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.endpoint_slices, &queue, |_, change| services_of_slices(change));
+        let stores = self.stores.clone();
+        on_change(&self.stores.pods, &queue, move |_, change| services_of_pod(&stores, change));
+    }
+
+    fn launch_mirror(&mut self) {
+        let (stores, writer, _) = self.parts::<MirrorController>();
+        let queue = self.start(MirrorController { stores, writer });
+        on_change(&self.stores.services, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.endpoints, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.endpoint_slices, &queue, |_, change| services_of_slices(change));
+    }
+
+    fn pod_parts<R: Reconcile>(&self) -> (Stores, PodControl) {
+        let (stores, writer, recorder) = self.parts::<R>();
+        (stores, PodControl { writer, recorder })
     }
 
     fn parts<R: Reconcile>(&self) -> (Stores, Writer, Recorder) {
@@ -134,6 +180,10 @@ fn on_removal<T: Kind>(
         (Some(old), None) => concerned(old).into_iter().collect(),
         _ => Vec::new(),
     });
+}
+
+fn services_of_slices(change: &Change<EndpointSlice>) -> Vec<ObjectKey> {
+    [&change.old, &change.new].into_iter().flatten().filter_map(|slice| service_of_slice(slice)).collect()
 }
 
 /// The managers before and after a change, by kind; for an orphan every possible manager in its namespace.

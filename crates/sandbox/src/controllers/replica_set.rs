@@ -5,12 +5,11 @@ mod victims;
 use std::sync::Arc;
 
 use apiserver::client::{ClientError, ObjectKey};
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus},
-        core::v1::{Pod, PodTemplateSpec},
+        core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -18,26 +17,23 @@ use k8s_openapi::{
 use self::victims::choose_victims;
 use super::{
     claim::plan_claim,
-    events::Recorder,
     kind::Kind,
     pod::{Readiness, from_template, is_active},
+    pod_control::PodControl,
     selector::contains,
     stores::Stores,
     worker::{Next, Reconcile},
-    write::{Write, Writer},
+    write::Write,
 };
 
 /// Pods made or removed in one look; the rest follows in the next.
 const BURST: usize = 500;
-/// Pods made at once.
-const PARALLEL: usize = 16;
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// Keeps the pods of ReplicaSets as many as they should be.
 pub(super) struct ReplicaSetController {
     pub(super) stores: Stores,
-    pub(super) writer: Writer,
-    pub(super) recorder: Recorder,
+    pub(super) pods: PodControl,
 }
 
 /// What one look at a ReplicaSet leads to.
@@ -56,7 +52,7 @@ impl Reconcile for ReplicaSetController {
         let Some(spec) = &set.spec else { return Ok(Next::OnChange) };
         let claim = plan_claim(&*set, &spec.selector, self.stores.pods.in_namespace(&key.namespace));
         if !claim.writes.is_empty() {
-            self.writer.apply_all(claim.writes).await?;
+            self.pods.writer.apply_all(claim.writes).await?;
             return Ok(Next::OnChange);
         }
         let active: Vec<Arc<Pod>> = claim.owned.into_iter().filter(|pod| is_active(pod)).collect();
@@ -64,7 +60,7 @@ impl Reconcile for ReplicaSetController {
         let (status, next) = plan_status(&set, spec, &active, outcome.as_ref().err(), Timestamp::now());
         let updated = ReplicaSet { status: Some(status), ..ReplicaSet::clone(&set) };
         if let Some(write) = Write::update_status(&*set, &updated) {
-            self.writer.apply(write).await?;
+            self.pods.writer.apply(write).await?;
         }
         outcome.map(|()| next)
     }
@@ -72,49 +68,11 @@ impl Reconcile for ReplicaSetController {
 
 impl ReplicaSetController {
     async fn resize(&self, set: &ReplicaSet, spec: &ReplicaSetSpec, active: &[Arc<Pod>]) -> Result<(), ClientError> {
+        let Some(template) = &spec.template else { return Ok(()) };
         let plan = plan(spec, active, Timestamp::now());
-        if plan.create > 0 {
-            self.create(set, spec.template.as_ref(), plan.create).await?;
-        }
-        for pod in &plan.delete {
-            self.writer.apply(Write::delete(&**pod)).await?;
-            self.recorder.normal(set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name()));
-        }
-        Ok(())
-    }
-
-    /// Makes the first pod alone: if the template is refused, it is refused once and not five hundred times.
-    async fn create(
-        &self,
-        set: &ReplicaSet,
-        template: Option<&PodTemplateSpec>,
-        count: usize,
-    ) -> Result<(), ClientError> {
-        let Some(template) = template else { return Ok(()) };
-        let write = Write::create(&from_template(template, set.namespace(), set.controller_reference()));
-        self.create_one(set, write.clone()).await?;
-        let rest = std::iter::repeat_n(write, count - 1);
-        let mut running =
-            futures::stream::iter(rest).map(|write| self.create_one(set, write)).buffer_unordered(PARALLEL);
-        let mut first = Ok(());
-        while let Some(result) = running.next().await {
-            first = first.and(result);
-        }
-        first
-    }
-
-    async fn create_one(&self, set: &ReplicaSet, write: Write) -> Result<(), ClientError> {
-        match self.writer.apply(write).await {
-            Ok(pod) => {
-                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-                self.recorder.normal(set, "SuccessfulCreate", format!("Created pod: {name}"));
-                Ok(())
-            }
-            Err(error) => {
-                self.recorder.warning(set, "FailedCreate", format!("Error creating: {error}"));
-                Err(error)
-            }
-        }
+        let pod = from_template(template, set.namespace(), set.controller_reference());
+        self.pods.create_all(set, vec![pod; plan.create]).await?;
+        self.pods.delete_all(set, &plan.delete).await
     }
 }
 

@@ -22,6 +22,14 @@ impl Next {
     pub(super) fn soonest(waits: impl IntoIterator<Item = Duration>) -> Self {
         waits.into_iter().min().map_or(Self::OnChange, Self::After)
     }
+
+    /// The wait, if there is one.
+    pub(super) fn wait(self) -> Option<Duration> {
+        match self {
+            Self::OnChange => None,
+            Self::After(wait) => Some(wait),
+        }
+    }
 }
 
 /// Brings the object of a key from what is to what is wanted.

@@ -99,14 +99,9 @@ impl Writer {
         }
     }
 
-    /// Carries out all writes, some at a time; after a failure those in flight end and the first error is returned.
+    /// Carries out all writes, some at a time.
     pub(super) async fn apply_all(&self, writes: Vec<Write>) -> Result<(), ClientError> {
-        let mut first = Ok(());
-        let mut running = futures::stream::iter(writes).map(|write| self.apply(write)).buffer_unordered(PARALLEL);
-        while let Some(result) = running.next().await {
-            first = first.and(result.map(drop));
-        }
-        first
+        together(writes.into_iter().map(|write| self.apply(write)).collect()).await
     }
 
     async fn delete(
@@ -134,6 +129,16 @@ impl Writer {
         self.stores.observe(gvr, object.clone());
         object
     }
+}
+
+/// Does all of it, some at a time; a failure stops nothing, and the first one is returned.
+pub(super) async fn together<T>(work: Vec<impl Future<Output = Result<T, ClientError>>>) -> Result<(), ClientError> {
+    let mut outcome = Ok(());
+    let mut running = futures::stream::iter(work).buffer_unordered(PARALLEL);
+    while let Some(result) = running.next().await {
+        outcome = outcome.and(result.map(drop));
+    }
+    outcome
 }
 
 /// The merge patch (RFC 7386) that turns `old` into `new`; `None` if there is nothing to change.
