@@ -24,6 +24,22 @@ impl<T: Display> Display for Concatenation<'_, T> {
     }
 }
 
+/// A key or data made of loads; a lookup within it stands in parentheses.
+struct Loads<'a>(&'a [Load]);
+
+impl Display for Loads<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        for (index, load) in self.0.iter().enumerate() {
+            let dot = if index > 0 { " . " } else { "" };
+            match load {
+                Load::Lookup { .. } if self.0.len() > 1 => write!(f, "{dot}({load})")?,
+                _ => write!(f, "{dot}{load}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 fn header(family: IpFamily) -> &'static str {
     match family {
         IpFamily::V4 => "ip",
@@ -83,7 +99,7 @@ impl Display for Load {
             }
             Self::Conntrack(ConntrackField::OriginalDestinationPort) => f.write_str("ct original proto-dst"),
             Self::Random { modulus, offset } => write!(f, "numgen random mod {modulus} offset {offset}"),
-            Self::Lookup { key, map, .. } => write!(f, "{} map @{map}", Concatenation(key)),
+            Self::Lookup { key, map, .. } => write!(f, "{} map @{map}", Loads(key)),
         }
     }
 }
@@ -117,18 +133,18 @@ impl Display for Statement {
             Self::Match(load, Comparison::NotEqual, value) => write!(f, "{load} != {value}"),
             Self::AnyBit(load, bits) => write!(f, "{load} & {bits:#x} != 0"),
             Self::InSet { key, set, negate } => {
-                write!(f, "{} {}@{set}", Concatenation(key), if *negate { "!= " } else { "" })
+                write!(f, "{} {}@{set}", Loads(key), if *negate { "!= " } else { "" })
             }
-            Self::Branch { key, map } => write!(f, "{} vmap @{map}", Concatenation(key)),
+            Self::Branch { key, map } => write!(f, "{} vmap @{map}", Loads(key)),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::SetMark(load) => write!(f, "meta mark set {load}"),
             Self::Update { change, set, key, timeout, data } => {
-                write!(f, "{change} @{set} {{ {}", Concatenation(key))?;
+                write!(f, "{change} @{set} {{ {}", Loads(key))?;
                 if let Some(timeout) = timeout {
                     write!(f, " timeout {}s", timeout.as_secs())?;
                 }
                 if !data.is_empty() {
-                    write!(f, " : {}", Concatenation(data))?;
+                    write!(f, " : {}", Loads(data))?;
                 }
                 f.write_str(" }")
             }

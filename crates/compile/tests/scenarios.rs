@@ -1,0 +1,206 @@
+//! Every file below `scenarios/`: the meaning of the objects and the compiled ruleset must both do what it says.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::{Entry, NodeView, Outcome, Packet, Plan, SourceNat, evaluate, trace};
+use model::{Cluster, Protocol, Rejected, from_kube};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+const NODE: &str = "node1";
+const SERVICE_RANGE: &str = "10.96.0.0/16";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    #[serde(rename = "about")]
+    _about: String,
+    objects: Vec<Value>,
+    packets: Vec<Expectation>,
+    #[serde(default)]
+    rejected: Vec<String>,
+    routes: Option<BTreeMap<String, IpAddr>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectation {
+    from: String,
+    to: String,
+    fate: Fate,
+    affinity_seconds: Option<u64>,
+    because: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Fate {
+    Refused,
+    Dropped,
+    Passed(Source),
+    Balanced(BTreeMap<SocketAddr, Source>),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Kept,
+    Masqueraded,
+}
+
+impl From<Source> for SourceNat {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Kept => Self::Kept,
+            Source::Masqueraded => Self::Masqueraded,
+        }
+    }
+}
+
+impl Expectation {
+    fn packet(&self) -> Packet {
+        let (entered, source) = self.from.split_once(' ').expect("from: pod 10.244.1.9");
+        let (protocol, destination) = self.to.split_once(' ').expect("to: TCP 10.96.0.10:80");
+        let destination: SocketAddr = destination.parse().expect("an address and a port");
+        Packet {
+            source: source.parse().expect("an address"),
+            destination: destination.ip(),
+            protocol: match protocol {
+                "TCP" => Protocol::Tcp,
+                "UDP" => Protocol::Udp,
+                "SCTP" => Protocol::Sctp,
+                other => panic!("{other} is not a protocol"),
+            },
+            port: destination.port(),
+            entered: match entered {
+                "pod" => Entry::Pod,
+                "host" => Entry::Host,
+                "outside" => Entry::Outside,
+                other => panic!("{other} is not pod, host or outside"),
+            },
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match &self.fate {
+            Fate::Refused => Outcome::Refused,
+            Fate::Dropped => Outcome::Dropped,
+            Fate::Passed(source) => Outcome::Passed { source: (*source).into() },
+            Fate::Balanced(endpoints) => Outcome::Balanced {
+                endpoints: endpoints.iter().map(|(endpoint, source)| (*endpoint, (*source).into())).collect(),
+                affinity: self.affinity_seconds.map(Duration::from_secs),
+            },
+        }
+    }
+}
+
+/// A cluster made of API objects, and what was refused at the door.
+#[derive(Default)]
+struct Admission {
+    cluster: Cluster,
+    rejected: Vec<Rejected>,
+}
+
+impl Admission {
+    fn admit(&mut self, object: &Value) {
+        match object["kind"].as_str().expect("an object has a kind") {
+            "Node" => {
+                if let Some(node) = self.keep(from_kube::node(&read(object))) {
+                    self.cluster.nodes.insert(node.name.clone(), Arc::new(node));
+                }
+            }
+            "Service" => {
+                if let Some(service) = self.keep(from_kube::service(&read(object))) {
+                    self.cluster.services.insert(service.name.clone(), Arc::new(service));
+                }
+            }
+            "EndpointSlice" => {
+                if let Some(slice) = self.keep(from_kube::endpoint_slice(&read(object))) {
+                    self.cluster.insert_slice(slice);
+                }
+            }
+            other => panic!("scenarios have no {other} yet"),
+        }
+    }
+
+    fn keep<T>(&mut self, admitted: from_kube::Admitted<T>) -> Option<T> {
+        self.rejected.extend(admitted.rejected);
+        admitted.fact
+    }
+}
+
+fn read<T: DeserializeOwned>(object: &Value) -> T {
+    serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error} in {object}"))
+}
+
+fn read_yaml<T: DeserializeOwned>(path: &Path) -> T {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios")
+}
+
+fn scenario_files() -> Vec<PathBuf> {
+    let folders = ["network", "services"].map(|name| folder().join(name));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("the folder is there"));
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    files
+}
+
+/// What is not as the scenario says, one line each.
+fn faults(scenario: &Scenario) -> Vec<String> {
+    let mut admission = Admission::default();
+    let nodes: Vec<Value> = read_yaml(&folder().join("cluster.yaml"));
+    nodes.iter().chain(&scenario.objects).for_each(|object| admission.admit(object));
+    let Admission { cluster, mut rejected } = admission;
+    let service_ranges = vec![SERVICE_RANGE.parse().expect("a range")];
+    let view = NodeView { service_ranges, ..NodeView::new(NODE) };
+    let plan = Plan::of(view.clone(), &cluster);
+    rejected.extend(plan.rejected());
+
+    let mut faults = Vec::new();
+    let rejected: Vec<String> = rejected.iter().map(ToString::to_string).collect();
+    if rejected != scenario.rejected {
+        faults.push(format!("rejected {rejected:#?}, not {:#?}", scenario.rejected));
+    }
+    let routes = plan.routes().iter().map(|route| (route.destination.to_string(), route.via)).collect();
+    if scenario.routes.as_ref().is_some_and(|wanted| *wanted != routes) {
+        faults.push(format!("routes {routes:?}, not {:?}", scenario.routes));
+    }
+    let own = &cluster.nodes.get(NODE).expect("node1 is there").addresses;
+    for expectation in &scenario.packets {
+        let (packet, wanted) = (expectation.packet(), expectation.outcome());
+        let verdict = evaluate(&cluster, &view, &packet);
+        if (&verdict.outcome, verdict.by.to_string()) != (&wanted, expectation.because.clone()) {
+            faults.push(format!("{packet}: evaluate says {:?} because {}", verdict.outcome, verdict.by));
+        }
+        let traced = trace(plan.ruleset(), own, &packet);
+        if traced.as_ref() != Ok(&wanted) {
+            faults.push(format!("{packet}: trace says {traced:?}\n{}", plan.ruleset()));
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_scenario_holds() {
+    let mut broken = Vec::new();
+    for file in scenario_files() {
+        let faults = faults(&read_yaml(&file));
+        broken.extend(faults.into_iter().map(|fault| format!("{}: {fault}", file.display())));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_scenarios_are_found() {
+    assert!(scenario_files().len() >= 25, "found only {:?}", scenario_files());
+}
