@@ -18,7 +18,7 @@ fn agree(cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, Tes
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24]) {

@@ -21,6 +21,8 @@ fn observe(ruleset: &Ruleset) -> Observed {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_kernel_that_follows_the_operations_holds_the_plan(
         first in prop::collection::vec(any::<u8>(), 0..300),

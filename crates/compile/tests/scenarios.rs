@@ -1,5 +1,7 @@
 //! Every file below `scenarios/`: the meaning of the objects and the compiled ruleset must both do what it says.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What a ruleset looks like, and what one change among many costs.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 

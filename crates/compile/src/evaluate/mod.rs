@@ -79,7 +79,7 @@ impl World<'_> {
             _ if everywhere.1 == Selection::None => Outcome::Refused,
             Selection::None => Outcome::Dropped,
             Selection::Ready | Selection::Terminating => {
-                let with_source = |(socket, endpoint)| (socket, self.source_nat(service, frontend, socket, endpoint));
+                let with_source = |(socket, _)| (socket, self.source_nat(service, frontend, socket));
                 Outcome::Balanced {
                     endpoints: chosen.0.into_iter().map(with_source).collect(),
                     affinity: match service.affinity {
@@ -118,15 +118,9 @@ impl World<'_> {
         if local { Scope::Node } else { Scope::Cluster }
     }
 
-    fn source_nat(
-        &self,
-        service: &Service,
-        frontend: FrontendKind,
-        socket: SocketAddr,
-        endpoint: &Endpoint,
-    ) -> SourceNat {
+    fn source_nat(&self, service: &Service, frontend: FrontendKind, socket: SocketAddr) -> SourceNat {
         let delivered_here = self.packet.entered != Entry::Host && self.is_own(socket.ip());
-        let to_itself = socket.ip() == self.packet.source && (self.is_here(endpoint) || endpoint.node.is_none());
+        let to_itself = socket.ip() == self.packet.source && self.may_be_here(socket.ip());
         let by_frontend = match (frontend, service.external_policy) {
             // Answers to a client that is neither pod nor node must come back this way.
             (FrontendKind::ClusterIp, _) => !self.is_in_cluster(self.packet.source),
@@ -162,6 +156,13 @@ impl World<'_> {
         self.is_pod(address)
             || self.cluster.nodes.values().any(|node| node.addresses.contains(&address))
             || self.view.service_ranges.iter().any(|range| range.contains(&address))
+    }
+
+    /// Whether an address may be one of this node or of its pods.
+    fn may_be_here(&self, address: IpAddr) -> bool {
+        let own = self.cluster.nodes.get(&self.view.name);
+        let ranges = own.into_iter().flat_map(|node| &node.pod_cidrs).chain(&self.view.pod_ranges);
+        self.is_own(address) || ranges.into_iter().any(|range| range.contains(&address))
     }
 
     fn is_here(&self, endpoint: &Endpoint) -> bool {

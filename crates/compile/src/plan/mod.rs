@@ -133,8 +133,7 @@ impl Plan {
     }
 
     fn changed_services(&self, next: &Self) -> Vec<NamespacedName> {
-        if self.network.own_addresses != next.network.own_addresses {
-            // Node ports are frontends at the node's own addresses.
+        if !self.network.serves_like(&next.network) {
             return self.cluster.services.keys().chain(next.cluster.services.keys()).cloned().collect();
         }
         let services = SharedMap::changes_between(&self.cluster.services, &next.cluster.services);
@@ -149,7 +148,7 @@ impl Plan {
     fn replace_service(&mut self, key: &NamespacedName) {
         let old = self.services.remove(key).unwrap_or_default();
         let new = Arc::new(match self.cluster.services.get(key) {
-            Some(service) => service::treatments(service, &self.cluster, &self.view.name, &self.network.own_addresses),
+            Some(service) => service::treatments(service, &self.cluster, &self.view.name, &self.network),
             None => Treatments::new(),
         });
         for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {

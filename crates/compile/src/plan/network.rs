@@ -21,6 +21,8 @@ pub struct Route {
 pub(super) struct Network {
     /// This node's addresses; empty until its Node object has some.
     pub(super) own_addresses: Vec<IpAddr>,
+    /// Where addresses of this node and of its pods may lie.
+    pub(super) here: Vec<IpNet>,
     /// Ranges of pods, none inside another.
     pub(super) pods: Vec<IpNet>,
     /// Ranges of everything that is not outside the cluster: pods, nodes, Services; none inside another.
@@ -33,15 +35,28 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn of(view: &NodeView, cluster: &Cluster) -> Self {
-        let own_addresses = cluster.nodes.get(&view.name).map(|node| node.addresses.clone()).unwrap_or_default();
+        let own = cluster.nodes.get(&view.name);
+        let own_addresses = own.map(|node| node.addresses.clone()).unwrap_or_default();
+        let own_ranges = own_addresses.iter().map(|address| IpNet::from(*address));
+        let own_pods = own.into_iter().flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
+        let here = own_ranges.chain(own_pods).collect();
         let nodes = cluster.nodes.values();
         let pods = nodes.flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
         let pods = outermost(pods.collect());
         let addresses = cluster.nodes.values().flat_map(|node| &node.addresses).map(|address| IpNet::from(*address));
         let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
-        let mut network = Self { own_addresses, cluster: outermost(all.collect()), pods, ..Self::default() };
+        let mut network = Self { own_addresses, here, cluster: outermost(all.collect()), pods, ..Self::default() };
         network.add_routes(view, cluster);
         network
+    }
+
+    /// Whether what is planned for a Service is the same in both networks.
+    pub(super) fn serves_like(&self, other: &Self) -> bool {
+        (&self.own_addresses, &self.here) == (&other.own_addresses, &other.here)
+    }
+
+    pub(super) fn may_be_here(&self, address: IpAddr) -> bool {
+        self.here.iter().any(|range| range.contains(&address))
     }
 
     fn add_routes(&mut self, view: &NodeView, cluster: &Cluster) {

@@ -12,6 +12,7 @@ use model::{
 };
 
 use super::Treatments;
+use super::network::Network;
 
 /// Where clients send connections for a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,17 +99,17 @@ enum Audience {
 }
 
 /// What a Service asks for, by frontend. Empty for one without addresses and for one another proxy serves.
-pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, own_addresses: &[IpAddr]) -> Treatments {
+pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, network: &Network) -> Treatments {
     let mut treatments = BTreeMap::new();
     if service.delegated {
         return treatments;
     }
     for port in &service.ports {
         let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| Usable::of(service, port, family, cluster, node));
-        for (frontend, audience) in frontends(service, port, own_addresses) {
+        for (frontend, audience) in frontends(service, port, &network.own_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
-            treatments.entry(frontend).or_insert_with(|| Arc::new(treatment(service, port, audience, usable)));
+            treatments.entry(frontend).or_insert_with(|| Arc::new(treatment(service, port, audience, usable, network)));
         }
     }
     treatments
@@ -134,7 +135,6 @@ struct Usable {
     all: BTreeSet<SocketAddr>,
     /// Those on this node.
     local: BTreeSet<SocketAddr>,
-    hairpins: BTreeSet<IpAddr>,
 }
 
 impl Usable {
@@ -144,13 +144,7 @@ impl Usable {
         let endpoints = endpoints(service, port, family, cluster);
         let is_local = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(node);
         let here: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| is_local(endpoint)).collect();
-        let (all, local) = (fittest(service, &endpoints), fittest(service, &here));
-        let perhaps_here = endpoints.iter().filter(|(_, endpoint)| is_local(endpoint) || endpoint.node.is_none());
-        let hairpins = perhaps_here
-            .filter(|(socket, _)| all.contains(socket) || local.contains(socket))
-            .map(|(_, endpoint)| endpoint.address)
-            .collect();
-        Self { all, local, hairpins }
+        Self { all: fittest(service, &endpoints), local: fittest(service, &here) }
     }
 }
 
@@ -181,7 +175,13 @@ fn fittest(service: &Service, endpoints: &[(SocketAddr, &Endpoint)]) -> BTreeSet
     if ready.is_empty() { sockets(|_, endpoint| endpoint.serving && endpoint.terminating) } else { ready }
 }
 
-fn treatment(service: &Service, port: &ServicePort, audience: Audience, usable: &Usable) -> Treatment {
+fn treatment(
+    service: &Service,
+    port: &ServicePort,
+    audience: Audience,
+    usable: &Usable,
+    network: &Network,
+) -> Treatment {
     let policy = match audience {
         Audience::Internal => service.internal_policy,
         Audience::External => service.external_policy,
@@ -191,6 +191,7 @@ fn treatment(service: &Service, port: &ServicePort, audience: Audience, usable: 
         (Audience::External, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
         (Audience::External, TrafficPolicy::Local) => SourceRule::Keep,
     };
+    let addresses = usable.all.union(&usable.local).map(SocketAddr::ip);
     Treatment {
         service: service.name.clone(),
         port: port.name.clone(),
@@ -200,7 +201,7 @@ fn treatment(service: &Service, port: &ServicePort, audience: Audience, usable: 
             Affinity::None => None,
             Affinity::ClientIp { timeout } => Some(timeout),
         },
-        hairpins: usable.hairpins.clone(),
+        hairpins: addresses.filter(|address| network.may_be_here(*address)).collect(),
     }
 }
 
