@@ -2,18 +2,24 @@
 //!
 //! Everything here is a pure function over JSON objects. Time and randomness are arguments.
 
+mod access;
 mod address;
 pub mod alloc;
+mod endpoint_slice;
+mod endpoints;
 mod field;
 mod fill;
+mod ingress;
 mod metadata;
 pub(crate) mod names;
+mod network_policy;
 mod pod;
 mod port;
 mod prepare;
 mod quantity;
 mod registry;
 mod selectable;
+mod selector;
 mod service;
 mod workload;
 

@@ -1,6 +1,9 @@
 //! The table of all kinds, in the order discovery lists them.
 
-use super::{Generation, Resource, Rules, Subresource, pod, service, workload};
+use super::{
+    Generation, Resource, Rules, Subresource, access, endpoint_slice, endpoints, ingress, network_policy, pod, service,
+    workload,
+};
 
 const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STORED_ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
@@ -108,7 +111,14 @@ pub static RESOURCES: &[Resource] = &[
         rules: &service::RULES,
         ..CORE
     },
-    Resource { kind: "Endpoints", plural: "endpoints", singular: "endpoints", short_names: &["ep"], ..CORE },
+    Resource {
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        rules: &endpoints::RULES,
+        ..CORE
+    },
     Resource { kind: "ConfigMap", plural: "configmaps", singular: "configmap", short_names: &["cm"], ..CORE },
     Resource { kind: "Secret", plural: "secrets", singular: "secret", ..CORE },
     Resource {
@@ -204,7 +214,7 @@ pub static RESOURCES: &[Resource] = &[
         singular: "ingress",
         short_names: &["ing"],
         subresources: &[status("networking.k8s.io", "Ingress")],
-        rules: &COUNTED,
+        rules: &ingress::INGRESS,
         ..NETWORKING
     },
     Resource {
@@ -212,7 +222,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "ingressclasses",
         singular: "ingressclass",
         namespaced: false,
-        rules: &COUNTED,
+        rules: &ingress::INGRESS_CLASS,
         ..NETWORKING
     },
     Resource {
@@ -220,7 +230,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "networkpolicies",
         singular: "networkpolicy",
         short_names: &["netpol"],
-        rules: &COUNTED,
+        rules: &network_policy::RULES,
         ..NETWORKING
     },
     Resource {
@@ -232,14 +242,28 @@ pub static RESOURCES: &[Resource] = &[
         rules: &COUNTED,
         ..POLICY
     },
-    Resource { kind: "Role", plural: "roles", singular: "role", ..RBAC },
-    Resource { kind: "RoleBinding", plural: "rolebindings", singular: "rolebinding", ..RBAC },
-    Resource { kind: "ClusterRole", plural: "clusterroles", singular: "clusterrole", namespaced: false, ..RBAC },
+    Resource { kind: "Role", plural: "roles", singular: "role", rules: &access::ROLE, ..RBAC },
+    Resource {
+        kind: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        rules: &access::ROLE_BINDING,
+        ..RBAC
+    },
+    Resource {
+        kind: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        rules: &access::CLUSTER_ROLE,
+        ..RBAC
+    },
     Resource {
         kind: "ClusterRoleBinding",
         plural: "clusterrolebindings",
         singular: "clusterrolebinding",
         namespaced: false,
+        rules: &access::CLUSTER_ROLE_BINDING,
         ..RBAC
     },
     Resource {
@@ -256,7 +280,7 @@ pub static RESOURCES: &[Resource] = &[
         kind: "EndpointSlice",
         plural: "endpointslices",
         singular: "endpointslice",
-        rules: &COUNTED,
+        rules: &endpoint_slice::RULES,
         ..DISCOVERY
     },
 ];
