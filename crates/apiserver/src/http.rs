@@ -1,5 +1,13 @@
 //! HTTP: connections, requests, answers.
 
-mod negotiate;
-mod query;
-mod route;
+pub(crate) mod authenticate;
+pub(crate) mod connection;
+mod handler;
+pub(crate) mod negotiate;
+pub(crate) mod query;
+pub(crate) mod quota;
+mod respond;
+pub(crate) mod route;
+
+pub(crate) use handler::Handler;
+pub(crate) use respond::{Answer, ResponseBody};

@@ -15,4 +15,4 @@ pub use decode::{DecodeError, Decoded, decode_body};
 pub use gvk::Gvk;
 pub use mismatch::{TypeMismatch, check_types};
 pub use openapi::{openapi_document, openapi_index};
-pub use strict::{strict_decoding_error, unknown_fields};
+pub use strict::{prune, strict_decoding_error, unknown_fields};

@@ -108,6 +108,15 @@ impl Tokens {
         Ok(claims)
     }
 
+    /// Where the public key is found (OpenID Connect Discovery 1.0).
+    pub fn issuer_metadata(&self) -> Value {
+        json!({
+            "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+
     /// The public key as a JSON Web Key Set (RFC 7517).
     pub fn key_set(&self) -> Value {
         let point = self.key.0.der_bytes();

@@ -1,0 +1,183 @@
+//! Requests for objects, understood and answered: what stands between HTTP and the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::admission::Admission;
+use crate::auth::{Identity, Tokens};
+use crate::error::{ApiError, GroupKind, GroupResource};
+use crate::http::negotiate::Form;
+use crate::http::query::Query;
+use crate::http::route::{Target, Verb};
+use crate::kinds::{self, Resource, Subresource};
+use crate::render::{IncludeObject, Renderer};
+use crate::schema::Gvk;
+use crate::store::{Key, Object, Store, WriteMode};
+use crate::verbs::watch::Watch;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything that answering requests needs; shared by all connections.
+pub(crate) struct Api {
+    pub store: Store,
+    pub tokens: Tokens,
+    pub admission: Arc<Admission>,
+    pub clock: Clock,
+}
+
+/// One request for objects.
+pub(crate) struct Call {
+    pub verb: Verb,
+    pub resource: &'static Resource,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub subresource: Option<&'static Subresource>,
+    pub query: Query,
+    pub form: Form,
+    pub identity: Identity,
+    /// The client's program, up to the slash: who owns the fields it writes, unless it says otherwise.
+    pub agent: String,
+    pub content_type: Option<String>,
+    pub body: Bytes,
+}
+
+/// The answer to a request that succeeded.
+pub(crate) struct Reply {
+    pub code: u16,
+    pub body: ReplyBody,
+    /// Hints for people, sent as `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// What an answer carries.
+pub(crate) enum ReplyBody {
+    Json(Bytes),
+    Watch(Box<Watch>),
+}
+
+impl Reply {
+    pub fn json(code: u16, body: Bytes) -> Self {
+        Self { code, body: ReplyBody::Json(body), warnings: Vec::new() }
+    }
+
+    pub fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+}
+
+impl Api {
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, call: &Call) -> Result<Reply, ApiError> {
+        if let Some(reply) = self.review(call) {
+            return reply;
+        }
+        match (call.subresource.map(|sub| sub.name), call.verb) {
+            (Some("scale"), _) => self.scale(call).await,
+            (Some("binding"), _) => self.bind(call).await,
+            (Some("eviction"), _) => self.evict(call).await,
+            (Some("token"), _) => self.issue_token(call).await,
+            (_, Verb::Get) => self.get(call),
+            (_, Verb::List) => self.list(call),
+            (_, Verb::Watch) => self.watch(call),
+            (_, Verb::Create) => self.create(call).await,
+            (_, Verb::Update) => self.update(call).await,
+            (_, Verb::Patch) => self.patch(call).await,
+            (_, Verb::Delete) => self.delete(call).await,
+            (_, Verb::DeleteCollection) => self.delete_collection(call).await,
+        }
+    }
+}
+
+impl Call {
+    /// Finds what a target means; everything else of the call is as given by `rest`.
+    pub fn resolve(target: &Target, verb: Verb) -> Result<(&'static Resource, Option<&'static Subresource>), ApiError> {
+        let resource =
+            kinds::resource(&target.group, &target.version, &target.resource).ok_or(ApiError::NoSuchResource)?;
+        let not_allowed = || ApiError::MethodNotAllowed { resource: Some(group_resource(resource)) };
+        let misplaced = match (&target.namespace, &target.name) {
+            (Some(_), _) => !resource.namespaced,
+            (None, Some(_)) => resource.namespaced,
+            (None, None) => false,
+        };
+        if misplaced {
+            return Err(ApiError::NoSuchResource);
+        }
+        let subresource = match &target.subresource {
+            None => None,
+            Some(name) => Some(resource.subresource(name).ok_or(ApiError::NoSuchResource)?),
+        };
+        let verbs = subresource.map_or(resource.verbs, |sub| sub.verbs);
+        let creates_nowhere = verb == Verb::Create
+            && match (&subresource, &target.name) {
+                (None, None) => resource.namespaced && target.namespace.is_none(),
+                (None, Some(_)) => true,
+                (Some(_), _) => false,
+            };
+        if !verbs.contains(&verb.name()) || creates_nowhere {
+            return Err(not_allowed());
+        }
+        Ok((resource, subresource))
+    }
+
+    pub fn group_resource(&self) -> GroupResource {
+        group_resource(self.resource)
+    }
+
+    /// The object's key; the name must be known to be there.
+    pub fn key(&self) -> Result<Key, ApiError> {
+        let name = self.name.clone().ok_or(ApiError::NoSuchResource)?;
+        Ok(Key { resource: storage_of(self.resource), namespace: self.namespace.clone().unwrap_or_default(), name })
+    }
+
+    pub fn not_found(&self) -> ApiError {
+        ApiError::NotFound { resource: self.group_resource(), name: self.name.clone().unwrap_or_default() }
+    }
+
+    /// The kind of the body, which for some subresources is not the kind of the object.
+    pub fn body_kind(&self) -> Gvk<'static> {
+        match self.subresource {
+            Some(sub) => Gvk::new(sub.group, sub.version, sub.kind),
+            None => gvk(self.resource),
+        }
+    }
+
+    pub fn renderer(&self) -> Renderer {
+        let include = IncludeObject::parse(self.query.text("includeObject"));
+        Renderer { resource: self.resource, form: self.form, include }
+    }
+
+    pub fn reply(&self, code: u16, object: &Object, now: Timestamp) -> Reply {
+        Reply::json(code, self.renderer().object(object, now))
+    }
+}
+
+/// The resource as errors name it.
+pub(crate) fn group_resource(resource: &Resource) -> GroupResource {
+    GroupResource::of(resource.group, resource.plural)
+}
+
+/// The kind as errors name it.
+pub(crate) fn group_kind(resource: &Resource) -> GroupKind {
+    GroupKind::of(resource.group, resource.kind)
+}
+
+pub(crate) fn gvk(resource: &Resource) -> Gvk<'static> {
+    Gvk::new(resource.group, resource.version, resource.kind)
+}
+
+/// Where objects of a resource are stored.
+pub(crate) fn storage_of(resource: &Resource) -> GroupResource {
+    group_resource(resource)
+}
+
+/// The way a write is run for these options.
+pub(crate) fn write_mode(dry_run: bool) -> WriteMode {
+    if dry_run { WriteMode::DryRun } else { WriteMode::Persist }
+}

@@ -1,0 +1,134 @@
+//! What every cluster has from the start: its first namespaces, and the Service through which pods reach the API.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::api::{Api, Call};
+use crate::auth::Identity;
+use crate::error::{ApiError, GroupResource};
+use crate::http::negotiate::Form;
+use crate::http::query::Query;
+use crate::http::route::{Target, Verb};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const NAMESPACE_RESOURCE: GroupResource = GroupResource::of("", "namespaces");
+/// The name of the API inside the cluster.
+const SERVICE: &str = "kubernetes";
+const PORT_NAME: &str = "https";
+
+/// Where the API of a cluster is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cluster {
+    /// The address of the Service.
+    pub api_address: IpAddr,
+    /// Where the server behind the Service listens.
+    pub advertise: SocketAddr,
+}
+
+impl Cluster {
+    /// Makes what is missing and corrects what has changed since the last start.
+    pub async fn create(&self, api: &Api) -> Result<(), ApiError> {
+        for name in NAMESPACES {
+            let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+            ensure(api, "", "namespaces", &namespace).await?;
+        }
+        // Namespaces of an earlier start may know an authority that is no more.
+        for namespace in api.store.list(&NAMESPACE_RESOURCE, None).objects {
+            let mut config_map = api.admission.authority_config_map();
+            config_map["metadata"]["namespace"] = namespace.value["metadata"]["name"].clone();
+            if namespace.value["metadata"]["deletionTimestamp"].is_null() {
+                ensure(api, "", "configmaps", &config_map).await?;
+            }
+        }
+        ensure(api, "", "services", &self.service()).await?;
+        ensure(api, "", "endpoints", &self.endpoints()).await?;
+        ensure(api, "discovery.k8s.io", "endpointslices", &self.endpoint_slice()).await
+    }
+
+    fn service(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": SERVICE, "namespace": "default",
+                "labels": { "component": "apiserver", "provider": "kubernetes" },
+            },
+            "spec": {
+                "type": "ClusterIP", "clusterIP": self.api_address, "clusterIPs": [self.api_address],
+                "ipFamilyPolicy": "SingleStack", "ipFamilies": [family(self.api_address)],
+                "sessionAffinity": "None",
+                "ports": [{ "name": PORT_NAME, "port": 443, "protocol": "TCP", "targetPort": self.advertise.port() }],
+            },
+        })
+    }
+
+    fn endpoints(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {
+                "name": SERVICE, "namespace": "default",
+                // The slice is made here as well and not mirrored from this.
+                "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+            },
+            "subsets": [{
+                "addresses": [{ "ip": self.advertise.ip() }],
+                "ports": [{ "name": PORT_NAME, "port": self.advertise.port(), "protocol": "TCP" }],
+            }],
+        })
+    }
+
+    fn endpoint_slice(&self) -> Value {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": SERVICE, "namespace": "default", "labels": { "kubernetes.io/service-name": SERVICE },
+            },
+            "addressType": family(self.advertise.ip()),
+            "endpoints": [{ "addresses": [self.advertise.ip()], "conditions": { "ready": true } }],
+            "ports": [{ "name": PORT_NAME, "port": self.advertise.port(), "protocol": "TCP" }],
+        })
+    }
+}
+
+/// Creates an object, or replaces the one there is if it differs.
+async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
+    let mut call = call(group, resource, object)?;
+    match api.answer(&call).await {
+        Err(ApiError::AlreadyExists { .. }) => {}
+        outcome => return outcome.map(drop),
+    }
+    call.verb = Verb::Update;
+    call.name = object["metadata"]["name"].as_str().map(str::to_owned);
+    api.answer(&call).await.map(drop)
+}
+
+/// A request of the server's own.
+fn call(group: &str, resource: &str, object: &Value) -> Result<Call, ApiError> {
+    let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
+    let target = Target {
+        group: group.into(),
+        version: "v1".into(),
+        resource: resource.into(),
+        namespace: namespace.clone(),
+        ..Target::default()
+    };
+    let (resource, subresource) = Call::resolve(&target, Verb::Create)?;
+    Ok(Call {
+        verb: Verb::Create,
+        resource,
+        namespace,
+        name: None,
+        subresource,
+        query: Query::default(),
+        form: Form::Object,
+        identity: Identity::trusted(),
+        agent: "apiserver".into(),
+        content_type: None,
+        body: Bytes::from(object.to_string()),
+    })
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
