@@ -6,6 +6,7 @@ mod answer;
 mod config;
 pub mod forward;
 pub mod io;
+mod metrics;
 mod resolv_conf;
 mod shuffle;
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub mod zone;
 
 pub use answer::{Reply, Transport, answer, answer_alias, respond};
 pub use config::{Config, ConfigError, DEFAULT_TTL, ForwardConfig, RawConfig};
+pub use metrics::Metrics;
 pub use resolv_conf::parse_nameservers;
 pub use zone::{Zone, ZoneSettings};

@@ -1,11 +1,13 @@
 //! What this binary is when nobody types at it: the agent, the DNS server, and the parts of a sandbox.
 
 pub mod agent;
+mod api_args;
 mod apiserver;
 mod controllers;
 pub mod dns;
 pub mod early;
 mod node;
+mod status_pages;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use crate::config::ForwardConfig;
 use crate::forward::{self, Cache, CacheKey};
+use crate::metrics::Metrics;
 use crate::wire::{DomainName, Query};
 
 /// Codes after which another server may know better: SERVFAIL, NOTIMP and REFUSED.
@@ -30,6 +31,7 @@ pub(super) struct Forwarder {
     cache: Mutex<Cache>,
     identifiers: RandomState,
     sent: AtomicUsize,
+    metrics: Metrics,
 }
 
 /// Why a name of another zone stays unknown.
@@ -53,7 +55,7 @@ pub(super) enum Wanted<'a> {
 }
 
 impl Forwarder {
-    pub(super) fn new(config: ForwardConfig) -> Self {
+    pub(super) fn new(config: ForwardConfig, metrics: Metrics) -> Self {
         Self {
             preferred: AtomicUsize::new(0),
             in_flight: Semaphore::new(config.max_in_flight),
@@ -61,12 +63,19 @@ impl Forwarder {
             identifiers: RandomState::new(),
             sent: AtomicUsize::new(0),
             config,
+            metrics,
         }
     }
 
     /// Copies the remembered reply to `query` into `out`, if there is one; it is still to be fitted to the client.
     pub(super) fn read_cache(&self, query: &Query<'_>, out: &mut Vec<u8>) -> bool {
-        CacheKey::of(query).is_some_and(|key| self.cache().read(&key, Instant::now(), out))
+        let found = CacheKey::of(query).is_some_and(|key| self.cache().read(&key, Instant::now(), out));
+        if found {
+            self.metrics.cache_hits.inc()
+        } else {
+            self.metrics.cache_misses.inc()
+        };
+        found
     }
 
     /// Asks the servers in turn until one knows; over TCP at once if `by_tcp`, else when a reply was cut.
@@ -76,7 +85,10 @@ impl Forwarder {
         wanted: Wanted<'_>,
         by_tcp: bool,
     ) -> Result<Vec<u8>, ForwardError> {
-        let _permit = self.in_flight.try_acquire().map_err(|_| ForwardError::TooMany)?;
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            self.metrics.forward_rejects.inc();
+            return Err(ForwardError::TooMany);
+        };
         let mut packet = Vec::new();
         match wanted {
             Wanted::Same => forward::write_query(query, self.identifier(), &mut packet),

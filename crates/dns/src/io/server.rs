@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use model::IpFamily;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,10 @@ use tracing::{debug, info, warn};
 use super::forwarder::{ForwardError, Forwarder, Wanted};
 use super::socket::{BindError, open_tcp, open_udp};
 use super::{tcp, udp};
-use crate::answer::{Reply, Transport, answer_alias, respond};
+use crate::answer::{Reply, Transport, answer, answer_alias, respond};
 use crate::config::Config;
 use crate::forward::fit_to_client;
+use crate::metrics::Metrics;
 use crate::wire::{Query, Rcode, Response};
 use crate::zone::Zone;
 
@@ -37,6 +39,7 @@ impl Server {
     ///
     /// Whoever holds `zones` stores new ones as snapshots come.
     pub fn bind(config: &Config, zones: Arc<ArcSwap<Zone>>) -> Result<Self, BindError> {
+        let metrics = Metrics::default();
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for &address in &config.listen {
             let first = open_udp(address)?;
@@ -48,14 +51,19 @@ impl Server {
             }
             tcp.push(open_tcp(address)?);
         }
-        let forwarder = Forwarder::new(config.forward.clone());
+        let forwarder = Forwarder::new(config.forward.clone(), metrics.clone());
         let udp_transport = Transport::Udp { max_payload: config.max_udp_payload };
-        Ok(Self { udp, tcp, resolver: Arc::new(Resolver { zones, forwarder, udp_transport }) })
+        Ok(Self { udp, tcp, resolver: Arc::new(Resolver { zones, forwarder, udp_transport, metrics }) })
     }
 
     /// The addresses listened on, each over UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.resolver.metrics
     }
 
     /// Answers queries until `cancel`, then lets answers under way go out for a moment.
@@ -78,18 +86,33 @@ impl Server {
     }
 }
 
-/// Where the number comes from that varies the order of addresses in a reader's answers.
-#[derive(Debug)]
-pub(super) struct Seeds(u64);
+/// A packet on its way through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    transport: Transport,
+    /// Varies the order of addresses between answers.
+    seed: u64,
+    family: IpFamily,
+    since: Instant,
+}
 
-impl Seeds {
-    pub(super) fn new() -> Self {
-        Self(RandomState::new().hash_one(()))
+/// Makes the arrivals of one reader.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    transport: Transport,
+    seed: u64,
+}
+
+impl Arrivals {
+    pub(super) fn over(transport: Transport) -> Self {
+        Self { transport, seed: RandomState::new().hash_one(()) }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(1);
-        self.0
+    /// The arrival, now, of a packet of this client.
+    pub(super) fn note(&mut self, client: SocketAddr) -> Arrival {
+        self.seed = self.seed.wrapping_add(1);
+        let family = IpFamily::of(client.ip());
+        Arrival { transport: self.transport, seed: self.seed, family, since: Instant::now() }
     }
 }
 
@@ -110,11 +133,30 @@ pub(super) struct Resolver {
     zones: Arc<ArcSwap<Zone>>,
     forwarder: Forwarder,
     pub(super) udp_transport: Transport,
+    metrics: Metrics,
 }
 
 impl Resolver {
     /// Answers a packet into `out` from what is at hand.
-    pub(super) fn begin(&self, packet: &[u8], (transport, seed): (Transport, u64), out: &mut Vec<u8>) -> Step {
+    pub(super) fn begin(&self, packet: &[u8], arrival: Arrival, out: &mut Vec<u8>) -> Step {
+        let step = self.look_up(packet, arrival, out);
+        if step == Step::Send {
+            self.count(packet, out, arrival);
+        }
+        step
+    }
+
+    /// Answers a packet for which [`begin`](Self::begin) said [`Step::Wait`]; empty if nothing may be sent back.
+    pub(super) async fn finish(&self, packet: &[u8], arrival: Arrival) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Ok(query) = Query::parse(packet) {
+            self.ask(&query, arrival, &mut out).await;
+            self.count(packet, &out, arrival);
+        }
+        out
+    }
+
+    fn look_up(&self, packet: &[u8], Arrival { transport, seed, .. }: Arrival, out: &mut Vec<u8>) -> Step {
         match respond(packet, &self.zones.load(), (transport, seed), out) {
             Reply::Ignore => Step::Ignore,
             Reply::Ready(_) => Step::Send,
@@ -130,31 +172,26 @@ impl Resolver {
         }
     }
 
-    /// Answers a packet for which [`begin`](Self::begin) said [`Step::Wait`]; empty if nothing may be sent back.
-    pub(super) async fn finish(&self, packet: &[u8], (transport, seed): (Transport, u64)) -> Vec<u8> {
-        let mut out = Vec::new();
-        let Ok(query) = Query::parse(packet) else {
-            return out;
-        };
+    async fn ask(&self, query: &Query<'_>, Arrival { transport, seed, .. }: Arrival, out: &mut Vec<u8>) {
         let zone = self.zones.load_full();
         let by_tcp = transport == Transport::Tcp;
-        match respond(packet, &zone, (transport, seed), &mut out) {
-            Reply::Forward => match self.forwarder.resolve(&query, Wanted::Same, by_tcp).await {
-                Ok(reply) => {
-                    out = reply;
-                    fit_to_client(&mut out, &query, transport.limit(&query));
-                }
-                Err(error) => write_failure(&query, &error, &mut out),
-            },
-            Reply::Chase(target) => match self.forwarder.resolve(&query, Wanted::Of(&target), by_tcp).await {
-                Ok(reply) => {
-                    answer_alias(&query, &zone, (transport, seed), &reply, &mut out);
-                }
-                Err(error) => write_failure(&query, &error, &mut out),
-            },
-            Reply::Ready(_) | Reply::Ignore => {}
+        let asked = match answer(query, &zone, (transport, seed), out) {
+            Reply::Forward => self.forwarder.resolve(query, Wanted::Same, by_tcp).await.map(|reply| {
+                *out = reply;
+                fit_to_client(out, query, transport.limit(query));
+            }),
+            Reply::Chase(target) => self.forwarder.resolve(query, Wanted::Of(&target), by_tcp).await.map(|reply| {
+                answer_alias(query, &zone, (transport, seed), &reply, out);
+            }),
+            Reply::Ready(_) | Reply::Ignore => Ok(()),
+        };
+        if let Err(error) = asked {
+            write_failure(query, &error, out);
         }
-        out
+    }
+
+    fn count(&self, packet: &[u8], response: &[u8], arrival: Arrival) {
+        self.metrics.count(packet, response, (arrival.transport, arrival.family), arrival.since.elapsed());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answering over TCP (RFC 7766): any number of queries on a connection, answered in order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::server::{Resolver, Seeds, Step};
+use super::server::{Arrivals, Resolver, Step};
 use crate::answer::Transport;
 
 /// How many connections may be open on a listener; more wait in its queue.
@@ -37,7 +38,7 @@ pub(super) async fn accept(
                 let (resolver, cancel) = (Arc::clone(&resolver), cancel.clone());
                 tasks.spawn(async move {
                     let _place = place;
-                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, &resolver)).await {
+                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, client, &resolver)).await {
                         debug!(%client, %error, "connection ended early");
                     }
                 });
@@ -50,16 +51,16 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, resolver: &Resolver) -> io::Result<()> {
-    let mut seeds = Seeds::new();
+async fn serve(stream: TcpStream, client: SocketAddr, resolver: &Resolver) -> io::Result<()> {
+    let mut arrivals = Arrivals::over(Transport::Tcp);
     let mut stream = BufReader::new(stream);
     let mut response = Vec::new();
     while let Some(packet) = timeout(IDLE, read_message(&mut stream)).await?? {
-        let how = (Transport::Tcp, seeds.next());
-        match resolver.begin(&packet, how, &mut response) {
+        let arrival = arrivals.note(client);
+        match resolver.begin(&packet, arrival, &mut response) {
             Step::Ignore => return Ok(()),
             Step::Send => {}
-            Step::Wait => response = resolver.finish(&packet, how).await,
+            Step::Wait => response = resolver.finish(&packet, arrival).await,
         }
         let length = u16::try_from(response.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;

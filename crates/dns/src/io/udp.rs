@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::server::{Resolver, Seeds, Step};
+use super::server::{Arrivals, Resolver, Step};
 
 /// The largest query read: clients that speak EDNS may send more than 512 octets.
 const MAX_QUERY: usize = 4096;
@@ -18,13 +18,14 @@ pub(super) struct Reader {
     socket: Arc<UdpSocket>,
     resolver: Arc<Resolver>,
     tasks: TaskTracker,
-    seeds: Seeds,
+    arrivals: Arrivals,
     response: Vec<u8>,
 }
 
 impl Reader {
     pub(super) fn new(socket: UdpSocket, resolver: Arc<Resolver>, tasks: TaskTracker) -> Self {
-        Self { socket: Arc::new(socket), resolver, tasks, seeds: Seeds::new(), response: Vec::new() }
+        let arrivals = Arrivals::over(resolver.udp_transport);
+        Self { socket: Arc::new(socket), resolver, tasks, arrivals, response: Vec::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -38,15 +39,15 @@ impl Reader {
     }
 
     fn answer(&mut self, packet: &[u8], client: SocketAddr) {
-        let how = (self.resolver.udp_transport, self.seeds.next());
-        match self.resolver.begin(packet, how, &mut self.response) {
+        let arrival = self.arrivals.note(client);
+        match self.resolver.begin(packet, arrival, &mut self.response) {
             Step::Ignore => {}
             Step::Send => note_failure(self.socket.try_send_to(&self.response, client)),
             Step::Wait => {
                 let (socket, resolver, packet) =
                     (Arc::clone(&self.socket), Arc::clone(&self.resolver), packet.to_vec());
                 self.tasks.spawn(async move {
-                    let response = resolver.finish(&packet, how).await;
+                    let response = resolver.finish(&packet, arrival).await;
                     if !response.is_empty() {
                         note_failure(socket.send_to(&response, client).await);
                     }
