@@ -10,8 +10,8 @@ mod wire;
 
 use serde_json::{Map, Value};
 
-use crate::schema::Gvk;
 use crate::schema::table::Message;
+use crate::schema::{self, Gvk};
 use wire::{Reader, Wire};
 
 /// What every Kubernetes protobuf body starts with.
@@ -73,17 +73,20 @@ pub enum ProtobufError {
 
 /// Decodes the `k8s\0` envelope and the object in it; the result has `apiVersion` and `kind`.
 ///
-/// Zero values that Go prints as nothing are left out, so that the result is what a JSON client would have sent.
+/// The result is [normal](schema::normalize): zero values that Go writes and that mean nothing are left out.
 pub fn decode(bytes: &[u8]) -> Result<Value, ProtobufError> {
     let envelope = Envelope::read(bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NoMagic)?)?;
     let (api_version, kind) = (&envelope.api_version, &envelope.kind);
-    let message = Message::of_kind(Gvk::parse(api_version, kind))
+    let gvk = Gvk::parse(api_version, kind);
+    let message = Message::of_kind(gvk)
         .ok_or_else(|| ProtobufError::UnknownKind { kind: kind.clone(), api_version: api_version.clone() })?;
     let mut object = Map::new();
     object.insert("apiVersion".into(), api_version.as_str().into());
     object.insert("kind".into(), kind.as_str().into());
     message::decode_into(&mut object, message, envelope.raw, 0)?;
-    Ok(Value::Object(object))
+    let mut object = Value::Object(object);
+    schema::normalize(gvk, &mut object);
+    Ok(object)
 }
 
 /// `runtime.Unknown`: which kind, and the object's own bytes.

@@ -7,12 +7,16 @@ mod decode;
 mod document;
 mod gvk;
 mod mismatch;
+mod normal;
 mod openapi;
+mod quantity;
 mod strict;
 pub(crate) mod table;
 
 pub use decode::{DecodeError, Decoded, decode_body};
 pub use gvk::Gvk;
 pub use mismatch::{TypeMismatch, check_types};
+pub use normal::normalize;
 pub use openapi::{openapi_document, openapi_index};
+pub use quantity::Quantity;
 pub use strict::{prune, strict_decoding_error, unknown_fields};

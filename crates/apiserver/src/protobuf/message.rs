@@ -25,7 +25,6 @@ pub(super) fn decode_into(
             Shape::Map => add_entry(object, field, wire, depth)?,
         }
     }
-    drop_zeros(object, message);
     Ok(())
 }
 
@@ -145,25 +144,6 @@ fn schema_choice(scalar: Scalar, bytes: &[u8], depth: usize) -> Result<Value, Pr
         }
     }
     Ok(schema.unwrap_or(if scalar == Scalar::SchemaOrBool { Value::Bool(allowed) } else { Value::Array(items) }))
-}
-
-/// Go writes non-pointer fields that are zero; JSON clients would not have sent them.
-fn drop_zeros(object: &mut Map<String, Value>, message: &Message) {
-    object.retain(|name, value| match message.field(name) {
-        Some(field) => !value.is_null() && (field.pointer || field.always || !is_zero(value)),
-        None => true,
-    });
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(bit) => !bit,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-    }
 }
 
 fn wrong_wire_type(field: &Field) -> ProtobufError {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Gvk;
 use super::table::{Field, Message, Scalar, Shape, Type};
+use super::{Gvk, Quantity};
 
 /// A value that cannot stand where it stands.
 ///
@@ -140,19 +140,7 @@ fn quantity_problem(value: &Value) -> Option<Problem> {
         _ => return Some(Problem::WrongType),
     };
     let problem = r"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-    (!is_quantity(&text)).then(|| Problem::Text(problem.to_owned()))
-}
-
-/// Whether the text is a number with a decimal or binary suffix or an exponent, as Kubernetes writes amounts.
-fn is_quantity(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let digits = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
-    let (number, suffix) = unsigned.split_at(digits);
-    let is_number = number.chars().any(|c| c.is_ascii_digit()) && number.matches('.').count() <= 1;
-    let exponent = suffix.strip_prefix(['e', 'E']).map(|power| power.strip_prefix(['+', '-']).unwrap_or(power));
-    let is_exponent = exponent.is_some_and(|power| !power.is_empty() && power.chars().all(|c| c.is_ascii_digit()));
-    let suffixes = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    is_number && (is_exponent || suffixes.contains(&suffix))
+    Quantity::parse(&text).is_none().then(|| Problem::Text(problem.to_owned()))
 }
 
 /// How Go's decoder calls the JSON value it met.
