@@ -19,4 +19,4 @@ pub use mismatch::{TypeMismatch, check_types};
 pub use normal::normalize;
 pub use openapi::{openapi_document, openapi_index};
 pub use quantity::Quantity;
-pub use strict::{prune, strict_decoding_error, unknown_fields};
+pub use strict::{strict_decoding_error, unknown_fields};

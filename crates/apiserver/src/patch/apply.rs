@@ -4,6 +4,7 @@
 //! configuration owns the fields it sets; a field that another manager owns is changed only by force; a field that its
 //! last applier no longer applies goes, unless someone else owns it. Ordinary writes own what they change.
 
+mod check;
 mod compare;
 mod conflict;
 mod managers;
@@ -16,7 +17,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::patch::fields::{FieldSet, PathElement};
-use crate::schema::Gvk;
+use crate::schema::{self, Gvk};
+use check::check_configuration;
 use compare::{Comparison, fields_of};
 pub use conflict::ApplyError;
 use managers::{Manager, Managers, Operation, Owned, ownable, time_text};
@@ -39,7 +41,7 @@ pub struct Writer<'a> {
 
 /// Applies a configuration to the live object, or makes the object if there is none.
 ///
-/// The result has the new `managedFields`. Applying the same configuration again gives the same object, times
+/// The live object must be [normal](schema::normalize), and the result is; it has the new `managedFields`. Applying the same configuration again gives the same object, times
 /// included. Defaults are not filled in: do that with the result.
 pub fn apply_patch(
     gvk: Gvk<'_>,
@@ -49,7 +51,7 @@ pub fn apply_patch(
     force: bool,
 ) -> Result<Value, ApplyError> {
     let root = Place::root(gvk);
-    check_configuration(applied)?;
+    check_configuration(gvk, applied)?;
     let empty = Value::Object(Map::new());
     let before = Managers::of(live.unwrap_or(&empty)).unwrap_or_default();
     let live_object = unmanaged(live.unwrap_or(&empty));
@@ -73,6 +75,7 @@ pub fn apply_patch(
 
     let merged = merge(root, &live_object, applied);
     let mut object = prune(root, &merged, &managers, last.as_ref());
+    schema::normalize(gvk, &mut object);
     let comparison = Comparison::between(root, &live_object, &object).filtered(ownable);
     settle(&mut managers, &applier, &comparison, force)?;
 
@@ -173,17 +176,6 @@ fn owned_through(subresource: Option<&str>, fields: &FieldSet) -> FieldSet {
         Some("status") => fields.starting_with(|element| *element != PathElement::field("spec")),
         _ => fields.starting_with(|element| *element != status),
     }
-}
-
-fn check_configuration(applied: &Value) -> Result<(), ApplyError> {
-    let managed = applied.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null());
-    if managed {
-        return Err(ApplyError::Invalid { why: "metadata.managedFields must be nil".into() });
-    }
-    if !applied.is_object() {
-        return Err(ApplyError::Invalid { why: "the applied configuration must be an object".into() });
-    }
-    Ok(())
 }
 
 /// The object without its record.

@@ -13,31 +13,6 @@ pub fn unknown_fields(gvk: Gvk<'_>, object: &Value) -> Vec<String> {
     found.into_iter().map(|path| format!("unknown field {path:?}")).collect()
 }
 
-/// Takes out of `object` what its kind does not have, and fields of structs that are `null`, which mean nothing.
-pub fn prune(gvk: Gvk<'_>, object: &mut Value) {
-    prune_at(Type::of_kind(gvk), object);
-}
-
-fn prune_at(at: Type, value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            let is_struct = matches!(at, Type::Message(_));
-            members.retain(|key, member| at.member(key).is_some() && !(is_struct && member.is_null()));
-            for (key, member) in members {
-                if let Some(inner) = at.member(key) {
-                    prune_at(inner, member);
-                }
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                prune_at(at.item(), item);
-            }
-        }
-        _ => {}
-    }
-}
-
 /// The error that strict field validation answers with: all of `problems` in one sentence.
 pub fn strict_decoding_error(problems: &[String]) -> String {
     format!("strict decoding error: {}", problems.join(", "))
@@ -70,24 +45,6 @@ mod tests {
     use super::*;
 
     const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");
-
-    #[test]
-    fn pruning_keeps_what_the_kind_has_and_what_nobody_types() {
-        let mut object = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "status": null,
-            "metadata": { "name": "a", "creationTimestamp": null, "annotations": { "any": "key" } },
-            "spec": { "foo": 1, "replicas": 2 },
-        });
-        prune(DEPLOYMENT, &mut object);
-        assert_eq!(
-            object,
-            json!({
-                "apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": { "name": "a", "annotations": { "any": "key" } },
-                "spec": { "replicas": 2 },
-            })
-        );
-    }
 
     #[test]
     fn a_misspelt_field_is_named_with_its_path() {

@@ -29,7 +29,7 @@ pub(super) fn read_object(call: &Call, validation: FieldValidation) -> Result<In
     Ok(Input { object, warnings })
 }
 
-/// Takes unknown fields out of an object; what they are is an error or a warning, as asked for.
+/// Gives an object its normal form, without unknown fields; what they are is an error or a warning, as asked for.
 pub(super) fn clean(
     kind: Gvk<'_>,
     object: &mut Value,
@@ -37,7 +37,7 @@ pub(super) fn clean(
     validation: FieldValidation,
 ) -> Result<Vec<String>, Vec<String>> {
     problems.extend(unknown_fields(kind, object));
-    schema::prune(kind, object);
+    schema::normalize(kind, object);
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(problems),

@@ -70,6 +70,11 @@ impl Place {
         }
     }
 
+    /// Whether a struct stands here and has no such member.
+    pub fn lacks(self, key: &str) -> bool {
+        matches!(self.holds, Type::Message(_)) && self.field(key).is_none()
+    }
+
     /// Whether the type declares this member by name, as a struct does and a map does not.
     pub fn declares(self, key: &str) -> bool {
         self.field(key).is_some()

@@ -194,6 +194,37 @@ fn a_configuration_may_not_bring_its_own_record() {
 }
 
 #[test]
+fn what_cannot_be_owned_cannot_be_applied() {
+    let refused = |config: Value| apply_patch(DEPLOYMENT, None, &config, &by("ci", 0), true).unwrap_err().to_string();
+    let containers = |containers: Value| json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": { "template": { "spec": { "containers": containers } } } });
+    let object = "failed to create typed patch object (shop/web; apps/v1, Kind=Deployment)";
+    assert_eq!(
+        refused(containers(json!([{ "name": "c", "imagee": "x" }]))),
+        format!("{object}: .spec.template.spec.containers[name=\"c\"].imagee: field not declared in schema")
+    );
+    assert_eq!(
+        refused(containers(json!([{ "name": "c" }, { "name": "c", "foo": 1 }]))),
+        format!(
+            "{object}: errors:\n  .spec.template.spec.containers: duplicate entries for key [name=\"c\"]\n  \
+             .spec.template.spec.containers[name=\"c\"].foo: field not declared in schema"
+        )
+    );
+    assert!(refused(containers(json!({}))).starts_with(object));
+}
+
+#[test]
+fn a_zero_that_is_not_printed_is_no_conflict() {
+    let config = |host_network: bool| json!({ "metadata": { "name": "p" }, "spec": { "hostNetwork": host_network } });
+    let pod = Gvk::new("", "v1", "Pod");
+    let one = applied(pod, None, &config(false), "one", 0);
+    assert_eq!(one["spec"].get("hostNetwork"), None);
+    applied(pod, Some(&one), &config(false), "two", 1);
+    let on = apply_patch(pod, Some(&one), &config(true), &by("two", 1), true).unwrap();
+    let off = apply_patch(pod, Some(&on), &config(false), &by("one", 2), true).unwrap();
+    assert_eq!((&on["spec"]["hostNetwork"], off["spec"].get("hostNetwork")), (&json!(true), None));
+}
+
+#[test]
 fn a_create_owns_what_kubernetes_records_for_it() {
     let mut object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "labels": { "app": "web" } },
