@@ -1,1 +1,58 @@
-//! The CNI plugin and its IPAM; small, synchronous, no async runtime.
+//! The CNI plugin and its IPAM: a routed veth pair per pod, addresses from files.
+//!
+//! One call is one process: [`run`] reads the environment and standard input, does one command of the CNI
+//! specification 1.1, and answers on standard output. There is no daemon behind it: `DEL` works whatever else is down.
+
+mod command;
+mod config;
+mod environment;
+mod error;
+mod ipam;
+mod owner;
+mod result;
+mod version;
+mod wiring;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+pub use error::CniError;
+pub use version::Version;
+
+use command::Answer;
+use environment::Request;
+
+/// Does the command the variables name and returns the process's exit code: 0, or 1 with the specification's error
+/// object on `stdout`.
+///
+/// `variables` is the process's environment, of which those of the specification are looked at.
+pub fn run(variables: impl IntoIterator<Item = (String, String)>, stdin: &mut dyn Read, stdout: &mut dyn Write) -> u8 {
+    let variables: BTreeMap<String, String> = variables.into_iter().collect();
+    let mut version = Version::NEWEST;
+    let outcome = answer(&variables, stdin, &mut version);
+    let (code, text) = match outcome {
+        Ok(Answer::Nothing) => return 0,
+        Ok(Answer::Object(object)) => (0, object.to_string()),
+        Err(error) => (1, error.object(version).to_string()),
+    };
+    // A runtime that closed the pipe learns of the failure from the exit code.
+    match writeln!(stdout, "{text}") {
+        Ok(()) => code,
+        Err(_) => 1,
+    }
+}
+
+fn answer(
+    variables: &BTreeMap<String, String>,
+    stdin: &mut dyn Read,
+    version: &mut Version,
+) -> Result<Answer, CniError> {
+    let mut input = Vec::new();
+    stdin.read_to_end(&mut input).map_err(|source| CniError::ReadInput { source })?;
+    let request = Request::parse(variables)?;
+    if let Request::Version = request {
+        return version::answer(&input);
+    }
+    let config = config::parse(&input, version)?;
+    command::run(&request, &config)
+}

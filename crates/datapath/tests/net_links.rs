@@ -62,7 +62,7 @@ fn a_veth_pair_joins_two_namespaces() {
         let peer = inside.require_link("eth0").unwrap();
         assert_eq!((peer.mac, peer.mtu, peer.is_up), (Some(mac), 1400, true));
         assert_eq!(peer.peer, Some(link.index));
-        let link = wait_for("a carrier", SECONDS, || host.link("fw0").unwrap().filter(|link| link.has_carrier));
+        let link = wait_for("a running link", SECONDS, || host.link("fw0").unwrap().filter(|link| link.is_running));
         assert_eq!(link.alias.as_deref(), Some("fairway:shop/cart"));
         assert_eq!((link.mtu, link.kind.as_deref(), link.peer), (1400, Some("veth"), Some(peer.index)));
 

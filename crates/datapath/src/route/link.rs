@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -26,7 +27,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFF_UP: u32 = 1;
-const IFF_LOWER_UP: u32 = 1 << 16;
+const IFF_RUNNING: u32 = 1 << 6;
 /// Length of `struct ifinfomsg`.
 const HEADER_LEN: usize = 16;
 
@@ -66,8 +67,9 @@ pub struct Link {
     pub alias: Option<String>,
     /// Whether it is set up.
     pub is_up: bool,
-    /// Whether it has a carrier; a veth end has one when both ends are up.
-    pub has_carrier: bool,
+    /// Whether packets pass: it is up, has a carrier (a veth end: when both ends are up) and the kernel has put its
+    /// queue to work, which happens a moment after the carrier came. Packets before that are lost.
+    pub is_running: bool,
     /// The bridge it is a port of.
     pub controller: Option<LinkIndex>,
     /// The other end of a veth pair, as a number in *its* namespace.
@@ -173,6 +175,19 @@ impl Rtnetlink {
         self.change_link(link, "state up", header(link, IFF_UP, IFF_UP), |_| {})
     }
 
+    /// Waits until packets pass a link, as they do a moment after it and its peer were set up.
+    ///
+    /// Gives up at `deadline` without an error: what is sent on the link until then may be lost.
+    pub fn wait_until_running(&mut self, name: &str, deadline: Duration) -> Result<(), RouteError> {
+        const POLL: Duration = Duration::from_micros(200);
+        let started = Instant::now();
+        while !self.require_link(name)?.is_running && started.elapsed() < deadline {
+            #[expect(clippy::disallowed_methods, reason = "this is the poll loop")]
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// Sets a link down. Its routes disappear with that.
     pub fn set_down(&mut self, link: LinkIndex) -> Result<(), RouteError> {
         self.change_link(link, "state down", header(link, 0, IFF_UP), |_| {})
@@ -270,7 +285,7 @@ fn parse_link(message: &Message<'_>) -> Result<Option<Link>, NetlinkError> {
         mac: None,
         alias: None,
         is_up: flags & IFF_UP != 0,
-        has_carrier: flags & IFF_LOWER_UP != 0,
+        is_running: flags & IFF_RUNNING != 0,
         controller: None,
         peer: None,
         kind: None,

@@ -1,0 +1,40 @@
+//! Whose an address and a link are: one interface of one container.
+
+use serde::{Deserialize, Serialize};
+
+/// An attachment: an interface of a container. The specification's key for it within a network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    /// The container's (for Kubernetes: the pod sandbox's) identifier.
+    #[serde(rename = "containerID")]
+    pub(crate) container: String,
+    /// The interface inside.
+    #[serde(rename = "ifname")]
+    pub(crate) interface: String,
+}
+
+impl Owner {
+    /// The name of the link's end on the host: the same for the same owner, 15 bytes.
+    pub(crate) fn host_link(&self) -> String {
+        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let text = [self.container.as_bytes(), b"\0", self.interface.as_bytes()].concat();
+        let hash = text.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        // Thirteen hexadecimal digits are 52 bits.
+        format!("{}{:013x}", datapath::OWNER.link_prefix, hash >> 12)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_link_has_a_stable_name_that_fits() {
+        let owner = |container: &str| Owner { container: container.into(), interface: "eth0".into() };
+        assert_eq!(owner("a").host_link(), owner("a").host_link());
+        assert_ne!(owner("a").host_link(), owner("b").host_link());
+        assert_eq!(owner(&"f".repeat(64)).host_link().len(), 15);
+        assert!(owner("a").host_link().starts_with("fw"));
+    }
+}

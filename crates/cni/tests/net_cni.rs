@@ -1,0 +1,414 @@
+//! The plugin as a program, called as a container runtime calls it, in real namespaces.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use datapath::route::{RouteFilter, Rtnetlink, Veth, VethEnd};
+use datapath::testing::isolated;
+use datapath::{Netns, netns};
+use serde_json::{Value, json};
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+/// A node: its state directory and where its containers' namespaces are bound.
+struct Node {
+    directory: tempfile::TempDir,
+    config: Value,
+}
+
+/// What the plugin said and how it ended.
+#[derive(Debug)]
+struct Said {
+    is_success: bool,
+    output: Value,
+}
+
+impl Node {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = json!({
+            "cniVersion": "1.1.0", "name": "pods", "type": "fairway",
+            "ipam": { "ranges": ["10.244.1.0/24"] },
+            "stateDir": directory.path().join("state"),
+        });
+        Self { directory, config }
+    }
+
+    fn with(mut self, field: &str, value: Value) -> Self {
+        self.config[field] = value;
+        self
+    }
+
+    /// A container with a namespace of its own.
+    fn container(&self, name: &str) -> Netns {
+        Netns::create_at(&self.netns(name)).unwrap()
+    }
+
+    fn netns(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn start(&self, command: &str, container: &str, config: &Value) -> Child {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cni"))
+            .env_clear()
+            .env("CNI_COMMAND", command)
+            .env("CNI_CONTAINERID", container)
+            .env("CNI_NETNS", self.netns(container))
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(config.to_string().as_bytes()).unwrap();
+        child
+    }
+
+    fn call(&self, command: &str, container: &str) -> Said {
+        self.call_with(command, container, &self.config)
+    }
+
+    fn call_with(&self, command: &str, container: &str, config: &Value) -> Said {
+        finish(self.start(command, container, config))
+    }
+
+    fn add(&self, container: &str) -> (Netns, Value) {
+        let netns = self.container(container);
+        let said = self.call("ADD", container);
+        assert!(said.is_success, "{said:?}");
+        (netns, said.output)
+    }
+
+    fn reserved(&self) -> Vec<String> {
+        let addresses = self.directory.path().join("state/addresses");
+        let Ok(entries) = std::fs::read_dir(addresses) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Links, routes and reservations of this node.
+    fn leftovers(&self) -> Vec<String> {
+        let mut host = Rtnetlink::open().unwrap();
+        let links = host.links().unwrap().into_iter().map(|link| link.name).filter(|name| name.starts_with("fw"));
+        let routes = host.routes(RouteFilter::Ours).unwrap();
+        let routes = routes.into_iter().map(|route| route.destination.to_string());
+        links.chain(routes).chain(self.reserved()).collect()
+    }
+}
+
+fn finish(child: Child) -> Said {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let value = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+    Said { is_success: output.status.success(), output: value }
+}
+
+fn address(result: &Value) -> IpAddr {
+    result["ips"][0]["address"].as_str().unwrap().split_once('/').unwrap().0.parse().unwrap()
+}
+
+/// Gives the node an address of its own, as its uplink would.
+fn uplink(address: &str, mtu: u32) {
+    let mut host = Rtnetlink::open().unwrap();
+    let end = |name| VethEnd { name, mac: None, netns: None };
+    let link = host.create_veth(&Veth { end: end("uplink"), peer: end("world"), mtu }).unwrap();
+    let world = host.require_link("world").unwrap();
+    host.set_up(world.index).unwrap();
+    host.add_address(link.index, address.parse().unwrap()).unwrap();
+    let address: ipnet::IpNet = address.parse().unwrap();
+    let gateway = address.hosts().next_back().unwrap();
+    let default = "0.0.0.0/0".parse().unwrap();
+    host.replace_route(&datapath::route::Route::via(default, gateway, link.index)).unwrap();
+}
+
+/// Sends a word over TCP from one namespace to another and returns who the server saw.
+fn seen_by(server: &Netns, client: &Netns, to: IpAddr) -> IpAddr {
+    let listener = server.run(|| TcpListener::bind((to, 0)).unwrap()).unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut stream = client.run(|| TcpStream::connect_timeout(&target, SECONDS).unwrap()).unwrap();
+    stream.write_all(b"hello").unwrap();
+    let (mut accepted, from) = listener.accept().unwrap();
+    accepted.set_read_timeout(Some(SECONDS)).unwrap();
+    let mut word = [0; 5];
+    accepted.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"hello");
+    from.ip()
+}
+
+#[test]
+fn pods_and_their_node_reach_each_other_without_translation() {
+    isolated(|| {
+        uplink("10.89.0.1/24", 1500);
+        let node = Node::new();
+        let (first, first_result) = node.add("first");
+        let (second, second_result) = node.add("second");
+        let host = Netns::current().unwrap();
+        let (one, two) = (address(&first_result), address(&second_result));
+        assert_eq!(seen_by(&second, &first, two), one);
+        assert_eq!(seen_by(&first, &second, one), two);
+        assert_eq!(seen_by(&first, &host, one), "10.89.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(seen_by(&host, &second, "10.89.0.1".parse().unwrap()), two);
+        assert_eq!(seen_by(&first, &first, one), one);
+        assert_eq!(seen_by(&first, &first, "127.0.0.1".parse().unwrap()), "127.0.0.1".parse::<IpAddr>().unwrap());
+    });
+}
+
+#[test]
+fn a_result_says_what_was_made() {
+    isolated(|| {
+        uplink("10.89.0.1/24", 1450);
+        let node = Node::new();
+        let (netns, result) = node.add("pod");
+        let mut inside = Rtnetlink::open_in(&netns).unwrap();
+        let eth0 = inside.require_link("eth0").unwrap();
+        let name = result["interfaces"][0]["name"].as_str().unwrap();
+        let outside = Rtnetlink::open().unwrap().require_link(name).unwrap();
+        assert_eq!(
+            result,
+            json!({
+                "cniVersion": "1.1.0",
+                "interfaces": [
+                    { "name": outside.name, "mac": outside.mac.unwrap().to_string(), "mtu": 1450 },
+                    { "name": "eth0", "mac": eth0.mac.unwrap().to_string(), "mtu": 1450, "sandbox": node.netns("pod") },
+                ],
+                "ips": [{ "address": "10.244.1.1/32", "gateway": "169.254.1.1", "interface": 1 }],
+                "routes": [{ "dst": "0.0.0.0/0", "gw": "169.254.1.1" }],
+                "dns": {},
+            })
+        );
+        assert_eq!(outside.alias.as_deref(), Some("fairway:shop/cart-0"));
+        assert!(inside.require_link("lo").unwrap().is_up);
+    });
+}
+
+#[test]
+fn large_packets_pass_as_far_as_the_mtu_allows() {
+    isolated(|| {
+        let node = Node::new().with("mtu", 9000.into());
+        let (first, _) = node.add("first");
+        let (second, result) = node.add("second");
+        let server = second.run(|| UdpSocket::bind((address(&result), 0)).unwrap()).unwrap();
+        server.set_read_timeout(Some(SECONDS)).unwrap();
+        let client = first.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        let datagram = vec![7; 9000 - 28];
+        client.send_to(&datagram, server.local_addr().unwrap()).unwrap();
+        let mut buffer = vec![0; 10_000];
+        assert_eq!(server.recv(&mut buffer).unwrap(), datagram.len());
+    });
+}
+
+#[test]
+fn a_deletion_leaves_nothing_and_works_again() {
+    isolated(|| {
+        let node = Node::new();
+        let (netns, _) = node.add("pod");
+        assert_eq!(node.leftovers().len(), 3);
+        for _ in 0..2 {
+            let said = node.call("DEL", "pod");
+            assert!(said.is_success && said.output.is_null(), "{said:?}");
+            assert_eq!(node.leftovers(), Vec::<String>::new());
+        }
+        assert_eq!(Rtnetlink::open_in(&netns).unwrap().link("eth0").unwrap(), None);
+    });
+}
+
+#[test]
+fn a_deletion_works_with_the_namespace_gone_or_never_there() {
+    isolated(|| {
+        let node = Node::new();
+        let (netns, _) = node.add("pod");
+        drop(netns);
+        netns::remove(&node.netns("pod")).unwrap();
+        assert!(node.call("DEL", "pod").is_success);
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+        assert!(node.call("DEL", "never").is_success);
+    });
+}
+
+#[test]
+fn a_failed_addition_leaves_nothing() {
+    isolated(|| {
+        let node = Node::new();
+        let said = node.call("ADD", "no-namespace");
+        assert!(!said.is_success);
+        assert_eq!(said.output["code"], 4);
+        assert!(said.output["msg"].as_str().unwrap().contains("does not exist"), "{said:?}");
+        let pod = node.container("taken");
+        let mut inside = Rtnetlink::open_in(&pod).unwrap();
+        let end = |name| VethEnd { name, mac: None, netns: None };
+        inside.create_veth(&Veth { end: end("eth0"), peer: end("other"), mtu: 1500 }).unwrap();
+        let said = node.call("ADD", "taken");
+        assert_eq!((said.is_success, said.output["code"].as_u64()), (false, Some(101)));
+        assert!(said.output["details"].as_str().unwrap().contains("File exists"), "{said:?}");
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_full_range_asks_to_try_again_later() {
+    isolated(|| {
+        let node = Node::new().with("ipam", json!({ "ranges": ["10.244.1.0/30"] }));
+        let _pods = [node.add("a"), node.add("b")];
+        let _third = node.container("c");
+        let said = node.call("ADD", "c");
+        assert_eq!(said.output["code"], 11);
+        assert_eq!(node.call("STATUS", "c").output["code"], 50);
+        assert!(node.call("DEL", "a").is_success);
+        assert!(node.call("STATUS", "c").is_success);
+        assert!(node.call("ADD", "c").is_success);
+    });
+}
+
+#[test]
+fn a_check_finds_what_is_damaged() {
+    isolated(|| {
+        let node = Node::new();
+        let (netns, result) = node.add("pod");
+        let mut config = node.config.clone();
+        config["prevResult"] = result.clone();
+        let said = node.call_with("CHECK", "pod", &config);
+        assert!(said.is_success, "{said:?}");
+        let mut host = Rtnetlink::open().unwrap();
+        let route = host.routes(RouteFilter::Ours).unwrap().remove(0);
+        host.delete_route(&route).unwrap();
+        let mut inside = Rtnetlink::open_in(&netns).unwrap();
+        let eth0 = inside.require_link("eth0").unwrap();
+        inside.set_down(eth0.index).unwrap();
+        let said = node.call_with("CHECK", "pod", &config);
+        assert_eq!(
+            (said.output["code"].as_u64(), said.output["msg"].as_str()),
+            (
+                Some(100),
+                Some(
+                    "the container's network is not as it should be: the host has no route to 10.244.1.1; \
+                     the container's interface eth0 is down"
+                )
+            )
+        );
+        let _other = node.container("stranger");
+        assert_eq!(node.call_with("CHECK", "stranger", &config).output["code"], 3);
+    });
+}
+
+#[test]
+fn collection_takes_down_what_the_runtime_forgot() {
+    isolated(|| {
+        let node = Node::new();
+        let (_kept, _) = node.add("kept");
+        let (_forgotten, _) = node.add("forgotten");
+        let mut config = node.config.clone();
+        config["cni.dev/valid-attachments"] = json!([{ "containerID": "kept", "ifname": "eth0" }]);
+        let said = node.call_with("GC", "kept", &config);
+        assert!(said.is_success, "{said:?}");
+        assert_eq!(node.reserved(), ["10.244.1.1"]);
+        assert_eq!(node.leftovers().len(), 3);
+    });
+}
+
+#[test]
+fn both_families_at_once() {
+    isolated(|| {
+        let node = Node::new().with("ipam", json!({ "ranges": ["10.244.1.0/24", "fd00:10:244:1::/64"] }));
+        let (first, _) = node.add("first");
+        let (second, result) = node.add("second");
+        let v6: IpAddr = "fd00:10:244:1::2".parse().unwrap();
+        assert_eq!(result["ips"][1]["address"], "fd00:10:244:1::2/128");
+        assert_eq!(seen_by(&second, &first, address(&result)), "10.244.1.1".parse::<IpAddr>().unwrap());
+        assert_eq!(seen_by(&second, &first, v6), "fd00:10:244:1::1".parse::<IpAddr>().unwrap());
+    });
+}
+
+#[test]
+fn every_version_is_answered_in_the_version_asked() {
+    isolated(|| {
+        let node = Node::new();
+        for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
+            let _pod = node.container(version);
+            let mut config = node.config.clone();
+            config["cniVersion"] = version.into();
+            let said = node.call_with("ADD", version, &config);
+            assert_eq!((said.is_success, said.output["cniVersion"].as_str()), (true, Some(version)), "{said:?}");
+            let said = node.call_with("VERSION", version, &json!({ "cniVersion": version }));
+            assert_eq!(said.output["cniVersion"], version);
+            assert_eq!(said.output["supportedVersions"], json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
+            assert!(node.call_with("DEL", version, &config).is_success);
+        }
+        let mut config = node.config.clone();
+        config["cniVersion"] = "0.4.0".into();
+        let said = node.call_with("STATUS", "x", &config);
+        assert_eq!((said.output["code"].as_u64(), said.output["cniVersion"].as_str()), (Some(1), Some("0.4.0")));
+    });
+}
+
+#[test]
+fn a_configuration_that_is_none_is_refused() {
+    isolated(|| {
+        let node = Node::new();
+        for (config, code) in [
+            (json!([]), 6),
+            (json!({ "cniVersion": "9.9.9", "name": "x" }), 1),
+            (json!({ "cniVersion": "1.0.0", "name": "x" }), 7),
+        ] {
+            let said = node.call_with("ADD", "pod", &config);
+            assert_eq!((said.is_success, said.output["code"].as_u64()), (false, Some(code)), "{said:?}");
+        }
+    });
+}
+
+#[test]
+fn fifty_calls_at_once_get_fifty_addresses() {
+    isolated(|| {
+        let node = Node::new();
+        let names: Vec<String> = (0..50).map(|number| format!("pod-{number}")).collect();
+        let pods: Vec<Netns> = names.iter().map(|name| node.container(name)).collect();
+        let started = Instant::now();
+        let children: Vec<Child> = names.iter().map(|name| node.start("ADD", name, &node.config)).collect();
+        let results: Vec<Said> = children.into_iter().map(finish).collect();
+        println!("50 additions at once took {:?}", started.elapsed());
+        assert!(results.iter().all(|said| said.is_success), "{results:?}");
+        let addresses: BTreeSet<IpAddr> = results.iter().map(|said| address(&said.output)).collect();
+        assert_eq!(addresses.len(), 50);
+        let last = *addresses.last().unwrap();
+        let index = results.iter().position(|said| address(&said.output) == last).unwrap();
+        assert_eq!(seen_by(&pods[index], &pods[(index + 1) % 50], last), address(&results[(index + 1) % 50].output));
+        let children: Vec<Child> = names.iter().map(|name| node.start("DEL", name, &node.config)).collect();
+        assert!(children.into_iter().map(finish).all(|said| said.is_success));
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_call_killed_at_any_point_is_cleaned_by_deletion() {
+    isolated(|| {
+        let node = Node::new();
+        let _pod = node.container("pod");
+        let started = Instant::now();
+        assert!(finish(node.start("ADD", "pod", &node.config)).is_success);
+        let whole = started.elapsed();
+        assert!(node.call("DEL", "pod").is_success);
+        let mut interrupted = 0;
+        for step in 0..40 {
+            let mut child = node.start("ADD", "pod", &node.config);
+            let until = Instant::now() + whole * step / 40;
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            child.kill().unwrap();
+            interrupted += usize::from(!finish(child).is_success);
+            let said = node.call("DEL", "pod");
+            assert!(said.is_success, "{said:?}");
+            assert_eq!(node.leftovers(), Vec::<String>::new(), "killed at step {step}");
+        }
+        assert!(interrupted > 5, "only {interrupted} of 40 calls were killed in the middle");
+        let said = node.call("ADD", "pod");
+        assert!(said.is_success, "{said:?}");
+        assert!(Path::new(&node.netns("pod")).exists());
+    });
+}
