@@ -5,15 +5,21 @@
 mod access;
 mod address;
 pub mod alloc;
+mod config;
 mod endpoint_slice;
 mod endpoints;
+mod event;
 mod field;
 mod fill;
 mod ingress;
 mod metadata;
 pub(crate) mod names;
+mod namespace;
 mod network_policy;
+mod node;
+mod percent;
 mod pod;
+mod policy;
 mod port;
 mod prepare;
 mod quantity;
@@ -21,6 +27,7 @@ mod registry;
 mod selectable;
 mod selector;
 mod service;
+mod storage;
 mod workload;
 
 use jiff::Timestamp;
@@ -34,6 +41,9 @@ use field::Field;
 use fill::Object;
 use names::NameRule;
 use selectable::Selectable;
+
+/// The group that serves core events in another shape.
+const EVENTS_GROUP: &str = "events.k8s.io";
 
 /// One kind of object the server stores, with everything a client can find out about it.
 #[derive(Debug)]
@@ -88,8 +98,11 @@ pub(crate) struct Rules {
     pub default: fn(&mut Object),
     /// The status of a new object; `None` keeps what the author wrote.
     pub initial_status: fn(&Object) -> Option<Value>,
-    /// Adjusts a change from the second to the first where one field decides over others.
-    pub settle_update: fn(&mut Object, &Object),
+    /// What else becomes of a new object.
+    pub prepare_create: fn(&mut Object),
+    /// Adjusts a change from the second to the first, made through the given subresource, where one field decides over
+    /// others.
+    pub settle_update: fn(&mut Object, &Object, Option<&str>),
     /// What is wrong with an object (the first), metadata aside. The second is what is stored, or nothing for a new one.
     pub validate: fn(&Field<'_>, &Field<'_>) -> Vec<FieldError>,
     /// Fields a field selector may ask for, besides name and namespace.
@@ -105,7 +118,8 @@ impl Rules {
         generation: Generation::Absent,
         default: |_| {},
         initial_status: |_| None,
-        settle_update: |_, _| {},
+        prepare_create: |_| {},
+        settle_update: |_, _, _| {},
         validate: |_, _| Vec::new(),
         selectable: &[],
         printer: Printer::PLAIN,
@@ -187,6 +201,28 @@ impl Resource {
             errors.extend((self.rules.validate)(&new_root, &old_root));
         }
         errors
+    }
+
+    /// The kind whose objects are stored for this one: itself, but for kinds that are another's second shape.
+    ///
+    /// Objects go through [`to_stored`](Self::to_stored) before they are stored, after everything else, and through
+    /// [`from_stored`](Self::from_stored) before anything else when they are read.
+    pub fn stored_as(&'static self) -> &'static Self {
+        if self.group == EVENTS_GROUP { resource("", "v1", self.plural).unwrap_or(self) } else { self }
+    }
+
+    /// Gives an object of this kind the shape of the kind it is stored as.
+    pub fn to_stored(&self, object: &mut Value) {
+        if let Some(object) = object.as_object_mut().filter(|_| self.group == EVENTS_GROUP) {
+            event::to_core(object);
+        }
+    }
+
+    /// Gives a stored object the shape of this kind.
+    pub fn from_stored(&self, object: &mut Value) {
+        if let Some(object) = object.as_object_mut().filter(|_| self.group == EVENTS_GROUP) {
+            event::from_core(object);
+        }
     }
 
     /// The value of a field that field selectors may ask for; `None` if they may not ask for `path`.

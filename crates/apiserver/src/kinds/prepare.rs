@@ -20,6 +20,7 @@ pub(super) fn create(resource: &Resource, object: &mut Object) {
     if resource.rules.generation != Generation::Absent {
         metadata.insert("generation".into(), json!(1));
     }
+    (resource.rules.prepare_create)(object);
     if let Some(status) = (resource.rules.initial_status)(object) {
         object.insert("status".into(), status);
     }
@@ -30,9 +31,7 @@ pub(super) fn update(resource: &Resource, new: &mut Object, old: &Object, subres
     (resource.rules.default)(new);
     keep_server_metadata(new.object("metadata"), metadata_of(old));
     keep_what_is_not_written(resource, new, old, subresource);
-    if subresource != Some("status") {
-        (resource.rules.settle_update)(new, old);
-    }
+    (resource.rules.settle_update)(new, old, subresource);
     if resource.rules.generation != Generation::Absent {
         let generation = metadata_of(old).and_then(|metadata| metadata.get("generation")?.as_i64()).unwrap_or(0);
         let counted = generation + i64::from(changed(resource.rules.generation, new, old));
@@ -152,10 +151,10 @@ mod tests {
 
     #[test]
     fn what_the_server_owns_cannot_be_created() {
-        let mut lease = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "selfLink": "x"}});
-        let leases = resource("coordination.k8s.io", "v1", "leases").expect("leases are served");
-        leases.prepare_create(&mut lease);
-        assert_eq!(lease, json!({"metadata": {"name": "a"}}));
+        let mut map = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "selfLink": "x"}});
+        let maps = resource("", "v1", "configmaps").expect("config maps are served");
+        maps.prepare_create(&mut map);
+        assert_eq!(map, json!({"metadata": {"name": "a"}}));
     }
 
     #[test]
@@ -203,8 +202,8 @@ mod tests {
     #[test]
     fn server_metadata_survives_a_replacement() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "deletionTimestamp": "d"}});
-        let leases = resource("coordination.k8s.io", "v1", "leases").expect("leases are served");
-        assert_eq!(updated(leases, json!({"metadata": {"name": "a"}}), &old, None), old);
+        let maps = resource("", "v1", "configmaps").expect("config maps are served");
+        assert_eq!(updated(maps, json!({"metadata": {"name": "a"}}), &old, None), old);
     }
 
     #[test]

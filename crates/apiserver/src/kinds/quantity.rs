@@ -1,7 +1,23 @@
 //! Quantities of resources: `250m`, `1.5`, `128Mi`, `2e3`.
 
-/// What a well-formed quantity looks like, as error texts quote it.
-pub(crate) const REGEX: &str = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$";
+use serde_json::Value;
+
+use super::field::Field;
+use crate::error::FieldError;
+
+/// What is wrong with an amount of a resource.
+pub(crate) fn validate_amount(amount: &Field<'_>) -> Option<FieldError> {
+    of(amount).is_some_and(|billionths| billionths < 0).then(|| amount.invalid("must be greater than or equal to 0"))
+}
+
+/// The quantity at a place, in billionths; manifests may give it as a number.
+pub(crate) fn of(amount: &Field<'_>) -> Option<i128> {
+    match amount.value()? {
+        Value::String(text) => parse(text),
+        Value::Number(number) => parse(&number.to_string()),
+        _ => None,
+    }
+}
 
 /// A quantity in billionths of its unit, rounded up; nothing if the text is malformed or the number out of range.
 pub(crate) fn parse(text: &str) -> Option<i128> {

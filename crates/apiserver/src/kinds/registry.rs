@@ -1,8 +1,8 @@
 //! The table of all kinds, in the order discovery lists them.
 
 use super::{
-    Generation, Resource, Rules, Subresource, access, endpoint_slice, endpoints, ingress, network_policy, pod, service,
-    workload,
+    Resource, Rules, Subresource, access, config, endpoint_slice, endpoints, event, ingress, namespace, network_policy,
+    node, pod, policy, service, storage, workload,
 };
 
 const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -16,8 +16,6 @@ const ALL: &[&str] = &["all"];
 
 /// Rules of a kind that is stored as it comes.
 static PLAIN: Rules = Rules::PLAIN;
-/// Rules of a kind whose changes are counted.
-static COUNTED: Rules = Rules { generation: Generation::Content, ..Rules::PLAIN };
 
 const fn group(group: &'static str) -> Resource {
     Resource {
@@ -72,6 +70,7 @@ pub static RESOURCES: &[Resource] = &[
         namespaced: false,
         verbs: STORED_ONE_BY_ONE,
         subresources: &[part("finalize", "", "Namespace", UPDATE), status("", "Namespace")],
+        rules: &namespace::RULES,
         ..CORE
     },
     Resource {
@@ -81,6 +80,7 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["no"],
         namespaced: false,
         subresources: &[status("", "Node")],
+        rules: &node::RULES,
         ..CORE
     },
     Resource {
@@ -119,8 +119,15 @@ pub static RESOURCES: &[Resource] = &[
         rules: &endpoints::RULES,
         ..CORE
     },
-    Resource { kind: "ConfigMap", plural: "configmaps", singular: "configmap", short_names: &["cm"], ..CORE },
-    Resource { kind: "Secret", plural: "secrets", singular: "secret", ..CORE },
+    Resource {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        rules: &config::CONFIG_MAP,
+        ..CORE
+    },
+    Resource { kind: "Secret", plural: "secrets", singular: "secret", rules: &config::SECRET, ..CORE },
     Resource {
         kind: "ServiceAccount",
         plural: "serviceaccounts",
@@ -129,7 +136,7 @@ pub static RESOURCES: &[Resource] = &[
         subresources: &[part("token", "authentication.k8s.io", "TokenRequest", CREATE)],
         ..CORE
     },
-    Resource { kind: "Event", plural: "events", singular: "event", short_names: &["ev"], ..CORE },
+    Resource { kind: "Event", plural: "events", singular: "event", short_names: &["ev"], rules: &event::CORE, ..CORE },
     Resource {
         kind: "ReplicationController",
         plural: "replicationcontrollers",
@@ -146,6 +153,7 @@ pub static RESOURCES: &[Resource] = &[
         singular: "persistentvolumeclaim",
         short_names: &["pvc"],
         subresources: &[status("", "PersistentVolumeClaim")],
+        rules: &storage::CLAIM,
         ..CORE
     },
     Resource {
@@ -155,15 +163,24 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["pv"],
         namespaced: false,
         subresources: &[status("", "PersistentVolume")],
+        rules: &storage::VOLUME,
         ..CORE
     },
-    Resource { kind: "LimitRange", plural: "limitranges", singular: "limitrange", short_names: &["limits"], ..CORE },
+    Resource {
+        kind: "LimitRange",
+        plural: "limitranges",
+        singular: "limitrange",
+        short_names: &["limits"],
+        rules: &policy::LIMIT_RANGE,
+        ..CORE
+    },
     Resource {
         kind: "ResourceQuota",
         plural: "resourcequotas",
         singular: "resourcequota",
         short_names: &["quota"],
         subresources: &[status("", "ResourceQuota")],
+        rules: &policy::RESOURCE_QUOTA,
         ..CORE
     },
     Resource {
@@ -207,7 +224,14 @@ pub static RESOURCES: &[Resource] = &[
         ..APPS
     },
     Resource { kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", ..APPS },
-    Resource { kind: "Event", plural: "events", singular: "event", short_names: &["ev"], ..EVENTS },
+    Resource {
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        rules: &event::EVENTS,
+        ..EVENTS
+    },
     Resource {
         kind: "Ingress",
         plural: "ingresses",
@@ -239,7 +263,7 @@ pub static RESOURCES: &[Resource] = &[
         singular: "poddisruptionbudget",
         short_names: &["pdb"],
         subresources: &[status("policy", "PodDisruptionBudget")],
-        rules: &COUNTED,
+        rules: &policy::DISRUPTION_BUDGET,
         ..POLICY
     },
     Resource { kind: "Role", plural: "roles", singular: "role", rules: &access::ROLE, ..RBAC },
@@ -272,10 +296,10 @@ pub static RESOURCES: &[Resource] = &[
         singular: "priorityclass",
         short_names: &["pc"],
         namespaced: false,
-        rules: &COUNTED,
+        rules: &policy::PRIORITY_CLASS,
         ..SCHEDULING
     },
-    Resource { kind: "Lease", plural: "leases", singular: "lease", ..COORDINATION },
+    Resource { kind: "Lease", plural: "leases", singular: "lease", rules: &policy::LEASE, ..COORDINATION },
     Resource {
         kind: "EndpointSlice",
         plural: "endpointslices",

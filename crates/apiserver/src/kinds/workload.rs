@@ -2,8 +2,9 @@
 
 mod defaulting;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Generation, Rules};
 
@@ -29,6 +30,8 @@ pub(super) static DAEMON_SET: Rules = Rules {
         let counts = ["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"];
         Some(counts.iter().map(|&name| (name.to_owned(), json!(0))).collect())
     },
+    prepare_create: |daemon_set| count_template_generation(daemon_set, 1),
+    settle_update: settle_daemon_set,
     ..Rules::PLAIN
 };
 
@@ -46,3 +49,19 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
     selectable: &[Selectable::Plain("status.replicas")],
     ..Rules::PLAIN
 };
+
+/// Where daemon sets still count the changes of their template.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn settle_daemon_set(new: &mut Object, old: &Object, subresource: Option<&str>) {
+    let template = |daemon_set: &Object| daemon_set.get("spec").map(|spec| spec["template"].clone());
+    let counted = old.get("metadata").and_then(|metadata| metadata["annotations"].get(TEMPLATE_GENERATION));
+    let generation = counted.and_then(Value::as_str).and_then(|count| count.parse().ok()).unwrap_or(1);
+    let changed = subresource.is_none() && template(new) != template(old);
+    count_template_generation(new, generation + u64::from(changed));
+}
+
+fn count_template_generation(daemon_set: &mut Object, generation: u64) {
+    let annotations = daemon_set.object("metadata").object("annotations");
+    annotations.insert(TEMPLATE_GENERATION.into(), json!(generation.to_string()));
+}

@@ -9,8 +9,8 @@ use super::{is_reachable_from_outside, needs_cluster_addresses, needs_health_che
 use crate::kinds::fill::{Fill, Object};
 
 /// Drops from `new` what its type has no use for.
-pub(super) fn settle_update(new: &mut Object, old: &Object) {
-    let Some(old_spec) = old.get("spec").and_then(Value::as_object) else { return };
+pub(super) fn settle_update(new: &mut Object, old: &Object, subresource: Option<&str>) {
+    let Some(old_spec) = old.get("spec").and_then(Value::as_object).filter(|_| subresource.is_none()) else { return };
     let spec = new.object("spec");
     if needs_cluster_addresses(old_spec) && !needs_cluster_addresses(spec) {
         drop_cluster_addresses(spec, old_spec);
