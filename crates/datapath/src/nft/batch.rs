@@ -1,7 +1,7 @@
 //! Operations as nfnetlink messages, and messages as batches: one batch is one transaction.
 
 use compile::ruleset::{
-    BaseHook, ChainKind, DataType, Element, ElementKey, Hook, Operation, Policy, Rule, SetSpec, TABLE,
+    BaseHook, ChainKind, DataType, Element, ElementKey, FieldType, Hook, Operation, Policy, Rule, SetSpec, TABLE,
 };
 use model::Name;
 
@@ -138,6 +138,7 @@ impl Encoder {
                 }
             }
             put_description(set, spec);
+            set.put(set::USERDATA, &byte_orders(spec));
             set.u32_be(set::ID, id);
         });
     }
@@ -215,6 +216,25 @@ pub(super) fn set_flags(spec: &SetSpec) -> u32 {
         flags |= set::FLAG_DYNAMIC | set::FLAG_TIMEOUT;
     }
     flags
+}
+
+/// User data that tells `nft list` how to read keys and data; the kernel does not look at it.
+fn byte_orders(spec: &SetSpec) -> Vec<u8> {
+    const KEY: u8 = 0;
+    const DATA: u8 = 1;
+    let mut userdata = byte_order(KEY, &spec.key);
+    if let Some(DataType::Fields(fields)) = &spec.data {
+        userdata.extend(byte_order(DATA, fields));
+    }
+    userdata
+}
+
+/// nft's user data: kind, length, and whether a single field is in the machine's byte order.
+fn byte_order(kind: u8, fields: &[FieldType]) -> Vec<u8> {
+    const HOST: u32 = 1;
+    const NETWORK: u32 = 2;
+    let order = if matches!(fields, [FieldType::Mark | FieldType::Interface]) { HOST } else { NETWORK };
+    [&[kind, 4], &order.to_ne_bytes()[..]].concat()
 }
 
 fn put_description(attributes: &mut Attributes, spec: &SetSpec) {
@@ -300,7 +320,7 @@ pub(super) const fn kind_name(kind: ChainKind) -> &'static str {
 mod tests {
     use super::*;
     use crate::netlink::{Message, parse_messages};
-    use compile::ruleset::{Data, FieldType, Statement, Value};
+    use compile::ruleset::{Data, Statement, Value};
 
     fn elements(count: u32) -> Operation {
         let element = |number: u32| Element {

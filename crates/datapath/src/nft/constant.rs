@@ -76,6 +76,7 @@ pub(super) mod set {
     pub(in crate::nft) const DATA_LENGTH: u16 = 7;
     pub(in crate::nft) const DESCRIPTION: u16 = 9;
     pub(in crate::nft) const ID: u16 = 10;
+    pub(in crate::nft) const USERDATA: u16 = 13;
     pub(in crate::nft) const DESCRIPTION_SIZE: u16 = 1;
     pub(in crate::nft) const DESCRIPTION_CONCAT: u16 = 2;
     pub(in crate::nft) const FIELD_LENGTH: u16 = 1;

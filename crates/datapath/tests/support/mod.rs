@@ -168,7 +168,11 @@ fn balance() -> Vec<Rule> {
     let to = Load::Lookup { key, map: "endpoints".into(), yields: vec![FieldType::Ipv4Address, FieldType::Port] };
     vec![
         Rule::new([Statement::SetMark(slot)]),
-        Rule::new([Statement::Counter, Statement::Nat { kind: NatKind::Destination, family: V4, to }]),
+        Rule::new([
+            Statement::Counter,
+            equal(Load::Meta(MetaField::Family), Value::Family(V4)),
+            Statement::Nat { kind: NatKind::Destination, family: V4, to },
+        ]),
     ]
 }
 
@@ -226,6 +230,7 @@ fn leave() -> Vec<Rule> {
             Statement::Masquerade { fully_random: true },
         ]),
         Rule::new([
+            equal(Load::Meta(MetaField::Protocol), Value::Protocol(6)),
             equal(original(ConntrackField::OriginalDestination(V4)), ipv4("10.96.0.1")),
             equal(original(ConntrackField::OriginalDestinationPort), Value::Port(443)),
             Statement::Masquerade { fully_random: false },

@@ -1,0 +1,88 @@
+//! What we write, in the words of the reference implementation: needs the program `nft`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use compile::ruleset::{Operation, Ruleset, TABLE};
+use datapath::nft::Table;
+use datapath::testing::isolated;
+
+mod support;
+
+/// Runs `nft` in our namespace and returns what it prints.
+fn nft(arguments: &[&str], input: &str) -> String {
+    let path = "/usr/sbin:/sbin:/usr/bin:/bin";
+    let mut command = Command::new("nft");
+    command.args(arguments).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => panic!("cannot run nft: {error}; this tier needs the Debian package nftables"),
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "nft {arguments:?}: {}\n{input}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The ruleset as a script for `nft -f`.
+fn script(ruleset: &Ruleset) -> String {
+    let mut script = format!("table inet {TABLE} {{\n");
+    for (name, set) in &ruleset.sets {
+        let keyword = if set.spec.data.is_some() { "map" } else { "set" };
+        let entries = set.elements.iter().map(|(key, data)| match data {
+            Some(data) => format!("{key} : {data}"),
+            None => key.to_string(),
+        });
+        let entries: Vec<String> = entries.collect();
+        let elements =
+            if entries.is_empty() { String::new() } else { format!("elements = {{ {} }};", entries.join(", ")) };
+        script += &format!("{keyword} {name} {{ {}; {elements} }}\n", set.spec);
+    }
+    for (name, chain) in &ruleset.chains {
+        let hook = chain.hook.map(|hook| hook.to_string()).unwrap_or_default();
+        let rules: Vec<String> = chain.rules.iter().map(ToString::to_string).collect();
+        script += &format!("chain {name} {{ {hook}\n{}\n}}\n", rules.join("\n"));
+    }
+    script + "}\n"
+}
+
+/// A listing without what may differ: user data, the order of hashed elements, and the element that nft puts before
+/// the first range of a set, which matches nothing.
+fn normalised(listing: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut elements: Vec<String> = Vec::new();
+    for line in listing.lines() {
+        let line = line.split("  userdata = {").next().unwrap_or_default().trim_end();
+        match line.trim_start() {
+            "" | "element 00000000  : 1 [end]" => {}
+            element if element.starts_with("element ") => elements.push(element.to_owned()),
+            _ => {
+                elements.sort();
+                lines.append(&mut elements);
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn nft_lists_what_it_would_have_made_of_the_same_text() {
+    isolated(|| {
+        let wanted = support::everything();
+        let mut table = Table::open().unwrap();
+        table.apply(&compile::diff(&Ruleset::default(), &wanted)).unwrap();
+        let list = ["--debug=netlink", "list", "table", "inet", TABLE];
+        let ours = nft(&list, "");
+        table.apply(&[Operation::DeleteTable]).unwrap();
+        nft(&["-f", "-"], &script(&wanted));
+        let theirs = nft(&list, "");
+        assert!(ours.contains("[ dynset update reg_key") && ours.contains("elements = { \"eth0\" }"), "{ours}");
+        let (ours, theirs) = (normalised(&ours), normalised(&theirs));
+        for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+            assert_eq!(ours, theirs);
+        }
+        assert_eq!(ours, theirs);
+    });
+}
