@@ -5,6 +5,8 @@
 //! Decoding never panics and its work is bounded by the length of the body.
 
 mod message;
+#[cfg(test)]
+mod recorded;
 mod scalar;
 mod wire;
 
@@ -131,4 +133,72 @@ fn accept(content: &[u8], supported: &[&str]) -> Result<(), ProtobufError> {
         return Ok(());
     }
     Err(ProtobufError::UnsupportedContent { content: content.into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A field of wire type 2.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len()).unwrap();
+        assert!(length < 128, "one byte of length is enough for the tests");
+        [&[number << 3 | 2, length], content].concat()
+    }
+
+    fn enveloped(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+        let type_meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+        [MAGIC, &field(1, &type_meta), &field(2, raw)].concat()
+    }
+
+    #[test]
+    fn maps_keep_empty_values_and_bytes_become_base64() {
+        let entry = |key: &str, value: &[u8]| field(2, &[field(1, key.as_bytes()), field(2, value)].concat());
+        let raw = [entry("a", b"hi"), entry("b", b""), field(2, &field(1, b"c"))].concat();
+        assert_eq!(
+            decode(&enveloped("v1", "Secret", &raw)).unwrap(),
+            json!({ "apiVersion": "v1", "kind": "Secret", "data": { "a": "aGk=", "b": "", "c": "" } })
+        );
+    }
+
+    #[test]
+    fn fields_that_nobody_knows_are_skipped() {
+        assert_eq!(
+            decode(&enveloped("v1", "ConfigMap", &field(15, b"new"))).unwrap(),
+            json!({ "apiVersion": "v1", "kind": "ConfigMap" })
+        );
+    }
+
+    #[test]
+    fn what_is_not_kubernetes_protobuf_is_refused() {
+        assert_eq!(decode(b"{}"), Err(ProtobufError::NoMagic));
+        assert_eq!(
+            decode(&enveloped("v9", "Thing", b"")).unwrap_err().to_string(),
+            "no kind \"Thing\" is registered for version \"v9\""
+        );
+        let wrong = [1 << 3, 1];
+        assert_eq!(
+            decode(&enveloped("v1", "ConfigMap", &wrong)),
+            Err(ProtobufError::WrongWireType { field: "metadata".into() })
+        );
+    }
+
+    #[test]
+    fn delete_options_are_those_of_every_group() {
+        let decoded = decode(&enveloped("policy/v1", "DeleteOptions", &[1 << 3, 5])).unwrap();
+        assert_eq!(decoded["gracePeriodSeconds"], 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            kind in prop::sample::select(vec![("v1", "Pod"), ("apps/v1", "Deployment"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition")]),
+            raw in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let _: Result<Value, ProtobufError> = decode(&enveloped(kind.0, kind.1, &raw));
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Check {
                 for (key, member) in members {
                     let element = PathElement::field(key);
                     if place.lacks(key) {
-                        self.report(element, "field not declared in schema");
+                        self.report(&element, "field not declared in schema");
                     } else {
                         self.descend(element, place.member(key), member);
                     }
@@ -78,7 +78,7 @@ impl Check {
         self.path.pop();
     }
 
-    fn report(&mut self, element: PathElement, problem: &str) {
+    fn report(&mut self, element: &PathElement, problem: &str) {
         self.problems.push(format!("{}{element}: {problem}", Path(self.path.clone())));
     }
 }
