@@ -10,3 +10,4 @@ pub mod machine;
 pub mod node;
 pub mod rootfs;
 pub mod shim;
+pub mod streams;

@@ -26,4 +26,4 @@ pub use place::Place;
 pub use resolve::{Missing, find_program};
 pub use spec::{ContainerSpec, ExitStatus, Namespaces, Running, Started, Stdin};
 pub use supervise::container_shim;
-pub use terminal::Terminal;
+pub use terminal::{Terminal, resize};
