@@ -1,13 +1,207 @@
-//! The agent.
+//! The agent: keeps one node's kernel in step with the cluster's objects, and tells the node's runtime how to connect
+//! pods.
+//!
+//! It holds no state of its own. What it has put into the kernel stays there when it ends, however it ends; when it
+//! starts again it finds that in place and writes nothing.
 
-use anyhow::{Result, bail};
+mod cni_files;
+mod health;
+mod kernel;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use compile::NodeView;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use kubeapi::{Client, ClusterWatch, ObjectKind};
+use model::{Cluster, Node};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::api_args::ApiArgs;
+use super::status_pages::{Page, StatusPages};
+use cni_files::CniFiles;
+use health::Health;
+use kernel::{Kernel, Synced};
+
+/// The name under which the agent writes to the API.
+const COMPONENT: &str = "fairway-agent";
+/// The pause before the first new try after a failure, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Options of the agent.
 #[derive(Debug, clap::Args)]
-pub struct AgentArgs {}
+pub struct AgentArgs {
+    /// Name of the Node object this agent is for.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: String,
+    /// Range of pod addresses beyond those the Node objects carry; may be repeated. Traffic that leaves the cluster is
+    /// masqueraded, traffic to these ranges is not.
+    #[arg(long, value_name = "CIDR", env = "FAIRWAY_CLUSTER_CIDR", value_delimiter = ',')]
+    cluster_cidr: Vec<IpNet>,
+    /// Range of Service addresses; may be repeated. Lets the agent recognise connections to Services deleted while it
+    /// was away.
+    #[arg(long, value_name = "CIDR", env = "FAIRWAY_SERVICE_CIDR", value_delimiter = ',')]
+    service_cidr: Vec<IpNet>,
+    /// Directory of CNI plugins, where the agent installs this program.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
+    cni_bin_dir: PathBuf,
+    /// Directory of CNI configurations, where the agent writes its own once the kernel is ready for pods.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// Address of the pages /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
+    healthz_bind_address: SocketAddr,
+    #[command(flatten)]
+    api: ApiArgs,
+}
 
 /// Runs the agent until cancelled.
-pub async fn run(_args: AgentArgs, _cancel: CancellationToken) -> Result<()> {
-    bail!("not wired yet")
+pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
+    let view = NodeView {
+        name: args.node_name.as_str().into(),
+        pod_ranges: args.cluster_cidr,
+        service_ranges: args.service_cidr,
+    };
+    let kernel = Kernel::open(view).context("cannot program this node's kernel")?;
+    let pages = StatusPages::bind(args.healthz_bind_address).await?;
+    let client = args.api.access().connect().await?;
+    let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
+    let mut cluster = ClusterWatch::start(client.clone(), kinds, cancel.clone());
+    let health = Arc::new(Health::default());
+    let agent = Agent {
+        node: args.node_name,
+        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir },
+        client: client.clone(),
+        snapshots: cluster.snapshots(),
+        health: Arc::clone(&health),
+        kernel: Some(kernel),
+        is_reported: false,
+    };
+    let keeping = async {
+        let outcome = agent.run(&cancel).await;
+        cancel.cancel();
+        outcome
+    };
+    let (outcome, (), ()) = tokio::join!(
+        keeping,
+        pages.serve(pages_of(&health), cancel.clone()),
+        kubeapi::report_refusals(&mut cluster, &client, COMPONENT),
+    );
+    cluster.join().await;
+    info!("ended; what is in the kernel stays");
+    outcome
+}
+
+fn pages_of(health: &Arc<Health>) -> impl Fn(&str) -> Option<Page> + use<> {
+    let mut registry = Registry::default();
+    health.metrics.register(&mut registry);
+    let health = Arc::clone(health);
+    move |path| match path {
+        "/healthz" | "/livez" => Some(health.healthz(Timestamp::now())),
+        "/readyz" => Some(health.readyz()),
+        "/metrics" => Some(Page::metrics(&registry)),
+        _ => None,
+    }
+}
+
+/// One node's agent.
+struct Agent {
+    node: String,
+    cni: CniFiles,
+    client: Client,
+    snapshots: watch::Receiver<Option<Cluster>>,
+    health: Arc<Health>,
+    /// Away only while a blocking thread has it.
+    kernel: Option<Kernel>,
+    /// Whether the API knows that the node's network works.
+    is_reported: bool,
+}
+
+impl Agent {
+    /// Follows the snapshots until `cancel`; what fails is tried again.
+    async fn run(mut self, cancel: &CancellationToken) -> Result<()> {
+        let mut retry = Retry::default();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
+                () = retry.wait() => {}
+            }
+            let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
+            let Some(node) = cluster.nodes.get(self.node.as_str()).cloned() else {
+                warn!(node = self.node, "the cluster has no such node; leaving the kernel as it is");
+                continue;
+            };
+            match self.step(cluster, &node).await {
+                Ok(()) => retry = Retry::default(),
+                // A panic took the connection with it; the next process makes a new one.
+                Err(error) if self.kernel.is_none() => return Err(error),
+                Err(error) => {
+                    self.health.failed(format!("{error:#}"));
+                    warn!(error = format!("{error:#}"), "not in step with the cluster; trying again");
+                    retry.failed();
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<()> {
+        self.health.queued(Timestamp::now());
+        let synced = self.sync_kernel(cluster).await?;
+        self.health.synced(&synced, Timestamp::now());
+        debug!(outcome = ?synced.outcome, flows_removed = synced.flows_removed, took = ?synced.took, "in step");
+        if node.pod_cidrs.is_empty() {
+            debug!(node = self.node, "no range of pod addresses yet");
+            return Ok(());
+        }
+        let (cni, ranges) = (self.cni.clone(), node.pod_cidrs.clone());
+        tokio::task::spawn_blocking(move || cni.install(&ranges)).await??;
+        self.health.serves_pods();
+        if !self.is_reported {
+            kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now()).await?;
+            self.is_reported = true;
+        }
+        Ok(())
+    }
+
+    async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
+        let mut kernel = self.kernel.take().context("the kernel's connection was lost")?;
+        let work = move || {
+            let synced = kernel.sync(&cluster);
+            (kernel, synced)
+        };
+        let (kernel, synced) = tokio::task::spawn_blocking(work).await.context("the kernel's thread ended")?;
+        self.kernel = Some(kernel);
+        synced
+    }
+}
+
+/// When to try again.
+#[derive(Debug, Default)]
+struct Retry {
+    pause: Duration,
+    due: Option<Instant>,
+}
+
+impl Retry {
+    fn failed(&mut self) {
+        self.pause = (self.pause * 2).clamp(RETRY.0, RETRY.1);
+        self.due = Some(Instant::now() + self.pause);
+    }
+
+    /// Ends when it is time; never when nothing failed.
+    async fn wait(&self) {
+        match self.due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
 }

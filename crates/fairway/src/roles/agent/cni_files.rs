@@ -1,0 +1,192 @@
+//! Installing the CNI plugin and its configuration; blocking.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use serde_json::json;
+use tracing::info;
+
+/// The name of the plugin, and of the network.
+const PLUGIN: &str = "fairway";
+/// Runtimes take the configuration that sorts first.
+const CONFIGURATION: &str = "05-fairway.conflist";
+/// This program, whatever has become of its file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Where a node's runtime looks for CNI plugins.
+#[derive(Clone, Debug)]
+pub(super) struct CniFiles {
+    pub(super) bin_dir: PathBuf,
+    pub(super) conf_dir: PathBuf,
+}
+
+impl CniFiles {
+    /// Installs this program as the plugin, then the configuration that names it: a runtime that sees the one finds
+    /// the other. Files that are right already are left alone.
+    pub(super) fn install(&self, pod_ranges: &[IpNet]) -> Result<()> {
+        let program = self.bin_dir.join(PLUGIN);
+        let installed = install_program(Path::new(OWN_PROGRAM), &program);
+        installed.with_context(|| format!("cannot install the CNI plugin {}", program.display()))?;
+        let path = self.conf_dir.join(CONFIGURATION);
+        let written = write_if_other(&path, &configuration(pod_ranges));
+        written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
+    }
+}
+
+fn configuration(pod_ranges: &[IpNet]) -> String {
+    let network = json!({
+        "cniVersion": "1.1.0",
+        "name": PLUGIN,
+        "plugins": [{ "type": PLUGIN, "ipam": { "ranges": pod_ranges } }],
+    });
+    format!("{network:#}\n")
+}
+
+fn install_program(source: &Path, target: &Path) -> io::Result<()> {
+    if is_same_program(source, target)? {
+        return Ok(());
+    }
+    replace(target, 0o755, |file| io::copy(&mut File::open(source)?, file).map(|_| ()))?;
+    info!(path = %target.display(), "CNI plugin installed");
+    Ok(())
+}
+
+/// Whether `target` is the very file, or holds the same bytes and may be executed.
+fn is_same_program(source: &Path, target: &Path) -> io::Result<bool> {
+    let wanted = fs::metadata(source)?;
+    let Ok(found) = fs::metadata(target) else { return Ok(false) };
+    if (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()) {
+        return Ok(true);
+    }
+    Ok(found.len() == wanted.len() && found.mode() & 0o111 != 0 && holds_same(source, target)?)
+}
+
+fn holds_same(a: &Path, b: &Path) -> io::Result<bool> {
+    let (mut a, mut b) = (File::open(a)?, File::open(b)?);
+    let (mut from_a, mut from_b) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let len = a.read(&mut from_a)?;
+        if len == 0 {
+            return Ok(b.read(&mut from_b)? == 0);
+        }
+        match b.read_exact(&mut from_b[..len]) {
+            Ok(()) if from_a[..len] == from_b[..len] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write_if_other(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
+    replace(path, 0o644, |file| file.write_all(text.as_bytes()))?;
+    info!(path = %path.display(), "CNI configuration written");
+    Ok(())
+}
+
+/// Puts a new file in the place of `path` at once: whoever opens it sees the old one or the new one, also after a
+/// power cut.
+fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Runtimes look at `*.conf`, `*.conflist` and `*.json` only.
+    let draft = directory.join(format!(".{name}.{}.new", std::process::id()));
+    let written = (|| {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+        write(&mut file)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&draft, path)?;
+        File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(root: &Path) -> CniFiles {
+        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d") }
+    }
+
+    fn ranges(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_plugin_and_its_configuration_are_installed() {
+        let root = tempfile::tempdir().unwrap();
+        files(root.path()).install(&ranges(&["10.244.1.0/24", "fd00:1::/64"])).unwrap();
+        let program = root.path().join("bin/fairway");
+        assert!(holds_same(Path::new(OWN_PROGRAM), &program).unwrap());
+        assert_eq!(fs::metadata(&program).unwrap().mode() & 0o777, 0o755);
+        let text = fs::read_to_string(root.path().join("net.d/05-fairway.conflist")).unwrap();
+        let expected = json!({
+            "cniVersion": "1.1.0",
+            "name": "fairway",
+            "plugins": [{ "type": "fairway", "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] } }],
+        });
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
+        assert_eq!((names(&root.path().join("bin")).len(), names(&root.path().join("net.d")).len()), (1, 1));
+    }
+
+    #[test]
+    fn files_that_are_right_are_not_touched_and_others_are_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let (cni, path) = (files(root.path()), root.path().join("net.d/05-fairway.conflist"));
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        let before = (inode(&path), inode(&root.path().join("bin/fairway")));
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        assert_eq!((inode(&path), inode(&root.path().join("bin/fairway"))), before);
+        cni.install(&ranges(&["10.244.2.0/24"])).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains("10.244.2.0/24"));
+    }
+
+    #[test]
+    fn a_damaged_plugin_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let cni = files(root.path());
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        let program = root.path().join("bin/fairway");
+        File::options().write(true).open(&program).unwrap().write_all(b"broken").unwrap();
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        assert!(holds_same(Path::new(OWN_PROGRAM), &program).unwrap());
+    }
+
+    #[test]
+    fn a_link_to_this_program_is_as_good_as_a_copy() {
+        let root = tempfile::tempdir().unwrap();
+        let cni = files(root.path());
+        fs::create_dir_all(&cni.bin_dir).unwrap();
+        let link = cni.bin_dir.join("fairway");
+        std::os::unix::fs::symlink(fs::read_link(OWN_PROGRAM).unwrap(), &link).unwrap();
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("bin"), "a file").unwrap();
+        let error = files(root.path()).install(&ranges(&["10.244.1.0/24"])).unwrap_err();
+        assert!(error.to_string().contains("bin/fairway"), "{error}");
+    }
+}
