@@ -1,8 +1,13 @@
-//! Small random clusters and packets, for holding implementations of the same meaning against each other.
+//! Clusters and packets for tests and benchmarks: small random ones, for holding implementations of the same meaning
+//! against each other, and large [plain](plain_cluster) ones.
 //!
-//! Everything is made from a string of bytes: the same bytes make the same cluster on every machine, and a shorter
+//! The random ones are made from a string of bytes: the same bytes make the same cluster on every machine, and a shorter
 //! string makes a simpler one, so that a property test that fails can shrink its input. The addresses are always those
 //! of [`NODES`], [`ENDPOINTS`] and the like, so that a test with real sockets can set them up beforehand.
+
+mod plain;
+
+pub use plain::{PLAIN_PORT, add_plain, plain_address, plain_cluster, plain_endpoints, plain_service, plain_slice};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -232,8 +237,6 @@ fn slice(choices: &mut Choices<'_>, service: &Service, number: usize) -> Endpoin
 
 fn endpoint(choices: &mut Choices<'_>) -> Endpoint {
     let address = choices.of(&ENDPOINTS, ENDPOINTS[0]);
-    let on = |node: &SampleNode| address == node.address || address.octets()[..3] == node.pods.octets()[..3];
-    let node = NODES.iter().find(|node| on(node)).map(|node| Name::from(node.name));
     let (ready, serving, terminating) = choices.of(
         &[
             (true, true, false),
@@ -245,11 +248,17 @@ fn endpoint(choices: &mut Choices<'_>) -> Endpoint {
         ],
         (true, true, false),
     );
-    let node = node.filter(|_| !choices.once_in(8));
+    let node = node_of(address).filter(|_| !choices.once_in(8));
     Endpoint { address: address.into(), hostname: None, node, pod: None, ready, serving, terminating }
 }
 
-/// Everything Services of the cluster claim, and what no Service of it may: headless ones.
+/// The node an address belongs to.
+fn node_of(address: Ipv4Addr) -> Option<Name> {
+    let on = |node: &&SampleNode| address == node.address || address.octets()[..3] == node.pods.octets()[..3];
+    NODES.iter().find(on).map(|node| node.name.into())
+}
+
+/// Everything Services of the cluster claim.
 fn frontends(cluster: &Cluster) -> Vec<(Protocol, IpAddr, u16)> {
     let mut frontends = Vec::new();
     for service in cluster.services.values() {

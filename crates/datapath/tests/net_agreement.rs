@@ -1,0 +1,185 @@
+//! The third leg: what the API objects mean is what real sockets meet behind real nf_tables.
+//!
+//! Random small clusters follow one another on one node; each is applied as the difference from the one before. The
+//! same packets go through `compile::evaluate` and out of real sockets.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::sample::{
+    self, CLIENTS, Choices, ENDPOINTS, NODES, PLAIN_PORT, TARGET_PORTS, plain_address, plain_service, plain_slice,
+};
+use compile::{Entry, NodeView, Outcome, Packet, Plan, SourceNat, Verdict, evaluate};
+use datapath::conntrack::Conntrack;
+use datapath::testing::isolated;
+use datapath::{Datapath, Wanted};
+use model::{Affinity, Cluster, Protocol, Service};
+use world::{Answer, World};
+
+/// How often a packet is sent that may be answered in more than one way.
+const TRIES: usize = 3;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long silence is listened to.
+const SILENCE: Duration = Duration::from_millis(200);
+
+fn wanted(plan: &Plan) -> Wanted<'_> {
+    Wanted { ruleset: plan.ruleset(), routes: plan.routes() }
+}
+
+/// Bytes that stand for choices, the same for the same seed (splitmix64).
+fn bytes(seed: u64, count: usize) -> Vec<u8> {
+    let step = |state: &mut u64| {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Some(mixed.wrapping_mul(0x94d0_49bb_1331_11eb).to_be_bytes()[0])
+    };
+    (0..count).scan(seed, |state, _| step(state)).collect()
+}
+
+/// Whether `answer` is one that `verdict` allows.
+fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
+    let source = |nat| match nat {
+        SourceNat::Kept => packet.source,
+        SourceNat::Masqueraded => NODES[0].address.into(),
+    };
+    match (&verdict.outcome, answer) {
+        (Outcome::Refused, Answer::Refused) => true,
+        (Outcome::Dropped, Answer::Silence) => true,
+        // A process of the node is told of a dropped datagram as of a refused one.
+        (Outcome::Dropped, Answer::Refused) => packet.entered == Entry::Host && packet.protocol == Protocol::Udp,
+        (Outcome::Balanced { endpoints, .. }, Answer::Served { at, seen }) => {
+            endpoints.get(&at).is_some_and(|nat| source(*nat) == seen)
+        }
+        (Outcome::Passed { source: nat }, Answer::Served { at, seen }) => {
+            at == SocketAddr::new(packet.destination, packet.port) && seen == source(*nat)
+        }
+        _ => false,
+    }
+}
+
+/// Whether real sockets can tell what becomes of the packet.
+fn can_be_tried(verdict: &Verdict, packet: &Packet) -> bool {
+    let seen =
+        |endpoint: IpAddr, nat: SourceNat| world::is_seen_by_node(packet, endpoint, nat == SourceNat::Masqueraded);
+    match &verdict.outcome {
+        Outcome::Refused | Outcome::Dropped => true,
+        Outcome::Balanced { endpoints, .. } => endpoints.iter().all(|(endpoint, nat)| seen(endpoint.ip(), *nat)),
+        // From outside to outside it does not come by the node at all.
+        Outcome::Passed { .. } => {
+            let has_server = ENDPOINTS.iter().any(|endpoint| IpAddr::from(*endpoint) == packet.destination);
+            has_server && TARGET_PORTS.contains(&packet.port) && seen(packet.destination, SourceNat::Kept)
+        }
+    }
+}
+
+/// Sends some packets and returns how many there were.
+fn try_packets(world: &World, cluster: &Cluster, seed: u64) -> usize {
+    let view = NodeView::new(NODES[0].name);
+    let choices = bytes(seed ^ 0xabcd, 64);
+    let mut tried = 0;
+    for choice in choices.chunks(2) {
+        let packet = sample::packet(&mut Choices::new(choice), cluster);
+        let verdict = evaluate(cluster, &view, &packet);
+        if !can_be_tried(&verdict, &packet) {
+            continue;
+        }
+        let is_silent = verdict.outcome == Outcome::Dropped;
+        let (tries, patience) = if is_silent { (1, SILENCE) } else { (TRIES, PATIENCE) };
+        for _ in 0..tries {
+            let answer = world.send(&packet, patience);
+            assert!(is_meant(&verdict, &packet, answer), "seed {seed}: {packet} met {answer:?}, not {verdict:?}");
+            tried += 1;
+        }
+        if is_silent {
+            assert_positive_control(world, &packet);
+        }
+    }
+    tried
+}
+
+/// The client of a dropped packet can reach something else.
+fn assert_positive_control(world: &World, dropped: &Packet) {
+    let node = SocketAddr::from((NODES[0].address, TARGET_PORTS[0]));
+    let control = Packet { destination: node.ip(), port: node.port(), protocol: Protocol::Tcp, ..*dropped };
+    let answer = world.send(&control, PATIENCE);
+    assert!(matches!(answer, Answer::Served { at, .. } if at == node), "{control} met {answer:?}");
+}
+
+#[test]
+fn real_sockets_meet_what_the_objects_mean() {
+    isolated(|| {
+        let world = World::make();
+        let mut datapath = Datapath::open().expect("a connection");
+        let mut flows = Conntrack::open().expect("a connection");
+        let mut cluster = sample::cluster(&mut Choices::new(&bytes(1, 400)));
+        let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+        let mut tried = 0;
+        for seed in 0..60 {
+            datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
+            let restarted = Datapath::open().expect("a connection").apply(&wanted(&plan)).expect("the kernel is read");
+            assert!(restarted.wrote_nothing(), "seed {seed}: a restart wrote {restarted:?}");
+            flows.remove_udp_flows(|_| false).expect("connection tracking is cleared");
+            // Without its Node object a node does not know which addresses are its own; the kernel still does.
+            if cluster.nodes.contains_key(NODES[0].name) {
+                tried += try_packets(&world, &cluster, seed);
+            }
+            cluster = if seed % 8 == 7 {
+                sample::cluster(&mut Choices::new(&bytes(seed, 400)))
+            } else {
+                sample::change(&mut Choices::new(&bytes(seed, 200)), &cluster)
+            };
+            plan = plan.next(&cluster);
+        }
+        assert!(tried > 1_000, "only {tried} packets were sent");
+        println!("{tried} packets, from {} clients", CLIENTS.len() + ENDPOINTS.len());
+    });
+}
+
+/// Asks the Service until `count` answers have come and returns who gave them.
+fn answers(world: &World, packet: &Packet, count: usize) -> BTreeSet<SocketAddr> {
+    let served = |answer| match answer {
+        Answer::Served { at, .. } => Some(at),
+        Answer::Refused | Answer::Silence => None,
+    };
+    (0..count).filter_map(|_| served(world.send(packet, PATIENCE))).collect()
+}
+
+#[test]
+fn a_client_stays_with_its_endpoint_until_that_is_gone() {
+    isolated(|| {
+        let world = World::make();
+        let mut datapath = Datapath::open().expect("a connection");
+        let mut cluster = sample::cluster(&mut Choices::new(&[]));
+        let service = plain_service(0);
+        let mut endpoints: Vec<Ipv4Addr> = ENDPOINTS[..3].to_vec();
+        cluster.services.insert(service.name.clone(), Arc::new(service.clone()));
+        cluster.insert_slice(plain_slice(&service, endpoints.iter().copied()));
+        let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+        datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
+        let packet = Packet {
+            source: CLIENTS[0].into(),
+            destination: plain_address(0).into(),
+            protocol: Protocol::Tcp,
+            port: PLAIN_PORT,
+            entered: Entry::Pod,
+        };
+        assert_eq!(answers(&world, &packet, 40).len(), 3, "without affinity all endpoints are met");
+
+        let sticky = Service { affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) }, ..service.clone() };
+        cluster.services.insert(service.name.clone(), Arc::new(sticky));
+        while !endpoints.is_empty() {
+            cluster.insert_slice(plain_slice(&service, endpoints.iter().copied()));
+            plan = plan.next(&cluster);
+            datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
+            let met = answers(&world, &packet, 20);
+            assert_eq!(met.len(), 1, "with affinity one endpoint is met, not {met:?}");
+            assert!(met.iter().all(|at| endpoints.iter().any(|endpoint| at.ip() == *endpoint)), "{met:?} has gone");
+            endpoints.retain(|endpoint| met.iter().all(|at| at.ip() != *endpoint));
+        }
+    });
+}
