@@ -3,6 +3,8 @@
 //! All of it is pure: objects and the time go in, objects come out.
 
 mod apply;
+#[cfg(test)]
+mod arbitrary;
 mod error;
 mod fields;
 mod json;

@@ -1,6 +1,8 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::patch::arbitrary::{pod, pod_with_lists_of};
 
 const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");
 const CONFIG_MAP: Gvk<'static> = Gvk::new("", "v1", "ConfigMap");
@@ -314,3 +316,58 @@ fn the_oldest_writers_are_summed_up() {
 }
 
 const MAX_WRITERS: usize = 10;
+const POD: Gvk<'static> = Gvk::new("", "v1", "Pod");
+
+/// A stored pod: written by someone, in normal form.
+fn stored(mut pod: Value) -> Value {
+    schema::normalize(POD, &mut pod);
+    track_update(POD, None, &mut pod, &by("writer", 0));
+    pod
+}
+
+fn forced(live: &Value, config: &Value, manager: &str, second: i64) -> Value {
+    apply_patch(POD, Some(live), config, &by(manager, second), true).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn any_configuration_applied_twice_is_applied_once(live in pod(), config in pod()) {
+        let once = forced(&stored(live), &config, "ci", 1);
+        prop_assert_eq!(forced(&once, &config, "ci", 2), once);
+    }
+
+    #[test]
+    fn what_was_applied_is_in_the_object(live in pod(), config in pod()) {
+        let object = forced(&stored(live), &config, "ci", 1);
+        let again = merge(Place::root(POD), &object, &config);
+        prop_assert_eq!(unmanaged(&normal(again)), unmanaged(&object));
+    }
+
+    #[test]
+    fn applying_nothing_takes_back_what_only_the_applier_owned(first in pod_with_lists_of(1)) {
+        let nothing = json!({ "apiVersion": "v1", "kind": "Pod" });
+        let applied = apply_patch(POD, None, &first, &by("ci", 0), false).unwrap();
+        prop_assert_eq!(normal(forced(&applied, &nothing, "ci", 1)), nothing);
+    }
+
+    #[test]
+    fn two_appliers_of_one_configuration_never_conflict(config in pod()) {
+        let one = apply_patch(POD, None, &config, &by("one", 0), false).unwrap();
+        let both = apply_patch(POD, Some(&one), &config, &by("two", 1), false).unwrap();
+        prop_assert_eq!(unmanaged(&both), unmanaged(&one));
+        prop_assert_eq!(fields(&both, "one"), fields(&both, "two"));
+    }
+
+    #[test]
+    fn a_write_that_changes_nothing_changes_no_record(object in pod()) {
+        let stored = stored(object);
+        let mut again = stored.clone();
+        track_update(POD, Some(&stored), &mut again, &by("other", 60));
+        prop_assert_eq!(again, stored);
+    }
+}
+
+fn normal(mut object: Value) -> Value {
+    schema::normalize(POD, &mut object);
+    object
+}

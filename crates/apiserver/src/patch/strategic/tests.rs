@@ -1,6 +1,10 @@
+mod differ;
+
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::patch::arbitrary::pod;
 
 const POD: Gvk<'static> = Gvk::new("", "v1", "Pod");
 const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");
@@ -139,6 +143,12 @@ fn primitive_lists_merge_as_sets_and_elements_are_deleted_by_value() {
 }
 
 #[test]
+fn an_empty_list_merged_with_an_empty_list_is_empty() {
+    let meta = json!({ "metadata": { "finalizers": [] } });
+    assert_eq!(strategic_merge_patch(POD, &meta, &meta).unwrap(), meta);
+}
+
+#[test]
 fn a_new_value_brings_no_directives_and_no_nulls() {
     let patch = json!({
         "containers": [{ "name": "a", "$patch": "delete" }, { "name": "b", "image": null }],
@@ -155,4 +165,19 @@ fn a_new_value_brings_no_directives_and_no_nulls() {
 fn custom_resources_have_no_strategic_merge() {
     let gvk = Gvk::new("example.com", "v1", "Thing");
     assert_eq!(strategic_merge_patch(gvk, &json!({}), &json!({})), Err(PatchError::Unsupported));
+}
+
+proptest! {
+    #[test]
+    fn the_difference_of_two_objects_makes_one_of_the_other(before in pod(), after in pod()) {
+        let patch = differ::difference(POD, &before, &after);
+        prop_assert_eq!(strategic_merge_patch(POD, &before, &patch).unwrap(), after);
+    }
+
+    #[test]
+    fn a_patch_applied_twice_is_applied_once(before in pod(), other in pod(), after in pod()) {
+        let patch = differ::difference(POD, &other, &after);
+        let once = strategic_merge_patch(POD, &before, &patch).unwrap();
+        prop_assert_eq!(strategic_merge_patch(POD, &once, &patch).unwrap(), once);
+    }
 }
