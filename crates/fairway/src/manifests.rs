@@ -1,7 +1,10 @@
 //! The manifests this binary carries, and how objects are applied without kubectl.
 
 use anyhow::{Context, Result};
-use apiserver::client::{ALL_KINDS, Client, Gvr, Patch};
+use apiserver::{
+    client::{Client, Gvr, Patch},
+    kinds::RESOURCES,
+};
 use sandbox::machine::{self, Spec};
 use serde_json::Value;
 
@@ -38,7 +41,7 @@ pub async fn apply(client: &Client, text: &str) -> Result<()> {
             None => String::new(),
         };
         let patch = Patch::Apply { object, manager: MANAGER.to_owned(), force: true };
-        let applied = client.patch(gvr, &namespace, &name, &patch).await;
+        let applied = client.patch(&gvr, &namespace, &name, &patch).await;
         applied.with_context(|| format!("cannot apply {} {namespace}/{name}", gvr.kind))?;
     }
     Ok(())
@@ -50,11 +53,12 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-fn kind_of(object: &Value) -> Result<&'static Gvr> {
+fn kind_of(object: &Value) -> Result<Gvr> {
     let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
-    let matches = |gvr: &&Gvr| Some(gvr.api_version().as_str()) == version && Some(gvr.kind) == kind;
+    let mut known = RESOURCES.iter().map(Gvr::from);
+    let found = known.find(|gvr| Some(gvr.api_version().as_str()) == version && Some(gvr.kind) == kind);
     let version = version.unwrap_or("none");
-    ALL_KINDS.iter().find(matches).with_context(|| format!("unknown kind {} of {version}", kind.unwrap_or("none")))
+    found.with_context(|| format!("unknown kind {} of {version}", kind.unwrap_or("none")))
 }
 
 #[cfg(test)]

@@ -4,13 +4,18 @@
 //! Every controller is a pure function from what the shared caches hold to the writes that bring the cluster closer to
 //! what is wanted, and a loop around it with a queue of keys. There is one watch per kind for all of them.
 
+mod account;
 mod claim;
 mod daemon_set;
 mod deployment;
 mod endpoints;
+mod event_ttl;
 mod events;
+mod garbage;
 mod history;
 mod kind;
+mod namespace;
+mod node;
 mod placement;
 mod pod;
 mod pod_control;
@@ -22,7 +27,10 @@ mod stores;
 mod worker;
 mod write;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use apiserver::client::{Change, Client, ObjectKey, Store};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -30,11 +38,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    account::{AccountController, ROOT_CERTIFICATE},
     daemon_set::DaemonSetController,
     deployment::DeploymentController,
     endpoints::{EndpointController, MirrorController, service_of_slice, services_of_pod},
     events::Recorder,
+    garbage::GarbageCollector,
     kind::Kind,
+    namespace::NamespaceController,
+    node::{CidrController, HealthController, LEASE_NAMESPACE, OrphanController, QUARANTINE},
+    pod::node_name,
     pod_control::PodControl,
     queue::WorkQueue,
     replica_set::ReplicaSetController,
@@ -44,11 +57,17 @@ use self::{
     write::Writer,
 };
 
+pub use node::Pool;
+
 /// What the controllers have to know about their cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The API server's unix socket.
     pub socket: PathBuf,
+    /// Networks nodes get their pod networks from, the main family first.
+    pub pod_networks: Vec<Pool>,
+    /// PEM of the certificate authority pods are to trust, for `kube-root-ca.crt` in every namespace.
+    pub ca_certificate: String,
 }
 
 /// Runs all controllers until cancelled. They wait for the API server as long as it takes, and outlive its restarts.
@@ -61,7 +80,10 @@ pub async fn run(config: Config, cancel: CancellationToken) {
     let (recorder, event_writer) = events::recorder(&client);
     let mut tasks = JoinSet::new();
     tasks.spawn(event_writer.run());
-    Fleet { client, stores, recorder, cancel, tasks: &mut tasks }.launch();
+    tasks.spawn(event_ttl::run(client.clone(), cancel.clone()));
+    let fleet = Fleet { client, stores, recorder, cancel: cancel.clone(), tasks: &mut tasks };
+    // Every loop ends with the token; the event writer ends with the last recorder.
+    cancel.run_until_cancelled(fleet.launch(config)).await;
     while tasks.join_next().await.is_some() {}
 }
 
@@ -75,13 +97,16 @@ struct Fleet<'a> {
 }
 
 impl Fleet<'_> {
-    fn launch(mut self) {
+    async fn launch(mut self, config: Config) {
         self.launch_scheduler();
         self.launch_deployments();
         self.launch_replica_sets();
         self.launch_daemon_sets();
         self.launch_endpoints();
         self.launch_mirror();
+        self.launch_nodes(config.pod_networks);
+        self.launch_namespaces(&config.ca_certificate);
+        self.launch_garbage_collector().await;
     }
 
     fn launch_scheduler(&mut self) {
@@ -137,6 +162,62 @@ impl Fleet<'_> {
         on_change(&self.stores.services, &queue, |key, _| vec![key.clone()]);
         on_change(&self.stores.endpoints, &queue, |key, _| vec![key.clone()]);
         on_change(&self.stores.endpoint_slices, &queue, |_, change| services_of_slices(change));
+    }
+
+    fn launch_nodes(&mut self, pools: Vec<Pool>) {
+        let (stores, writer, recorder) = self.parts::<CidrController>();
+        let queue = self.start(CidrController { stores, writer, recorder, pools });
+        on_change(&self.stores.nodes, &queue, |key, _| vec![key.clone()]);
+
+        let (stores, writer, recorder) = self.parts::<HealthController>();
+        let queue = self.start(HealthController { stores, writer, recorder, heard: Mutex::default() });
+        on_change(&self.stores.nodes, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.leases, &queue, |key, _| {
+            let is_heartbeat = &*key.namespace == LEASE_NAMESPACE;
+            is_heartbeat.then(|| ObjectKey::new("", &key.name)).into_iter().collect()
+        });
+
+        let (stores, writer, _) = self.parts::<OrphanController>();
+        let queue = self.start(OrphanController { stores, writer });
+        let (nodes, orphans) = (self.stores.nodes.clone(), Arc::clone(&queue));
+        self.stores.pods.subscribe(move |change| {
+            let node = change.new.as_deref().and_then(node_name);
+            if node.is_some_and(|node| nodes.get("", node).is_none()) {
+                orphans.add_after(change.key.clone(), QUARANTINE);
+            }
+        });
+        let pods = self.stores.pods.clone();
+        self.stores.nodes.subscribe(move |change| {
+            if change.new.is_none() {
+                let all = pods.list();
+                let orphaned = all.iter().filter(|pod| node_name(pod) == Some(&*change.key.name));
+                orphaned.for_each(|pod| queue.add_after(pod.key(), QUARANTINE));
+            }
+        });
+    }
+
+    fn launch_namespaces(&mut self, ca_certificate: &str) {
+        let (stores, writer, _) = self.parts::<NamespaceController>();
+        let queue = self.start(NamespaceController { stores, writer });
+        on_change(&self.stores.namespaces, &queue, |key, _| vec![key.clone()]);
+        // The last pod is what an ending namespace waits for.
+        on_removal(&self.stores.pods, &queue, |pod| Some(ObjectKey::new("", pod.namespace())));
+
+        let (stores, writer, _) = self.parts::<AccountController>();
+        let queue = self.start(AccountController { stores, writer, ca_certificate: Arc::from(ca_certificate) });
+        on_change(&self.stores.namespaces, &queue, |key, _| vec![key.clone()]);
+        on_removal(&self.stores.service_accounts, &queue, |account| Some(ObjectKey::new("", account.namespace())));
+        on_change(&self.stores.config_maps, &queue, |key, _| {
+            let is_certificate = &*key.name == ROOT_CERTIFICATE;
+            is_certificate.then(|| ObjectKey::new("", &key.namespace)).into_iter().collect()
+        });
+    }
+
+    async fn launch_garbage_collector(&mut self) {
+        let queue = Arc::new(WorkQueue::new());
+        let writer = self.writer(GarbageCollector::NAME);
+        let collector = GarbageCollector::new(&self.client, &self.stores, writer, &queue).await;
+        self.tasks.spawn(Controller { queue, reconciler: Arc::new(collector) }.run(self.cancel.clone()));
     }
 
     fn pod_parts<R: Reconcile>(&self) -> (Stores, PodControl) {

@@ -1,5 +1,7 @@
 //! The kinds a client can address.
 
+use crate::kinds::Resource;
+
 /// Where a kind of object lives in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gvr {
@@ -33,6 +35,13 @@ impl Gvr {
     }
 }
 
+impl From<&Resource> for Gvr {
+    fn from(resource: &Resource) -> Self {
+        let Resource { group, version, plural, kind, namespaced, .. } = *resource;
+        Self { group, version, plural, kind, namespaced }
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $scope:ident $group:literal $version:literal $plural:literal $kind:literal;)*) => {
         $(
@@ -45,9 +54,6 @@ macro_rules! kinds {
                 namespaced: kinds!(@$scope),
             };
         )*
-
-        /// Every kind named here, in the order in which a namespace's contents are best deleted.
-        pub const ALL_KINDS: &[Gvr] = &[$($name),*];
     };
     (@namespaced) => { true };
     (@cluster) => { false };

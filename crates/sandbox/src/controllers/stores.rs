@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 };
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::{garbage::Feed, kind::Kind};
 
 macro_rules! stores {
     ($($(#[$doc:meta])* $field:ident: $kind:ident,)*) => {
@@ -28,6 +28,12 @@ macro_rules! stores {
             /// Waits until every cache has been filled once.
             pub(super) async fn synced(&self) {
                 $(self.$field.synced().await;)*
+            }
+
+            /// Feeds every cache to the garbage collector; returns the kinds fed.
+            pub(super) fn feed(&self, feed: &Feed) -> Vec<Gvr> {
+                $(feed.follow_kind($kind::GVR, &self.$field);)*
+                vec![$($kind::GVR),*]
             }
 
             /// Takes in what a write returned.
