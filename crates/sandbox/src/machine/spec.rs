@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Nodes that fit the underlay's /24 beside the bridge.
 const MAX_NODES: u8 = 100;
-/// A node takes a /24 of the pod range.
-const NODE_PREFIX: u8 = 24;
 
 /// The shape of a sandbox, validated: a name that is a DNS label, ranges that do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +50,7 @@ pub enum InvalidSpec {
     },
     /// The pod range is too small to give each node a /24.
     #[error(
-        "pod range {pod_cidr} has room for {room} nodes of a /{NODE_PREFIX} each, {nodes} are needed; choose a larger --pod-cidr"
+        "pod range {pod_cidr} has room for {room} nodes of a /{} each, {nodes} are needed; choose a larger --pod-cidr"
     )]
     PodRange {
         /// The range given.
@@ -71,6 +69,9 @@ pub enum InvalidSpec {
 }
 
 impl Spec {
+    /// A node takes a /24 of the pod range.
+    pub const NODE_PREFIX: u8 = 24;
+
     /// The underlay that joins the nodes; the same in every sandbox, since each has a network of its own.
     pub const UNDERLAY: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 89, 0, 0), 24);
 
@@ -84,7 +85,7 @@ impl Spec {
         if nodes == 0 || nodes > MAX_NODES {
             return Err(InvalidSpec::Nodes { nodes });
         }
-        let room = NODE_PREFIX.checked_sub(pod_cidr.prefix_len()).map_or(0, |bits| 1u32 << bits.min(31));
+        let room = Self::NODE_PREFIX.checked_sub(pod_cidr.prefix_len()).map_or(0, |bits| 1u32 << bits.min(31));
         if room < u32::from(nodes) {
             return Err(InvalidSpec::PodRange { pod_cidr, room, nodes });
         }
