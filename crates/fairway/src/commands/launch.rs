@@ -95,12 +95,14 @@ async fn raise(
 ) -> Result<Sandbox> {
     let spec = &request.spec;
     state.create(spec)?;
+    // Made before any process reads it, so that all of them read the same.
+    let authority = Authority::load_or_create(&state.api_dir(), jiff::Timestamp::now())?;
     let record = start(request, state, listener, api_port, report)?;
     let client = Client::unix(state.api_socket());
     until("the API server answers", || async { Ok(client.get(&NAMESPACES, "", "kube-system").await.is_ok()) }).await?;
     report.step(&format!("API server    https://127.0.0.1:{api_port}"));
     manifests::apply_system(&client, spec).await?;
-    kubeconfig::add(&request.kubeconfig, &kube_context(state, &record)?)?;
+    kubeconfig::add(&request.kubeconfig, &kube_context(&authority, &record)?)?;
     until("every node is ready", || nodes_ready(&client, spec.nodes())).await?;
     report.step(&format!("pod network   {}   services {}", spec.pod_cidr(), spec.service_cidr()));
     until("the cluster's DNS is ready", || deployment_ready(&client, "kube-system", "coredns")).await?;
@@ -145,8 +147,7 @@ fn start(
 }
 
 /// The administrator's context, with a certificate of the sandbox's own authority.
-fn kube_context(state: &StateDir, record: &Record) -> Result<KubeContext> {
-    let authority = Authority::load_or_create(&state.api_dir(), jiff::Timestamp::now())?;
+fn kube_context(authority: &Authority, record: &Record) -> Result<KubeContext> {
     let admin = authority.client_certificate("kubernetes-admin", &["system:masters"])?;
     let encode = |pem: &str| STANDARD.encode(pem);
     Ok(KubeContext {

@@ -50,7 +50,8 @@ pub enum InvalidSpec {
     },
     /// The pod range is too small to give each node a /24.
     #[error(
-        "pod range {pod_cidr} has room for {room} nodes of a /{} each, {nodes} are needed; choose a larger --pod-cidr"
+        "pod range {pod_cidr} has room for {room} nodes of a /{} each, {nodes} are needed; choose a larger --pod-cidr",
+        Spec::NODE_PREFIX
     )]
     PodRange {
         /// The range given.
