@@ -2,7 +2,14 @@
 //!
 //! A [`Table`] carries the columns and cells only; what each row's `object` holds is the caller's choice.
 
+pub(crate) mod access;
+pub(crate) mod cluster;
 mod duration;
+pub(crate) mod network;
+pub(crate) mod pod;
+mod read;
+pub(crate) mod storage;
+pub(crate) mod workload;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

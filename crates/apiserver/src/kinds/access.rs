@@ -6,13 +6,15 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::{Rules, names, selector};
 use crate::error::FieldError;
+use crate::table;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const SUBJECT_KINDS: &[&str] = &["ServiceAccount", "User", "Group"];
 
 const ROLES: Rules = Rules { name: names::path_segment_name, ..Rules::PLAIN };
 
-pub(super) static ROLE: Rules = Rules { validate: |role, _| validate_rules(role, true), ..ROLES };
+pub(super) static ROLE: Rules =
+    Rules { validate: |role, _| validate_rules(role, true), printer: table::access::CREATED_AT, ..ROLES };
 
 pub(super) static CLUSTER_ROLE: Rules = Rules {
     validate: |role, _| {
@@ -20,18 +22,21 @@ pub(super) static CLUSTER_ROLE: Rules = Rules {
         errors.extend(validate_aggregation(&role.get("aggregationRule")));
         errors
     },
+    printer: table::access::CREATED_AT,
     ..ROLES
 };
 
 pub(super) static ROLE_BINDING: Rules = Rules {
     default: default_binding,
     validate: |binding, old| validate_binding(binding, old, &["Role", "ClusterRole"]),
+    printer: table::access::BINDING,
     ..ROLES
 };
 
 pub(super) static CLUSTER_ROLE_BINDING: Rules = Rules {
     default: default_binding,
     validate: |binding, old| validate_binding(binding, old, &["ClusterRole"]),
+    printer: table::access::BINDING,
     ..ROLES
 };
 

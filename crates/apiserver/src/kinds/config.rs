@@ -9,13 +9,16 @@ use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, metadata, names};
 use crate::error::FieldError;
+use crate::table;
 
-pub(super) static CONFIG_MAP: Rules = Rules { validate: validate_config_map, ..Rules::PLAIN };
+pub(super) static CONFIG_MAP: Rules =
+    Rules { validate: validate_config_map, printer: table::cluster::CONFIG_MAP, ..Rules::PLAIN };
 
 pub(super) static SECRET: Rules = Rules {
     default: default_secret,
     validate: validate_secret,
     selectable: &[Selectable::Plain("type")],
+    printer: table::cluster::SECRET,
     ..Rules::PLAIN
 };
 

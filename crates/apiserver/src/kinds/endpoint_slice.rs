@@ -5,8 +5,15 @@ use super::fill::{Fill, Object};
 use super::metadata::IMMUTABLE;
 use super::{Generation, Rules, address, names, port};
 use crate::error::FieldError;
+use crate::table;
 
-pub(super) static RULES: Rules = Rules { generation: Generation::ContentAndLabels, default, validate, ..Rules::PLAIN };
+pub(super) static RULES: Rules = Rules {
+    generation: Generation::ContentAndLabels,
+    default,
+    validate,
+    printer: table::network::ENDPOINT_SLICE,
+    ..Rules::PLAIN
+};
 
 const ADDRESS_TYPES: &[&str] = &["FQDN", "IPv4", "IPv6"];
 const MAX_ENDPOINTS: usize = 1000;

@@ -4,8 +4,9 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::{Rules, address, names, port};
 use crate::error::FieldError;
+use crate::table;
 
-pub(super) static RULES: Rules = Rules { default, validate, ..Rules::PLAIN };
+pub(super) static RULES: Rules = Rules { default, validate, printer: table::network::ENDPOINTS, ..Rules::PLAIN };
 
 fn default(endpoints: &mut Object) {
     for subset in endpoints.objects("subsets") {

@@ -5,6 +5,7 @@ use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, names};
 use crate::error::FieldError;
+use crate::table;
 
 pub(super) static CORE: Rules = Rules {
     default: default_core,
@@ -22,6 +23,7 @@ pub(super) static CORE: Rules = Rules {
         Selectable::Either("source", &["source.component", "reportingComponent"]),
         Selectable::Plain("type"),
     ],
+    printer: table::cluster::EVENT,
     ..Rules::PLAIN
 };
 
@@ -39,6 +41,7 @@ pub(super) static EVENTS: Rules = Rules {
         Selectable::Plain("reportingController"),
         Selectable::Plain("type"),
     ],
+    printer: table::cluster::EVENT,
     ..Rules::PLAIN
 };
 

@@ -9,16 +9,23 @@ use super::fill::{Fill, Object};
 use super::names::NamePart;
 use super::{Generation, Rules, metadata, names, port};
 use crate::error::FieldError;
+use crate::table;
 
 pub(super) static INGRESS: Rules = Rules {
     generation: Generation::Content,
     initial_status: |_| Some(json!({"loadBalancer": {}})),
     validate: validate_ingress,
+    printer: table::network::INGRESS,
     ..Rules::PLAIN
 };
 
-pub(super) static INGRESS_CLASS: Rules =
-    Rules { generation: Generation::Content, default: default_class, validate: validate_class, ..Rules::PLAIN };
+pub(super) static INGRESS_CLASS: Rules = Rules {
+    generation: Generation::Content,
+    default: default_class,
+    validate: validate_class,
+    printer: table::network::INGRESS_CLASS,
+    ..Rules::PLAIN
+};
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];

@@ -7,6 +7,7 @@ use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, names};
 use crate::error::FieldError;
+use crate::table;
 
 pub(super) static RULES: Rules = Rules {
     name: names::label_name,
@@ -16,6 +17,7 @@ pub(super) static RULES: Rules = Rules {
     settle_update: keep_finalizers,
     validate,
     selectable: &[Selectable::Plain("status.phase"), Selectable::Either("name", &["metadata.name"])],
+    printer: table::cluster::NAMESPACE,
     ..Rules::PLAIN
 };
 

@@ -7,8 +7,15 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::{Generation, Rules, address, names, port, selector};
 use crate::error::FieldError;
+use crate::table;
 
-pub(super) static RULES: Rules = Rules { generation: Generation::Content, default, validate, ..Rules::PLAIN };
+pub(super) static RULES: Rules = Rules {
+    generation: Generation::Content,
+    default,
+    validate,
+    printer: table::network::NETWORK_POLICY,
+    ..Rules::PLAIN
+};
 
 const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
 const POLICY_TYPES: &[&str] = &["Ingress", "Egress"];

@@ -7,9 +7,15 @@ use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, address, metadata, names, quantity};
 use crate::error::FieldError;
+use crate::table;
 
-pub(super) static RULES: Rules =
-    Rules { default, validate, selectable: &[Selectable::Truth("spec.unschedulable")], ..Rules::PLAIN };
+pub(super) static RULES: Rules = Rules {
+    default,
+    validate,
+    selectable: &[Selectable::Truth("spec.unschedulable")],
+    printer: table::cluster::NODE,
+    ..Rules::PLAIN
+};
 
 const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const BLOCKS_CHANGED: &str = "node updates may not change podCIDR except from \"\" to valid";

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::fill::Object;
 use super::selectable::Selectable;
 use super::{Generation, Rules};
+use crate::table;
 pub(crate) use defaulting::default_pod_spec;
 
 pub(super) static RULES: Rules = Rules {
@@ -26,6 +27,7 @@ pub(super) static RULES: Rules = Rules {
         Selectable::Plain("status.nominatedNodeName"),
         Selectable::Either("spec.host", &["spec.nodeName"]),
     ],
+    printer: table::pod::POD,
     ..Rules::PLAIN
 };
 

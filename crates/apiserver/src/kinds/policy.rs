@@ -7,6 +7,7 @@ use super::fill::{Fill, Object};
 use super::metadata::{immutable, non_negative};
 use super::{Generation, Rules, percent, selector};
 use crate::error::FieldError;
+use crate::table;
 
 pub(super) static DISRUPTION_BUDGET: Rules = Rules {
     generation: Generation::Content,
@@ -15,6 +16,7 @@ pub(super) static DISRUPTION_BUDGET: Rules = Rules {
         Some(counts.iter().map(|&name| (name.to_owned(), json!(0))).collect())
     },
     validate: validate_disruption_budget,
+    printer: table::cluster::DISRUPTION_BUDGET,
     ..Rules::PLAIN
 };
 
@@ -25,18 +27,22 @@ pub(super) static PRIORITY_CLASS: Rules = Rules {
         class.fill("preemptionPolicy", "PreemptLowerPriority");
     },
     validate: validate_priority_class,
+    printer: table::cluster::PRIORITY_CLASS,
     ..Rules::PLAIN
 };
 
 pub(super) static LEASE: Rules = Rules {
     default: |lease| drop(lease.object("spec")),
     validate: |lease, _| validate_lease(&lease.get("spec")),
+    printer: table::cluster::LEASE,
     ..Rules::PLAIN
 };
 
-pub(super) static RESOURCE_QUOTA: Rules = Rules { initial_status: |_| Some(json!({})), ..Rules::PLAIN };
+pub(super) static RESOURCE_QUOTA: Rules =
+    Rules { initial_status: |_| Some(json!({})), printer: table::cluster::RESOURCE_QUOTA, ..Rules::PLAIN };
 
-pub(super) static LIMIT_RANGE: Rules = Rules { default: default_limit_range, ..Rules::PLAIN };
+pub(super) static LIMIT_RANGE: Rules =
+    Rules { default: default_limit_range, printer: table::access::CREATED_AT, ..Rules::PLAIN };
 
 const EVICTION_POLICIES: &[&str] = &["AlwaysAllow", "IfHealthyBudget"];
 const PREEMPTION_POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];

@@ -223,7 +223,13 @@ pub static RESOURCES: &[Resource] = &[
         rules: &workload::STATEFUL_SET,
         ..APPS
     },
-    Resource { kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", ..APPS },
+    Resource {
+        kind: "ControllerRevision",
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        rules: &workload::CONTROLLER_REVISION,
+        ..APPS
+    },
     Resource {
         kind: "Event",
         plural: "events",

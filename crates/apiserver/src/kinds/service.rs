@@ -10,6 +10,7 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Rules, names};
+use crate::table;
 pub(crate) use change::node_ports;
 
 pub(super) static RULES: Rules = Rules {
@@ -19,6 +20,7 @@ pub(super) static RULES: Rules = Rules {
     settle_update: change::settle_update,
     validate: validation::validate,
     selectable: &[Selectable::Plain("spec.clusterIP"), Selectable::Plain("spec.type")],
+    printer: table::network::SERVICE,
     ..Rules::PLAIN
 };
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Rules;
 use super::fill::Fill;
+use crate::table;
 
 pub(super) static VOLUME: Rules = Rules {
     default: |volume| {
@@ -15,11 +16,13 @@ pub(super) static VOLUME: Rules = Rules {
         }
     },
     initial_status: |_| Some(json!({"phase": "Pending"})),
+    printer: table::storage::VOLUME,
     ..Rules::PLAIN
 };
 
 pub(super) static CLAIM: Rules = Rules {
     default: |claim| claim.object("spec").fill_text("volumeMode", "Filesystem"),
     initial_status: |_| Some(json!({"phase": "Pending"})),
+    printer: table::storage::CLAIM,
     ..Rules::PLAIN
 };

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use super::fill::{Fill, Object};
 use super::selectable::Selectable;
 use super::{Generation, Rules};
+use crate::table;
 
 pub(super) static DEPLOYMENT: Rules = Rules {
     generation: Generation::ContentAndAnnotations,
     default: defaulting::default_deployment,
     initial_status: |_| Some(json!({})),
+    printer: table::workload::DEPLOYMENT,
     ..Rules::PLAIN
 };
 
@@ -20,6 +22,7 @@ pub(super) static REPLICA_SET: Rules = Rules {
     default: defaulting::default_replica_set,
     initial_status: |_| Some(json!({"replicas": 0})),
     selectable: &[Selectable::Plain("status.replicas")],
+    printer: table::workload::REPLICA_SET,
     ..Rules::PLAIN
 };
 
@@ -32,6 +35,7 @@ pub(super) static DAEMON_SET: Rules = Rules {
     },
     prepare_create: |daemon_set| count_template_generation(daemon_set, 1),
     settle_update: settle_daemon_set,
+    printer: table::workload::DAEMON_SET,
     ..Rules::PLAIN
 };
 
@@ -39,6 +43,7 @@ pub(super) static STATEFUL_SET: Rules = Rules {
     generation: Generation::Content,
     default: defaulting::default_stateful_set,
     initial_status: |_| Some(json!({"replicas": 0, "availableReplicas": 0})),
+    printer: table::workload::STATEFUL_SET,
     ..Rules::PLAIN
 };
 
@@ -47,8 +52,11 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
     default: defaulting::default_replication_controller,
     initial_status: |_| Some(json!({"replicas": 0})),
     selectable: &[Selectable::Plain("status.replicas")],
+    printer: table::workload::REPLICATION_CONTROLLER,
     ..Rules::PLAIN
 };
+
+pub(super) static CONTROLLER_REVISION: Rules = Rules { printer: table::workload::CONTROLLER_REVISION, ..Rules::PLAIN };
 
 /// Where daemon sets still count the changes of their template.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
