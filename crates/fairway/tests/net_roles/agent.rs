@@ -1,0 +1,144 @@
+//! The agent.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use apiserver::client::NODES;
+use datapath::testing::{isolated, wait_for};
+use serde_json::{Value, json};
+
+use crate::world::{DEADLINE, NODE, World, agent_metric, agent_page};
+
+const SERVICE: &str = "10.96.0.50:80";
+
+/// A pod that tells everybody its address.
+fn serve_tcp(address: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((address, 8080)).unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(address.as_bytes()).unwrap();
+        }
+    });
+    endpoint
+}
+
+/// The same over UDP.
+fn serve_udp(address: &'static str) -> SocketAddr {
+    let socket = UdpSocket::bind((address, 8080)).unwrap();
+    let endpoint = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        loop {
+            let (_, client) = socket.recv_from(&mut [0; 64]).unwrap();
+            socket.send_to(address.as_bytes(), client).unwrap();
+        }
+    });
+    endpoint
+}
+
+/// Who answers at the Service, if anybody does.
+fn ask_tcp() -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&SERVICE.parse().unwrap(), Duration::from_secs(1)).ok()?;
+    let mut address = String::new();
+    stream.read_to_string(&mut address).ok()?;
+    Some(address)
+}
+
+fn wait_for_answer(address: &str) {
+    wait_for(&format!("{address} to answer"), DEADLINE, || ask_tcp().filter(|answer| answer == address));
+}
+
+#[test]
+fn clients_of_a_service_reach_its_endpoints_as_they_change() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        let (one, two) = (serve_tcp("10.244.1.5"), serve_tcp("10.244.1.6"));
+        assert_eq!(ask_tcp(), None, "nothing leads there yet");
+        let _agent = world.spawn_agent();
+        world.create_endpoints("shop", "TCP", &[one]);
+        wait_for_answer("10.244.1.5");
+        world.set_endpoints("shop", &[two]);
+        wait_for_answer("10.244.1.6");
+        world.set_endpoints("shop", &[]);
+        wait_for("a refusal", DEADLINE, || ask_tcp().is_none().then_some(()));
+    });
+}
+
+#[test]
+fn the_runtime_learns_of_the_plugin_once_the_node_has_pod_addresses() {
+    isolated(|| {
+        let world = World::start();
+        world.create(&NODES, "", &json!({ "metadata": { "name": NODE } }));
+        let _agent = world.spawn_agent_alone();
+        wait_for("the kernel to be in step", DEADLINE, || {
+            agent_metric("kubeproxy_sync_proxy_rules_duration_seconds_count").filter(|count| *count > 0.0)
+        });
+        assert!(!world.cni_conf_dir().join("05-fairway.conflist").exists());
+        let (code, why) = agent_page("/readyz").unwrap();
+        assert_eq!((code, &*why), (503, "waiting for the cluster's objects and this node's pod addresses\n"));
+    });
+}
+
+#[test]
+fn a_ready_node_has_the_plugin_its_configuration_and_a_network() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        let text = std::fs::read_to_string(world.cni_conf_dir().join("05-fairway.conflist")).unwrap();
+        let configuration: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(configuration["plugins"][0]["ipam"]["ranges"], json!(["10.244.1.0/24"]));
+        assert!(world.directory.path().join("bin/fairway").exists());
+        wait_for("the node's condition", DEADLINE, || {
+            let node = world.get(&NODES, "", NODE);
+            let conditions = node["status"]["conditions"].as_array()?;
+            conditions.iter().find(|c| c["type"] == "NetworkUnavailable" && c["status"] == "False").map(|_| ())
+        });
+    });
+}
+
+#[test]
+fn connections_go_on_while_the_agent_is_dead_and_its_return_writes_nothing() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
+        let agent = world.spawn_agent();
+        wait_for_answer("10.244.1.5");
+        assert!(agent_metric("fairway_agent_kernel_operations_total").unwrap() > 0.0);
+        agent.crash();
+        assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
+        let _agent = world.spawn_agent();
+        assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
+        assert_eq!(agent_metric("fairway_agent_kernel_operations_total"), Some(0.0));
+    });
+}
+
+#[test]
+fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "UDP");
+        let (one, two) = (serve_udp("10.244.1.5"), serve_udp("10.244.1.6"));
+        world.create_endpoints("shop", "UDP", &[one]);
+        let _agent = world.spawn_agent();
+        // One socket throughout: the kernel would go on sending its packets where it sent the first.
+        let client = UdpSocket::bind(("10.89.0.1", 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let ask = || {
+            client.send_to(b"?", SERVICE).ok()?;
+            let mut answer = [0; 64];
+            let (len, _) = client.recv_from(&mut answer).ok()?;
+            String::from_utf8(answer[..len].to_vec()).ok()
+        };
+        wait_for("the first endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.5"));
+        world.set_endpoints("shop", &[two]);
+        wait_for("the second endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.6"));
+    });
+}

@@ -1,0 +1,207 @@
+//! A cluster of one node in a namespace: an API server in this process, roles as processes of the binary, and pods
+//! that are addresses of the loopback interface.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::client::{Client, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICES};
+use apiserver::tls::{Authority, Kubeconfig, ServerName};
+use apiserver::{Config, Durability, Limits, Listener, NoNodes, Running, Server, Version};
+use datapath::route::{LinkIndex, Route, Rtnetlink};
+use datapath::testing::wait_for;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Far longer than anything here takes.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const NODE: &str = "node1";
+pub const NODE_ADDRESS: &str = "10.89.0.1";
+
+/// A running API server, and this namespace made a node.
+pub struct World {
+    pub runtime: Runtime,
+    pub client: Client,
+    pub directory: TempDir,
+    _server: Running,
+}
+
+impl World {
+    /// Starts the API server of an empty cluster; call it inside `isolated`.
+    pub fn start() -> Self {
+        prepare_network();
+        let runtime = Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let server = runtime.block_on(start_server(&directory));
+        let client = Client::unix(directory.path().join("api.sock"));
+        Self { runtime, client, directory, _server: server }
+    }
+
+    pub fn create(&self, gvr: &Gvr, namespace: &str, object: &Value) {
+        self.runtime.block_on(self.client.create(gvr, namespace, object)).unwrap();
+    }
+
+    pub fn merge(&self, gvr: &Gvr, namespace: &str, name: &str, patch: Value) {
+        self.runtime.block_on(self.client.patch(gvr, namespace, name, &Patch::Merge(patch))).unwrap();
+    }
+
+    pub fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Value {
+        self.runtime.block_on(self.client.get(gvr, namespace, name)).unwrap()
+    }
+
+    /// The node all of this runs on, with a range for pods.
+    pub fn create_node(&self) {
+        let spec = json!({ "podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"] });
+        self.create(&NODES, "", &json!({ "metadata": { "name": NODE }, "spec": spec }));
+        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": NODE_ADDRESS }] } });
+        self.runtime.block_on(self.client.patch_status(&NODES, "", NODE, &Patch::Merge(status))).unwrap();
+    }
+
+    /// A Service at `cluster_ip`:80 of the protocol.
+    pub fn create_service(&self, name: &str, cluster_ip: &str, protocol: &str) {
+        let ports = json!([{ "name": "main", "port": 80, "protocol": protocol, "targetPort": 8080 }]);
+        let spec = json!({ "clusterIP": cluster_ip, "ports": ports });
+        self.create(&SERVICES, "default", &json!({ "metadata": { "name": name }, "spec": spec }));
+    }
+
+    /// The endpoints of a Service, all ready, all on this node.
+    pub fn create_endpoints(&self, service: &str, protocol: &str, endpoints: &[SocketAddr]) {
+        let slice = json!({
+            "metadata": {
+                "name": format!("{service}-1"), "labels": { "kubernetes.io/service-name": service },
+            },
+            "addressType": "IPv4",
+            "ports": [{ "name": "main", "port": 8080, "protocol": protocol }],
+            "endpoints": endpoint_values(endpoints),
+        });
+        self.create(&ENDPOINT_SLICES, "default", &slice);
+    }
+
+    pub fn set_endpoints(&self, service: &str, endpoints: &[SocketAddr]) {
+        let patch = json!({ "endpoints": endpoint_values(endpoints) });
+        self.merge(&ENDPOINT_SLICES, "default", &format!("{service}-1"), patch);
+    }
+
+    /// A role as a process.
+    pub fn spawn(&self, role: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
+        command.arg(role).arg("--kubeconfig").arg(self.directory.path().join("kubeconfig")).args(arguments);
+        command.env("FAIRWAY_LOG", "debug").stdin(Stdio::null());
+        Process(command.spawn().unwrap())
+    }
+
+    pub fn cni_conf_dir(&self) -> PathBuf {
+        self.directory.path().join("net.d")
+    }
+
+    /// The agent, once it is ready.
+    pub fn spawn_agent(&self) -> Process {
+        let agent = self.spawn_agent_alone();
+        wait_for("the agent to be ready", DEADLINE, || agent_page("/readyz").filter(|(code, _)| *code == 200));
+        agent
+    }
+
+    /// The agent, which may have to wait for something.
+    pub fn spawn_agent_alone(&self) -> Process {
+        let bin_dir = self.directory.path().join("bin");
+        let (bin_dir, conf_dir) = (bin_dir.to_str().unwrap().to_owned(), self.cni_conf_dir());
+        let conf_dir = conf_dir.to_str().unwrap();
+        let arguments = ["--node-name", NODE, "--cni-bin-dir", &bin_dir, "--cni-conf-dir", conf_dir];
+        self.spawn("agent", &arguments)
+    }
+}
+
+fn endpoint_values(endpoints: &[SocketAddr]) -> Vec<Value> {
+    let value = |endpoint: &SocketAddr| json!({ "addresses": [endpoint.ip()], "conditions": { "ready": true }, "nodeName": NODE });
+    endpoints.iter().map(value).collect()
+}
+
+/// A process that ends with the test.
+pub struct Process(Child);
+
+impl Process {
+    /// Ends it as a crash would.
+    pub fn crash(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Gives the loopback interface the node's and the pods' addresses, and Service addresses a way out.
+fn prepare_network() {
+    let mut links = Rtnetlink::open().unwrap();
+    let loopback: LinkIndex = links.require_link("lo").unwrap().index;
+    links.set_up(loopback).unwrap();
+    for address in [NODE_ADDRESS, "10.244.1.5", "10.244.1.6"] {
+        links.add_address(loopback, format!("{address}/32").parse().unwrap()).unwrap();
+    }
+    links.add_route(&Route::on_link("10.96.0.0/16".parse().unwrap(), loopback)).unwrap();
+}
+
+async fn start_server(directory: &TempDir) -> Running {
+    let authority = Authority::create(Timestamp::now()).unwrap();
+    let tls = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tls.local_addr().unwrap();
+    let names = [ServerName::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+    let unix = std::os::unix::net::UnixListener::bind(directory.path().join("api.sock")).unwrap();
+    let administrator = authority.client_certificate("admin", &["system:masters"]).unwrap();
+    let kubeconfig = Kubeconfig {
+        name: "test",
+        server: &format!("https://{address}"),
+        authority_pem: authority.certificate_pem(),
+        client: &administrator,
+    };
+    std::fs::write(directory.path().join("kubeconfig"), kubeconfig.render()).unwrap();
+    let config = Config {
+        database: directory.path().join("db"),
+        durability: Durability::Process,
+        listeners: vec![Listener::Tls(tls, authority.server_config(&names).unwrap()), Listener::Unix(unix)],
+        token_key: authority.token_key().unwrap(),
+        authority_pem: authority.certificate_pem().to_owned(),
+        advertise: SocketAddr::new(NODE_ADDRESS.parse().unwrap(), address.port()),
+        service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+        node_ports: 30000..=32767,
+        nodes: Arc::new(NoNodes),
+        version: Version { git_version: "v1.36.0+fairway".into() },
+        clock: Arc::new(Timestamp::now),
+        limits: Limits::default(),
+    };
+    Server::start(config).await.unwrap()
+}
+
+/// The status and body of a page; nothing while nobody answers.
+pub fn page(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    let mut request = String::new();
+    write!(request, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// A page of the agent.
+pub fn agent_page(path: &str) -> Option<(u16, String)> {
+    page("127.0.0.1:10256", path)
+}
+
+/// A number the agent shows among its metrics.
+pub fn agent_metric(name: &str) -> Option<f64> {
+    let (_, text) = agent_page("/metrics")?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
+}
