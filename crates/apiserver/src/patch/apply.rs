@@ -7,6 +7,7 @@
 mod check;
 mod compare;
 mod conflict;
+mod last_applied;
 mod managers;
 mod merge;
 mod place;
@@ -77,8 +78,10 @@ pub fn apply_patch(
     let mut object = prune(root, &merged, &managers, last.as_ref());
     schema::normalize(gvk, &mut object);
     let comparison = Comparison::between(root, &live_object, &object).filtered(ownable);
-    settle(&mut managers, &applier, &comparison, force)?;
+    let inherited = last_applied::inherited(gvk, &live_object, writer.manager);
+    settle(&mut managers, &applier, &comparison, if force { Takeover::All } else { Takeover::Only(&inherited) })?;
 
+    last_applied::refresh(&mut object, applied, writer.manager);
     let unchanged = comparison.is_same() && last.is_some_and(|last| last.fields == mine.fields);
     if let Some(owned) = managers.0.get_mut(&applier).filter(|_| !unchanged) {
         owned.time = Some(time_text(writer.now));
@@ -133,24 +136,36 @@ fn record_update(gvk: Gvk<'_>, managers: &mut Managers, change: &Change<'_>, wri
     managers.drop_empty();
 }
 
+/// Which fields of other managers may be taken from them.
+#[derive(Clone, Copy)]
+enum Takeover<'a> {
+    All,
+    Only(&'a FieldSet),
+}
+
 /// Takes changed fields from other managers, or refuses.
-fn settle(managers: &mut Managers, applier: &Manager, change: &Comparison, force: bool) -> Result<(), ApplyError> {
+fn settle(
+    managers: &mut Managers,
+    applier: &Manager,
+    change: &Comparison,
+    takeover: Takeover<'_>,
+) -> Result<(), ApplyError> {
     let changed = change.modified.union(&change.added);
-    let conflicts: BTreeMap<Manager, FieldSet> = managers
-        .0
-        .iter()
-        .filter(|(manager, _)| *manager != applier)
-        .map(|(manager, owned)| (manager.clone(), owned.fields.intersection(&changed)))
+    let disputed = match takeover {
+        Takeover::All => FieldSet::default(),
+        Takeover::Only(fields) => changed.difference(fields),
+    };
+    let others = || managers.0.iter().filter(|(manager, _)| *manager != applier);
+    let conflicts: BTreeMap<Manager, FieldSet> = others()
+        .map(|(manager, owned)| (manager.clone(), owned.fields.intersection(&disputed)))
         .filter(|(_, fields)| !fields.is_empty())
         .collect();
-    if !force && !conflicts.is_empty() {
+    if !conflicts.is_empty() {
         return Err(ApplyError::conflicts(&conflicts));
     }
-    for (manager, owned) in managers.0.iter_mut().filter(|(manager, _)| *manager != applier) {
-        if let Some(lost) = conflicts.get(manager) {
-            owned.fields = owned.fields.difference(lost);
-        }
-        owned.fields = owned.fields.difference(&change.removed);
+    let lost = changed.union(&change.removed);
+    for (_, owned) in managers.0.iter_mut().filter(|(manager, _)| *manager != applier) {
+        owned.fields = owned.fields.difference(&lost);
     }
     managers.drop_empty();
     Ok(())

@@ -17,6 +17,13 @@ pub struct TypeMismatch {
     problem: String,
 }
 
+impl TypeMismatch {
+    /// The sentence without the kind, for a place that names it already.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
 /// Checks that every known field of `object` holds JSON of its type; the first that does not is the error.
 pub fn check_types(gvk: Gvk<'_>, object: &Value) -> Result<(), TypeMismatch> {
     let Some(message) = Message::of_kind(gvk) else { return Ok(()) };

@@ -108,7 +108,7 @@ impl Write {
         self.claim_name(&new, name)?;
         let warnings = clean(kind, &mut new, Vec::new(), self.options.field_validation)
             .map_err(|problems| unfit(patch, strict_decoding_error(&problems)))?;
-        crate::schema::check_types(kind, &new).map_err(|mismatch| unfit(patch, mismatch.to_string()))?;
+        crate::schema::check_types(kind, &new).map_err(|mismatch| unfit(patch, mismatch.problem().to_owned()))?;
         let written = match old {
             Some(old) => self.replace(tx, new, &old, tracking, admission)?,
             None => self.create(tx, new, tracking, admission)?,

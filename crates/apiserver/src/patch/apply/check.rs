@@ -21,7 +21,7 @@ pub(super) fn check_configuration(gvk: Gvk<'_>, applied: &Value) -> Result<(), A
     }
     let mut check = Check { path: Vec::new(), problems: Vec::new() };
     check.visit(Place::root(gvk), applied);
-    check.problems.extend(check_types(gvk, applied).err().map(|mismatch| mismatch.to_string()));
+    check.problems.extend(check_types(gvk, applied).err().map(|mismatch| mismatch.problem().to_owned()));
     match check.problems.as_slice() {
         [] => Ok(()),
         [problem] => invalid(format!("{}: {problem}", cannot_type(gvk, applied))),

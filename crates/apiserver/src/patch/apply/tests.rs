@@ -195,6 +195,37 @@ fn a_configuration_may_not_bring_its_own_record() {
     );
 }
 
+/// A config map as client-side apply leaves it.
+fn client_side(entries: &Value) -> Value {
+    let mut object = data(entries);
+    let annotation = format!("{object}\n");
+    object["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/last-applied-configuration": annotation });
+    track_update(CONFIG_MAP, None, &mut object, &by("kubectl-client-side-apply", 0));
+    object
+}
+
+#[test]
+fn kubectl_inherits_what_it_applied_on_the_client_side() {
+    let live = client_side(&json!({ "a": "1", "b": "2" }));
+    let after = applied(CONFIG_MAP, Some(&live), &data(&json!({ "a": "9", "b": "2" })), "kubectl", 1);
+    assert_eq!(after["data"]["a"], "9");
+    assert_eq!(
+        after["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"],
+        format!("{}\n", data(&json!({ "a": "9", "b": "2" })))
+    );
+    conflict(CONFIG_MAP, &live, &data(&json!({ "a": "9" })), "ci");
+}
+
+#[test]
+fn kubectl_does_not_inherit_what_others_changed_since() {
+    let live = client_side(&json!({ "a": "1", "b": "2" }));
+    let mut changed = live.clone();
+    changed["data"]["a"] = json!("x");
+    track_update(CONFIG_MAP, Some(&live), &mut changed, &by("someone", 1));
+    let refused = conflict(CONFIG_MAP, &changed, &data(&json!({ "a": "9", "b": "8" })), "kubectl");
+    assert_eq!(refused.to_string(), "Apply failed with 1 conflict: conflict with \"someone\" using v1: .data.a");
+}
+
 #[test]
 fn what_cannot_be_owned_cannot_be_applied() {
     let refused = |config: Value| apply_patch(DEPLOYMENT, None, &config, &by("ci", 0), true).unwrap_err().to_string();
