@@ -22,6 +22,7 @@ pub async fn apply_system(client: &Client, spec: &Spec) -> Result<()> {
         ("${API_HOST}", machine::GATEWAY.to_string()),
         ("${API_PORT}", API_PORT_FOR_NODES.to_string()),
         ("${CLUSTER_CIDR}", spec.pod_cidr().to_string()),
+        ("${SERVICE_CIDR}", spec.service_cidr().to_string()),
         ("${DNS_SERVICE_IP}", spec.dns_service().to_string()),
         ("${CLUSTER_DOMAIN}", "cluster.local".to_owned()),
     ];
