@@ -8,10 +8,9 @@ use super::super::launch::{Sandbox, has_condition, until};
 use super::super::report::Report;
 use crate::manifests;
 
-/// The manifests a user would apply with `kubectl apply -f examples/shop/`, in the order of their names but for the
-/// namespaces, which come first.
+/// The manifests a user would apply with `kubectl apply -f examples/shop/`, in the same order.
 const MANIFESTS: [&str; 5] = [
-    include_str!("../../../../../examples/shop/namespaces.yaml"),
+    include_str!("../../../../../examples/shop/00-namespaces.yaml"),
     include_str!("../../../../../examples/shop/cart.yaml"),
     include_str!("../../../../../examples/shop/database.yaml"),
     include_str!("../../../../../examples/shop/frontend.yaml"),
