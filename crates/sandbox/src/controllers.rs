@@ -23,6 +23,7 @@ mod queue;
 mod replica_set;
 mod scheduler;
 mod selector;
+mod stateful_set;
 mod stores;
 mod worker;
 mod write;
@@ -52,6 +53,7 @@ use self::{
     queue::WorkQueue,
     replica_set::ReplicaSetController,
     scheduler::Scheduler,
+    stateful_set::StatefulSetController,
     stores::Stores,
     worker::{Controller, Reconcile},
     write::Writer,
@@ -102,6 +104,7 @@ impl Fleet<'_> {
         self.launch_deployments();
         self.launch_replica_sets();
         self.launch_daemon_sets();
+        self.launch_stateful_sets();
         self.launch_endpoints();
         self.launch_mirror();
         self.launch_nodes(config.pod_networks);
@@ -144,6 +147,13 @@ impl Fleet<'_> {
             (Some(old), Some(new)) if old.spec == new.spec && old.labels() == new.labels() => Vec::new(),
             _ => sets.list().iter().map(|set| set.key()).collect(),
         });
+    }
+
+    fn launch_stateful_sets(&mut self) {
+        let (stores, writer, recorder) = self.parts::<StatefulSetController>();
+        let queue = self.start(StatefulSetController { stores, writer, recorder });
+        on_change(&self.stores.stateful_sets, &queue, |key, _| vec![key.clone()]);
+        on_change(&self.stores.pods, &queue, manager_or_namespace(&self.stores.stateful_sets));
     }
 
     fn launch_endpoints(&mut self) {

@@ -11,12 +11,6 @@ pub(super) fn selects(selector: &LabelSelector, labels: &StringMap) -> bool {
         && expressions.iter().all(|expression| holds(expression, labels))
 }
 
-/// Whether the selector names nothing at all.
-pub(super) fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(StringMap::is_empty)
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-}
-
 /// Whether all wanted labels are there.
 pub(super) fn contains(labels: &StringMap, wanted: &StringMap) -> bool {
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
