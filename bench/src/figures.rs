@@ -12,6 +12,11 @@ impl Series {
         self.0.push(took);
     }
 
+    /// The measurements, in the order they were made.
+    pub fn iter(&self) -> std::slice::Iter<'_, Duration> {
+        self.0.iter()
+    }
+
     /// The duration that `percent` of the measurements do not exceed; zero without measurements.
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();

@@ -4,6 +4,7 @@
 
 mod figures;
 mod sandbox;
+mod services;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,10 +21,13 @@ struct Cli {
 enum Benchmark {
     /// How long a sandbox takes to come up, and its pods to start.
     Sandbox(sandbox::SandboxArgs),
+    /// What Services cost in the kernel, at rest and when one changes.
+    Services(services::ServicesArgs),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().benchmark {
         Benchmark::Sandbox(args) => sandbox::run(&args),
+        Benchmark::Services(args) => services::run(&args),
     }
 }
