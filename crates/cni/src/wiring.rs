@@ -83,7 +83,7 @@ fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Lin
         if let Some(mac) = inside.mac {
             host.set_neighbour(link.index, *address, mac)?;
         }
-        host.replace_route(&Route::on_link(IpNet::from(*address), link.index))?;
+        host.replace_route(&Route::on_link(IpNet::from(*address), link.index).ours())?;
     }
     Ok(Attachment {
         host: end_of(link),
@@ -125,7 +125,8 @@ pub(crate) fn faults(owner: &Owner, netns: &Path, addresses: &[IpAddr]) -> Resul
         Some(link) if !link.is_up => faults.push(format!("the host's link {name} is down")),
         Some(link) => {
             let routes = host.routes(RouteFilter::Ours)?;
-            let missing = |address: &&IpAddr| !routes.contains(&Route::on_link(IpNet::from(**address), link.index));
+            let missing =
+                |address: &&IpAddr| !routes.contains(&Route::on_link(IpNet::from(**address), link.index).ours());
             faults
                 .extend(addresses.iter().filter(missing).map(|address| format!("the host has no route to {address}")));
         }
@@ -204,7 +205,7 @@ fn default_route(gateway: IpAddr, link: LinkIndex) -> Route {
         IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
         IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
     };
-    Route { destination, action: RouteAction::Via { gateway, link, on_link: true }, source: None, mtu: None }
+    Route::new(destination, RouteAction::Via { gateway, link, on_link: true }).ours()
 }
 
 fn end_of(link: &Link) -> End {

@@ -161,7 +161,7 @@ impl Datapath {
         for plan::Route { destination, via } in routes.iter().copied() {
             let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
             let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
-            self.links.replace_route(&Route::via(destination, via, link)).map_err(DatapathError::Routes)?;
+            self.links.replace_route(&Route::via(destination, via, link).ours()).map_err(DatapathError::Routes)?;
             outcome.routes_set += 1;
         }
         Ok(())

@@ -18,7 +18,7 @@ use datapath::conntrack::Conntrack;
 use datapath::testing::isolated;
 use datapath::{Datapath, Wanted};
 use model::{Affinity, Cluster, Protocol, Service};
-use world::{Answer, World};
+use world::{Answer, World, is_pod_of_node};
 
 /// How often a packet is sent that may be answered in more than one way.
 const TRIES: usize = 3;
@@ -62,10 +62,18 @@ fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
     }
 }
 
+/// Whether the packet's way and that of its answer lie on this node, so that real sockets can tell what becomes of it.
+fn is_seen_by_node(packet: &Packet, endpoint: IpAddr, masqueraded: bool) -> bool {
+    let is_here = |address: IpAddr| match address {
+        IpAddr::V4(v4) => is_pod_of_node(v4) || v4 == NODES[0].address,
+        IpAddr::V6(_) => false,
+    };
+    masqueraded || packet.entered != Entry::Outside || is_here(endpoint)
+}
+
 /// Whether real sockets can tell what becomes of the packet.
 fn can_be_tried(verdict: &Verdict, packet: &Packet) -> bool {
-    let seen =
-        |endpoint: IpAddr, nat: SourceNat| world::is_seen_by_node(packet, endpoint, nat == SourceNat::Masqueraded);
+    let seen = |endpoint: IpAddr, nat: SourceNat| is_seen_by_node(packet, endpoint, nat == SourceNat::Masqueraded);
     match &verdict.outcome {
         Outcome::Refused | Outcome::Dropped => true,
         Outcome::Balanced { endpoints, .. } => endpoints.iter().all(|(endpoint, nat)| seen(endpoint.ip(), *nat)),

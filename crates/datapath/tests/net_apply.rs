@@ -115,13 +115,15 @@ fn links_with_underlay() -> (Rtnetlink, Route) {
     let mut links = Rtnetlink::open().unwrap();
     let link = links.create_veth(&Veth { end: end("eth0"), peer: end("far"), mtu: 1500 }).unwrap();
     links.add_address(link.index, "10.89.0.1/24".parse().unwrap()).unwrap();
-    let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), link.index);
+    let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), link.index).ours();
     links.replace_route(&pod).unwrap();
+    let default = Route::via("0.0.0.0/0".parse().unwrap(), "10.89.0.254".parse().unwrap(), link.index);
+    links.replace_route(&default).unwrap();
     (links, pod)
 }
 
 #[test]
-fn routes_to_other_nodes_follow_and_pods_keep_theirs() {
+fn routes_to_other_nodes_follow_and_those_of_pods_and_machine_stay() {
     isolated(|| {
         let (mut links, pod) = links_with_underlay();
         let held = |links: &mut Rtnetlink| {
@@ -147,6 +149,8 @@ fn routes_to_other_nodes_follow_and_pods_keep_theirs() {
         let outcome = restarted.apply(&Wanted { ruleset: &ruleset, routes: &second }).unwrap();
         assert_eq!((outcome.routes_set, outcome.routes_deleted), (1, 1));
         assert_eq!(held(&mut links), [pod.destination.to_string(), "10.244.1.0/24 via 10.89.0.9".to_owned()]);
+        let all = links.routes(RouteFilter::Main).unwrap();
+        assert!(all.iter().any(|route| route.destination.prefix_len() == 0), "the default route is gone: {all:?}");
     });
 }
 

@@ -123,18 +123,13 @@ fn routes_are_ours_until_deleted() {
         host.add_address(link.index, "192.0.2.1/24".parse().unwrap()).unwrap();
         host.add_address(link.index, "192.0.2.1/24".parse().unwrap()).unwrap();
 
-        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), link.index);
-        let mut far = Route::via("10.244.1.0/24".parse().unwrap(), ip("192.0.2.7"), link.index);
+        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), link.index).ours();
+        let mut far = Route::via("10.244.1.0/24".parse().unwrap(), ip("192.0.2.7"), link.index).ours();
         far.mtu = Some(1450);
         let gateway = RouteAction::Via { gateway: ip("169.254.1.1"), link: link.index, on_link: true };
-        let default = Route { destination: "0.0.0.0/0".parse().unwrap(), action: gateway, source: None, mtu: None };
-        let hole = Route {
-            destination: "10.244.0.0/24".parse().unwrap(),
-            action: RouteAction::Blackhole,
-            source: None,
-            mtu: None,
-        };
-        let mut wanted = vec![pod.clone(), far.clone(), default, hole];
+        let default = Route::new("0.0.0.0/0".parse().unwrap(), gateway);
+        let hole = Route::new("10.244.0.0/24".parse().unwrap(), RouteAction::Blackhole);
+        let mut wanted = vec![pod.clone(), far.clone(), default.ours(), hole.ours()];
         for route in &wanted {
             host.replace_route(route).unwrap();
         }
@@ -165,7 +160,7 @@ fn six_is_like_four() {
         let link = host.create_veth(&Veth { end: end("a"), peer: end("b"), mtu: 1500 }).unwrap();
         host.add_address(link.index, "2001:db8::1/64".parse().unwrap()).unwrap();
         assert!(host.addresses().unwrap().contains(&(link.index, "2001:db8::1/64".parse().unwrap())));
-        let route = Route::via("2001:db8:1::/64".parse().unwrap(), ip("2001:db8::7"), link.index);
+        let route = Route::via("2001:db8:1::/64".parse().unwrap(), ip("2001:db8::7"), link.index).ours();
         host.replace_route(&route).unwrap();
         assert_eq!(host.routes(RouteFilter::Ours).unwrap(), std::slice::from_ref(&route));
         assert!(host.delete_route(&route).unwrap());

@@ -8,7 +8,7 @@ mod routes;
 
 pub use error::RouteError;
 pub use link::{Bridge, Link, LinkIndex, MacAddress, Veth, VethEnd};
-pub use routes::{Route, RouteAction, RouteFilter};
+pub use routes::{Route, RouteAction, RouteFilter, RouteOrigin};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

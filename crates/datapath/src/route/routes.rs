@@ -23,6 +23,7 @@ const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
+const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const RTN_BLACKHOLE: u8 = 6;
 const RTN_UNREACHABLE: u8 = 7;
@@ -43,6 +44,37 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// The largest packet on this path, when smaller than the link's.
     pub mtu: Option<u32>,
+    /// Who made it.
+    pub origin: RouteOrigin,
+}
+
+/// Who made a route: its `rtm_protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteOrigin {
+    /// Fairway's network: the agent and the CNI plugin ([`OWNER`]). The agent removes those it has no plan for.
+    Ours,
+    /// Whoever set up the machine, once and for all (`RTPROT_STATIC`).
+    Static,
+    /// Somebody else, by number.
+    Other(u8),
+}
+
+impl RouteOrigin {
+    const fn protocol(self) -> u8 {
+        match self {
+            Self::Ours => OWNER.route_protocol,
+            Self::Static => RTPROT_STATIC,
+            Self::Other(protocol) => protocol,
+        }
+    }
+
+    const fn of(protocol: u8) -> Self {
+        match protocol {
+            protocol if protocol == OWNER.route_protocol => Self::Ours,
+            RTPROT_STATIC => Self::Static,
+            protocol => Self::Other(protocol),
+        }
+    }
 }
 
 /// What happens to a packet that takes a route.
@@ -75,34 +107,44 @@ pub enum RouteFilter {
 }
 
 impl Route {
-    /// A route to a destination on a link.
-    pub fn on_link(destination: IpNet, link: LinkIndex) -> Self {
-        Self { destination, action: RouteAction::Link(link), source: None, mtu: None }
+    /// A static route.
+    pub const fn new(destination: IpNet, action: RouteAction) -> Self {
+        Self { destination, action, source: None, mtu: None, origin: RouteOrigin::Static }
     }
 
-    /// A route to a destination behind `gateway`.
-    pub fn via(destination: IpNet, gateway: IpAddr, link: LinkIndex) -> Self {
-        let action = RouteAction::Via { gateway, link, on_link: false };
-        Self { destination, action, source: None, mtu: None }
+    /// A static route to a destination on a link.
+    pub const fn on_link(destination: IpNet, link: LinkIndex) -> Self {
+        Self::new(destination, RouteAction::Link(link))
+    }
+
+    /// A static route to a destination behind `gateway`, which the other routes must lead to.
+    pub const fn via(destination: IpNet, gateway: IpAddr, link: LinkIndex) -> Self {
+        Self::new(destination, RouteAction::Via { gateway, link, on_link: false })
+    }
+
+    /// The same route as one of our own network.
+    #[must_use]
+    pub const fn ours(self) -> Self {
+        Self { origin: RouteOrigin::Ours, ..self }
     }
 }
 
 impl Rtnetlink {
-    /// Makes `route` the way to its destination, as ours; replaces another way to exactly the same destination.
+    /// Makes `route` the way to its destination; replaces another way to exactly the same destination.
     pub fn replace_route(&mut self, route: &Route) -> Result<(), RouteError> {
         self.socket
             .request(RTM_NEWROUTE, flag::CREATE | flag::REPLACE, &request(route))
             .map_err(|source| RouteError::SetRoute { destination: route.destination, source })
     }
 
-    /// Adds `route`, as ours. Refused with `EEXIST` when there is another way to exactly the same destination.
+    /// Adds `route`. Refused with `EEXIST` when there is another way to exactly the same destination.
     pub fn add_route(&mut self, route: &Route) -> Result<(), RouteError> {
         self.socket
             .request(RTM_NEWROUTE, flag::CREATE | flag::EXCLUSIVE, &request(route))
             .map_err(|source| RouteError::SetRoute { destination: route.destination, source })
     }
 
-    /// Deletes our route that equals `route` in destination and action. Tells whether there was one.
+    /// Deletes the route that equals `route` in destination, action and origin. Tells whether there was one.
     pub fn delete_route(&mut self, route: &Route) -> Result<bool, RouteError> {
         let bare = Route { source: None, mtu: None, ..route.clone() };
         match self.socket.request(RTM_DELROUTE, 0, &request(&bare)) {
@@ -173,7 +215,7 @@ fn header(route: &Route) -> Vec<u8> {
     };
     let family = super::family_number(route.destination.addr());
     let prefix_len = route.destination.prefix_len();
-    let mut bytes = vec![family, prefix_len, 0, 0, RT_TABLE_MAIN, OWNER.route_protocol, scope, kind];
+    let mut bytes = vec![family, prefix_len, 0, 0, RT_TABLE_MAIN, route.origin.protocol(), scope, kind];
     bytes.extend_from_slice(&flags.to_ne_bytes());
     bytes
 }
@@ -193,7 +235,7 @@ fn parse(message: &Message<'_>, filter: RouteFilter) -> Result<Option<Route>, Ne
     let Some(unspecified) = super::unspecified(family) else { return Ok(None) };
     let mut parts = Parts::new(unspecified, u32::from(table));
     parts.read(rest);
-    Ok(parts.into_route(prefix_len, kind, flags))
+    Ok(parts.into_route(prefix_len, kind, flags).map(|route| Route { origin: RouteOrigin::of(protocol), ..route }))
 }
 
 /// The link of a route the kernel chose, when it needs no gateway and leads elsewhere than to this host.
@@ -253,6 +295,6 @@ impl Parts {
             _ => return None,
         };
         let destination = IpNet::new(self.destination, prefix_len).ok()?;
-        Some(Route { destination, action, source: self.source, mtu: self.mtu })
+        Some(Route { source: self.source, mtu: self.mtu, ..Route::new(destination, action) })
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
+use compile::Packet;
 use compile::sample::{CLIENTS, ENDPOINTS, NODES, TARGET_PORTS};
-use compile::{Entry, Packet};
 use datapath::route::{Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Netns, sysctl};
 use model::Protocol;
@@ -81,25 +81,22 @@ impl World {
     pub fn send(&self, packet: &Packet, patience: Duration) -> Answer {
         let IpAddr::V4(source) = packet.source else { panic!("sample packets are IPv4") };
         let destination = SocketAddr::new(packet.destination, packet.port);
-        let netns = self.home(source);
-        let ask = || match packet.protocol {
-            Protocol::Tcp => ask_tcp(source, destination, patience),
-            _ => ask_udp(source, destination, patience),
-        };
-        netns.run(ask).expect("a thread in the namespace")
+        if packet.protocol == Protocol::Udp {
+            return ask_from(&self.udp_client(source), destination, patience);
+        }
+        let ask = || ask_tcp(source, destination, patience);
+        self.home(source).run(ask).expect("a thread in the namespace")
+    }
+
+    /// A UDP socket of `source`, which keeps its port between questions.
+    pub fn udp_client(&self, source: Ipv4Addr) -> UdpSocket {
+        let bind = || UdpSocket::bind((source, 0)).expect("the source is an address of the namespace");
+        self.home(source).run(bind).expect("a thread in the namespace")
     }
 }
 
-/// Whether the packet's way and that of its answer lie on this node, so that real sockets can tell what becomes of it.
-pub fn is_seen_by_node(packet: &Packet, endpoint: IpAddr, masqueraded: bool) -> bool {
-    let is_here = |address: IpAddr| match address {
-        IpAddr::V4(v4) => is_pod_of_node(v4) || v4 == NODES[0].address,
-        IpAddr::V6(_) => false,
-    };
-    masqueraded || packet.entered != Entry::Outside || is_here(endpoint)
-}
-
-fn is_pod_of_node(address: Ipv4Addr) -> bool {
+/// Whether an address is one of the node's pods'.
+pub fn is_pod_of_node(address: Ipv4Addr) -> bool {
     address.octets()[..3] == NODES[0].pods.octets()[..3]
 }
 
@@ -114,7 +111,7 @@ fn host_net(address: Ipv4Addr) -> ipnet::IpNet {
 }
 
 fn everywhere(action: RouteAction) -> Route {
-    Route { destination: "0.0.0.0/0".parse().expect("a range"), action, source: None, mtu: None }
+    Route::new("0.0.0.0/0".parse().expect("a range"), action)
 }
 
 fn make_rest(links: &mut Rtnetlink) -> Netns {
@@ -135,7 +132,7 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
     }
     let node = RouteAction::Via { gateway: own.into(), link: far.index, on_link: false };
     inside.add_route(&everywhere(node)).expect("a route");
-    // Found by ARP: a route with a next hop would be taken for one to another node's pods.
+    // Found by ARP.
     links.add_route(&everywhere(RouteAction::Link(eth0.index))).expect("a route");
     rest
 }
@@ -201,8 +198,8 @@ fn ask_tcp(source: Ipv4Addr, destination: SocketAddr, patience: Duration) -> Ans
     }
 }
 
-fn ask_udp(source: Ipv4Addr, destination: SocketAddr, patience: Duration) -> Answer {
-    let socket = UdpSocket::bind((source, 0)).expect("the source is an address of the namespace");
+/// Asks from a socket that may have asked before.
+pub fn ask_from(socket: &UdpSocket, destination: SocketAddr, patience: Duration) -> Answer {
     socket.set_read_timeout(Some(patience)).expect("an option");
     socket.connect(destination).expect("a route");
     let mut buffer = [0; 64];
@@ -212,7 +209,7 @@ fn ask_udp(source: Ipv4Addr, destination: SocketAddr, patience: Duration) -> Ans
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Answer::Silence,
         // How the kernel tells a sender on the node itself that a rule stopped its packet, with an answer or without.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Answer::Refused,
-        Err(error) => panic!("cannot send from {source} to {destination}: {error}"),
+        Err(error) => panic!("cannot send to {destination}: {error}"),
     }
 }
 
