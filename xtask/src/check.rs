@@ -20,17 +20,31 @@ pub fn check() -> Result<()> {
             wrong.push(format!("{name}: {error:#}"));
         }
     }
+    wrong.extend(find_breaches()?);
+    conclude(&wrong)
+}
+
+/// Runs the checks that need no compiler.
+pub fn rules() -> Result<()> {
+    conclude(&find_breaches()?)
+}
+
+fn find_breaches() -> Result<Vec<String>> {
     println!("== directions and licences");
-    wrong.extend(directions::breaches(&directions::read_deny()?, &directions::read_metadata()?));
+    let mut wrong = directions::breaches(&directions::read_deny()?, &directions::read_metadata()?);
     println!("== await, unsafe, purity, names");
     wrong.extend(source::tracked()?.iter().flat_map(purity::breaches));
     println!("== sizes");
     wrong.extend(sizes::report()?);
+    Ok(wrong)
+}
+
+fn conclude(wrong: &[String]) -> Result<()> {
     if wrong.is_empty() {
         println!("all checks passed");
         return Ok(());
     }
-    for line in &wrong {
+    for line in wrong {
         eprintln!("wrong: {line}");
     }
     bail!("{} to mend", wrong.len())

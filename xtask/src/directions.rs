@@ -75,7 +75,9 @@ pub fn breaches(deny: &Deny, metadata: &Metadata) -> Vec<String> {
             continue;
         }
         for dependency in package.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
-            let allowed = wrappers.get(dependency.name.as_str()).is_some_and(|names| names.contains(&package.name));
+            let own_tests = dependency.name == package.name;
+            let allowed =
+                own_tests || wrappers.get(dependency.name.as_str()).is_some_and(|names| names.contains(&package.name));
             if !allowed {
                 found.push(format!("{} may not depend on {} (deny.toml, wrappers)", package.name, dependency.name));
             }
