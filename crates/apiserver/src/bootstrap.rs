@@ -43,6 +43,10 @@ impl Cluster {
             }
         }
         ensure(api, "", "services", &self.service()).await?;
+        if self.advertise.ip().is_loopback() {
+            // Nobody but this machine can reach it; the API refuses such endpoints.
+            return Ok(());
+        }
         ensure(api, "", "endpoints", &self.endpoints()).await?;
         ensure(api, "discovery.k8s.io", "endpointslices", &self.endpoint_slice()).await
     }

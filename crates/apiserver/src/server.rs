@@ -45,7 +45,8 @@ pub struct Config {
     pub token_key: TokenKey,
     /// The certificate of the authority that signed the serving certificate (PEM), for clients inside the cluster.
     pub authority_pem: String,
-    /// Where the API is reached from inside the cluster: the endpoint of the Service `kubernetes`.
+    /// Where the API is reached from inside the cluster: the endpoint of the Service `kubernetes`, which has none if
+    /// this is a loopback address.
     pub advertise: SocketAddr,
     /// Where cluster addresses of Services come from; the first address is that of the Service `kubernetes`.
     pub service_cidrs: Vec<IpNet>,

@@ -160,14 +160,14 @@ fn push(object: &mut Map<String, Value>, list: &str, item: Value) {
 mod tests {
     use super::*;
 
-    fn spec(spec: Value) -> Map<String, Value> {
+    fn spec(spec: &Value) -> Map<String, Value> {
         spec.as_object().unwrap().clone()
     }
 
     #[test]
     fn the_token_is_mounted_into_every_container_that_has_none() {
         let own = json!([{ "name": "mine", "mountPath": TOKEN_PATH }]);
-        let mut pod = spec(json!({
+        let mut pod = spec(&json!({
             "initContainers": [{ "name": "i" }],
             "containers": [{ "name": "a" }, { "name": "b", "volumeMounts": own }],
         }));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn no_volume_is_added_where_nothing_mounts_it() {
-        let mut pod = spec(json!({ "containers": [{ "volumeMounts": [{ "name": "m", "mountPath": TOKEN_PATH }] }] }));
+        let mut pod = spec(&json!({ "containers": [{ "volumeMounts": [{ "name": "m", "mountPath": TOKEN_PATH }] }] }));
         mount_token(&mut pod);
         assert!(!pod.contains_key("volumes"));
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_priority_class_becomes_a_number() {
         let resolve = |value: Value| {
-            let mut spec = spec(value);
+            let mut spec = spec(&value);
             let class = |name: &str| (name == "high").then(|| json!({ "value": 7, "preemptionPolicy": "Never" }));
             resolve_priority(&mut spec, class).map(|()| (spec["priority"].clone(), spec["preemptionPolicy"].clone()))
         };
@@ -205,10 +205,10 @@ mod tests {
 
     #[test]
     fn a_toleration_of_everything_needs_no_other() {
-        let mut pod = spec(json!({ "tolerations": [{ "operator": "Exists" }] }));
+        let mut pod = spec(&json!({ "tolerations": [{ "operator": "Exists" }] }));
         tolerate_briefly(&mut pod, "node.kubernetes.io/not-ready");
         assert_eq!(pod["tolerations"].as_array().unwrap().len(), 1);
-        let mut plain = spec(json!({}));
+        let mut plain = spec(&json!({}));
         tolerate_briefly(&mut plain, "node.kubernetes.io/not-ready");
         assert_eq!(
             plain["tolerations"],

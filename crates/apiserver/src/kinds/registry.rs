@@ -57,8 +57,12 @@ const RBAC: Resource = group("rbac.authorization.k8s.io");
 const SCHEDULING: Resource = group("scheduling.k8s.io");
 const COORDINATION: Resource = group("coordination.k8s.io");
 const DISCOVERY: Resource = group("discovery.k8s.io");
+/// A question that is answered and not stored.
+const AUTHENTICATION: Resource = Resource { namespaced: false, verbs: CREATE, ..group("authentication.k8s.io") };
+/// A question that is answered and not stored.
+const AUTHORIZATION: Resource = Resource { namespaced: false, verbs: CREATE, ..group("authorization.k8s.io") };
 
-/// Every kind the server stores.
+/// Every kind the server stores or answers.
 ///
 /// Groups stand in the order in which clients should look for a name that several groups have.
 pub static RESOURCES: &[Resource] = &[
@@ -237,6 +241,38 @@ pub static RESOURCES: &[Resource] = &[
         short_names: &["ev"],
         rules: &event::EVENTS,
         ..EVENTS
+    },
+    Resource {
+        kind: "SelfSubjectReview",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        ..AUTHENTICATION
+    },
+    Resource { kind: "TokenReview", plural: "tokenreviews", singular: "tokenreview", ..AUTHENTICATION },
+    Resource {
+        kind: "LocalSubjectAccessReview",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        namespaced: true,
+        ..AUTHORIZATION
+    },
+    Resource {
+        kind: "SelfSubjectAccessReview",
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        ..AUTHORIZATION
+    },
+    Resource {
+        kind: "SelfSubjectRulesReview",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        ..AUTHORIZATION
+    },
+    Resource {
+        kind: "SubjectAccessReview",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        ..AUTHORIZATION
     },
     Resource {
         kind: "Ingress",

@@ -80,7 +80,7 @@ impl Disk {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(open_file)?;
         let open = |source| StoreError::Open { path: path.into(), source: Box::new(source) };
-        let file = FileBackend::new(file).map_err(|error| open(error.into()))?;
+        let file = FileBackend::new(file).map_err(open)?;
         let backend = Backend { file, durability };
         let database = Builder::new().set_cache_size(8 << 20).create_with_backend(backend).map_err(open)?;
         Ok(Self { database })

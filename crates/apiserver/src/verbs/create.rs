@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::input::read_object;
 use super::write::{Tracking, Write, Written, is_namespace, metadata_mut, name_of};
-use crate::admission::Admission;
 use crate::api::{Api, Call, Reply};
 use crate::error::ApiError;
 use crate::kinds;
@@ -15,8 +14,7 @@ impl Api {
         let write = Write::of(self, call)?;
         let input = read_object(call, write.options.field_validation)?;
         let (mode, now) = (write.mode(), write.now);
-        let admission = self.admission.clone();
-        let run = move |tx: &mut Transaction<'_>| write.create(tx, input.object, Tracking::Write, &admission);
+        let run = move |tx: &mut Transaction<'_>| write.create(tx, input.object, Tracking::Write);
         let written = self.store.write(mode, run).await?;
         Ok(call.reply(201, &written.object, now).with_warnings(input.warnings))
     }
@@ -29,35 +27,34 @@ impl Write {
         tx: &mut Transaction<'_>,
         mut object: Value,
         tracking: Tracking,
-        admission: &Admission,
     ) -> Result<Written, ApiError> {
         self.claim_namespace(&mut object)?;
         self.require_namespace(tx, name_of(&object))?;
         self.stamp(&mut object, tx)?;
+        let name = name_of(&object).to_owned();
+        if tx.get(&self.key(&name)).is_some() {
+            return Err(ApiError::AlreadyExists { resource: self.group_resource(), name });
+        }
         self.resource.default_object(&mut object);
         if tracking == Tracking::Write {
             metadata_mut(&mut object).remove("managedFields");
         }
         self.track(None, &mut object, tracking);
         self.resource.prepare_create(&mut object);
-        let admitted = admission.admit_create(self.resource, &mut object, tx)?;
+        let admitted = self.admission.admit_create(self.resource, &mut object, tx)?;
         self.check(&object, self.resource.validate_create(&object))?;
-        let name = name_of(&object).to_owned();
-        if tx.get(&self.key(&name)).is_some() {
-            return Err(ApiError::AlreadyExists { resource: self.group_resource(), name });
-        }
         let object = self.put(tx, object, None);
-        admission.keep(&admitted, self.mode());
+        self.admission.keep(&admitted, self.mode());
         if is_namespace(self.resource) && self.mode() == WriteMode::Persist {
-            self.publish_authority(tx, &name, admission)?;
+            self.publish_authority(tx, &name)?;
         }
         Ok(Written { object, created: true })
     }
 
     /// Gives a new namespace what its pods verify the server with.
-    fn publish_authority(&self, tx: &mut Transaction<'_>, name: &str, admission: &Admission) -> Result<(), ApiError> {
+    fn publish_authority(&self, tx: &mut Transaction<'_>, name: &str) -> Result<(), ApiError> {
         let Some(resource) = kinds::resource("", "v1", "configmaps") else { return Ok(()) };
         let write = Self { resource, namespace: Some(name.to_owned()), ..self.clone() };
-        write.create(tx, admission.authority_config_map(), Tracking::Write, admission).map(drop)
+        write.create(tx, self.admission.authority_config_map(), Tracking::Write).map(drop)
     }
 }

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::list::Filter;
 use super::write::{Write, is_deleting, is_namespace, is_pod, may_go, metadata_mut, name_of, rfc3339};
-use crate::admission::Admission;
 use crate::api::{Api, Call, Reply, group_resource, storage_of};
 use crate::error::{ApiError, FieldError, GroupKind, GroupResource};
 use crate::render::{ListMeta, to_bytes};
@@ -102,9 +101,8 @@ impl Api {
     async fn run_delete(&self, mut write: Write, name: &str, options: &DeleteOptions) -> Result<Deleted, ApiError> {
         write.options.dry_run |= options.dry_run;
         let (name, options) = (name.to_owned(), options.clone());
-        let admission = self.admission.clone();
         let mode = write.mode();
-        self.store.write(mode, move |tx| write.delete(tx, &name, &options, &admission)).await
+        self.store.write(mode, move |tx| write.delete(tx, &name, &options)).await
     }
 }
 
@@ -164,7 +162,6 @@ impl Write {
         tx: &mut Transaction<'_>,
         name: &str,
         options: &DeleteOptions,
-        admission: &Admission,
     ) -> Result<Deleted, ApiError> {
         let old = tx.get(&self.key(name)).ok_or_else(|| self.not_found(name))?;
         self.check_delete_preconditions(&old, options)?;
@@ -172,7 +169,7 @@ impl Write {
         set_dependents_finalizer(&mut object, options.propagation);
         let grace = if is_pod(self.resource) { pod_grace(&object, options.grace_seconds) } else { Grace::Ends };
         if grace == Grace::Ends && may_go(self.resource, &object) {
-            admission.release(self.resource, &old.value, self.mode());
+            self.admission.release(self.resource, &old.value, self.mode());
             return Ok(Deleted { object: self.remove(tx, object, &old), gone: true });
         }
         self.mark_deleted(&mut object, grace);
@@ -294,7 +291,7 @@ fn invalid(error: FieldError) -> ApiError {
 mod tests {
     use super::*;
 
-    fn pod(metadata: Value, phase: &str) -> Value {
+    fn pod(metadata: &Value, phase: &str) -> Value {
         json!({
             "metadata": metadata,
             "spec": { "nodeName": "node1", "terminationGracePeriodSeconds": 20 },
@@ -304,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_pod_has_the_grace_it_asked_for_unless_told_otherwise() {
-        let running = pod(json!({}), "Running");
+        let running = pod(&json!({}), "Running");
         assert_eq!(pod_grace(&running, None), Grace::Seconds { seconds: 20, ends: None });
         assert_eq!(pod_grace(&running, Some(5)), Grace::Seconds { seconds: 5, ends: None });
         assert_eq!(pod_grace(&running, Some(-1)), Grace::Seconds { seconds: 1, ends: None });
@@ -313,8 +310,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_does_not_run_needs_no_grace() {
-        assert_eq!(pod_grace(&pod(json!({}), "Succeeded"), Some(30)), Grace::Ends);
-        let mut unscheduled = pod(json!({}), "Pending");
+        assert_eq!(pod_grace(&pod(&json!({}), "Succeeded"), Some(30)), Grace::Ends);
+        let mut unscheduled = pod(&json!({}), "Pending");
         unscheduled["spec"]["nodeName"] = json!("");
         assert_eq!(pod_grace(&unscheduled, Some(30)), Grace::Ends);
     }
@@ -322,7 +319,7 @@ mod tests {
     #[test]
     fn a_second_deletion_may_only_shorten_the_grace() {
         let deleted = json!({ "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30 });
-        let pod = pod(deleted, "Running");
+        let pod = pod(&deleted, "Running");
         assert_eq!(pod_grace(&pod, None), Grace::Unchanged);
         assert_eq!(pod_grace(&pod, Some(60)), Grace::Unchanged);
         let ends = Some("2026-01-01T00:00:10Z".parse().unwrap());

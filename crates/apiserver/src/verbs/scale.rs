@@ -35,11 +35,10 @@ impl Api {
         let write = Write::of(self, call)?;
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let mode = write.mode();
-        let admission = self.admission.clone();
         let run = move |tx: &mut Transaction<'_>| {
             let old = tx.get(&write.key(&name)).ok_or_else(|| write.not_found(&name))?;
             let new = scaled(&old, change)?;
-            write.replace(tx, new, &old, Tracking::Write, &admission)
+            write.replace(tx, new, &old, Tracking::Write)
         };
         let written = self.store.write(mode, run).await?;
         Ok(Reply::json(200, to_bytes(&scale_of(&written.object.value))))

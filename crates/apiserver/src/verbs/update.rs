@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::input::{clean, read_object};
 use super::write::{Tracking, Write, Written, is_deleting, may_go, metadata_mut, name_of};
-use crate::admission::Admission;
 use crate::api::{Api, Call, Reply, gvk};
 use crate::error::{ApiError, FieldError, GroupKind};
 use crate::patch::{self, PatchError};
@@ -31,11 +30,10 @@ impl Api {
         let input = read_object(call, write.options.field_validation)?;
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let (mode, now) = (write.mode(), write.now);
-        let admission = self.admission.clone();
         let run = move |tx: &mut Transaction<'_>| {
             let old = tx.get(&write.key(&name)).ok_or_else(|| write.not_found(&name))?;
             write.claim_name(&input.object, &name)?;
-            write.replace(tx, input.object, &old, Tracking::Write, &admission)
+            write.replace(tx, input.object, &old, Tracking::Write)
         };
         let written = self.store.write(mode, run).await?;
         Ok(call.reply(200, &written.object, now).with_warnings(input.warnings))
@@ -53,8 +51,7 @@ impl Api {
         }
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let (mode, now) = (write.mode(), write.now);
-        let admission = self.admission.clone();
-        let run = move |tx: &mut Transaction<'_>| write.patch(tx, &name, &patch, &admission);
+        let run = move |tx: &mut Transaction<'_>| write.patch(tx, &name, &patch);
         let (written, warnings) = self.store.write(mode, run).await?;
         let code = if written.created { 201 } else { 200 };
         Ok(call.reply(code, &written.object, now).with_warnings(warnings))
@@ -91,13 +88,7 @@ impl Patch {
 }
 
 impl Write {
-    fn patch(
-        &self,
-        tx: &mut Transaction<'_>,
-        name: &str,
-        patch: &Patch,
-        admission: &Admission,
-    ) -> Result<(Written, Vec<String>), ApiError> {
+    fn patch(&self, tx: &mut Transaction<'_>, name: &str, patch: &Patch) -> Result<(Written, Vec<String>), ApiError> {
         let kind = gvk(self.resource);
         let old = tx.get(&self.key(name));
         let (mut new, tracking) = match (patch, &old) {
@@ -110,8 +101,8 @@ impl Write {
             .map_err(|problems| unfit(patch, strict_decoding_error(&problems)))?;
         crate::schema::check_types(kind, &new).map_err(|mismatch| unfit(patch, mismatch.problem().to_owned()))?;
         let written = match old {
-            Some(old) => self.replace(tx, new, &old, tracking, admission)?,
-            None => self.create(tx, new, tracking, admission)?,
+            Some(old) => self.replace(tx, new, &old, tracking)?,
+            None => self.create(tx, new, tracking)?,
         };
         Ok((written, warnings))
     }
@@ -148,23 +139,22 @@ impl Write {
         mut new: Value,
         old: &Object,
         tracking: Tracking,
-        admission: &Admission,
     ) -> Result<Written, ApiError> {
         self.claim_namespace(&mut new)?;
         self.check_preconditions(&new, old)?;
         new["metadata"]["resourceVersion"] = old.value["metadata"]["resourceVersion"].clone();
         self.resource.prepare_update(&mut new, &old.value, self.subresource);
         self.track(Some(&old.value), &mut new, tracking);
-        let admitted = admission.admit_update(self.resource, &mut new, &old.value)?;
+        let admitted = self.admission.admit_update(self.resource, &mut new, &old.value)?;
         self.check(&new, self.resource.validate_update(&new, &old.value, self.subresource))?;
         let object = if is_deleting(&new) && !waits_for_grace(&new) && may_go(self.resource, &new) {
-            admission.release(self.resource, &old.value, self.mode());
+            self.admission.release(self.resource, &old.value, self.mode());
             self.remove(tx, new, old)
         } else if unchanged(&new, &old.value) {
             tx.get(&self.key(name_of(&new))).ok_or_else(|| self.not_found(name_of(&new)))?
         } else {
             let object = self.put(tx, new, Some(old));
-            admission.keep(&admitted, self.mode());
+            self.admission.keep(&admitted, self.mode());
             object
         };
         Ok(Written { object, created: false })

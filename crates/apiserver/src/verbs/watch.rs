@@ -94,6 +94,7 @@ impl Api {
             marked: options.send_initial_events == Some(true) && options.allow_bookmarks,
         });
         let now = Instant::now();
+        let deadline = now + timeout(&options);
         let watch = Watch {
             cursor,
             filter,
@@ -101,8 +102,8 @@ impl Api {
             clock: self.clock.clone(),
             columns: Columns::Defined,
             initial,
-            bookmarks: options.allow_bookmarks.then(|| now + BOOKMARK_INTERVAL),
-            deadline: now + timeout(&options),
+            bookmarks: options.allow_bookmarks.then(|| next_bookmark(now, deadline)),
+            deadline,
             ended: false,
         };
         Ok(Reply { code: 200, body: ReplyBody::Watch(Box::new(watch)), warnings: Vec::new() })
@@ -119,6 +120,12 @@ fn timeout(options: &ListOptions) -> Duration {
         Some(seconds) => Duration::from_secs(seconds.into()),
         None => DEFAULT_TIMEOUT + Duration::from_secs(ids::random_below(30 * 60).into()),
     }
+}
+
+/// When to say next how far a watch has got: regularly, and once more shortly before its end.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let last = deadline.checked_sub(LAST_BOOKMARK).unwrap_or(now);
+    if now < last { last.min(now + BOOKMARK_INTERVAL) } else { deadline }
 }
 
 impl Watch {
@@ -205,13 +212,7 @@ impl Watch {
     }
 
     fn render_bookmark(&mut self) -> Bytes {
-        let now = Instant::now();
-        let last = self.deadline.checked_sub(LAST_BOOKMARK).unwrap_or(now);
-        // Regularly, once more shortly before the end, and then no more.
-        self.bookmarks = Some(match now {
-            _ if now < last => last.min(now + BOOKMARK_INTERVAL),
-            _ => self.deadline + BOOKMARK_INTERVAL,
-        });
+        self.bookmarks = Some(next_bookmark(Instant::now(), self.deadline));
         let mut lines = BytesMut::new();
         write_line(&mut lines, "BOOKMARK", &to_bytes(&self.renderer.bookmark(self.cursor.position(), false)));
         lines.freeze()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::admission::Admission;
 use crate::api::{Api, Call, group_kind, group_resource, gvk, storage_of, write_mode};
 use crate::error::{ApiError, FieldError, GroupResource};
 use crate::http::query::WriteOptions;
@@ -28,6 +29,7 @@ pub(super) struct Write {
     /// Who owns the fields that are written.
     pub manager: String,
     pub now: Timestamp,
+    pub admission: Arc<Admission>,
 }
 
 /// Who records the owners of the fields that are written.
@@ -56,6 +58,7 @@ impl Write {
             manager: options.field_manager.clone().unwrap_or_else(|| call.agent.clone()),
             options,
             now: api.now(),
+            admission: api.admission.clone(),
         })
     }
 
