@@ -1,6 +1,6 @@
 //! Makes a namespace's kernel hold what is wanted, writing only what differs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::ruleset::{Operation, Ruleset};
@@ -25,8 +25,11 @@ pub struct Datapath {
 #[derive(Clone, Debug, Default)]
 struct Committed {
     ruleset: Ruleset,
-    routes: Vec<plan::Route>,
+    routes: RouteMap,
 }
+
+/// Planned routes: next hops by destination.
+type RouteMap = BTreeMap<IpNet, IpAddr>;
 
 /// What a namespace should hold.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,9 @@ pub struct Outcome {
     pub routes_set: usize,
     /// Routes deleted.
     pub routes_deleted: usize,
+    /// Routes that could not be set or deleted. Each was logged, the rest is in force, and the next
+    /// [`Datapath::apply`] tries them again.
+    pub routes_failed: usize,
     /// Whether the kernel's content was listed, as at start and after a failure.
     pub listed: bool,
 }
@@ -70,7 +76,7 @@ pub enum DatapathError {
     /// The nf_tables part failed, also after listing what the kernel holds and trying again.
     #[error("cannot bring the nf_tables table to the wanted state")]
     Table(#[source] NftError),
-    /// The routes failed.
+    /// Routes could not be listed, or one could not be set.
     #[error("cannot bring the routes to the wanted state")]
     Routes(#[source] RouteError),
     /// A next hop is not on any of the node's links.
@@ -99,20 +105,22 @@ impl Datapath {
 
     /// Makes the namespace hold `wanted` and tells what that took.
     ///
-    /// New routes come first and old ones go last, with one nf_tables transaction between them. When the kernel
+    /// New routes come first and old ones go last, with one nf_tables transaction between them. A route that fails
+    /// stops neither the others nor the table: see [`Outcome::routes_failed`]. When the kernel
     /// refuses that transaction, it does not hold what we remember: it is listed and the difference tried once more, and
     /// should that be refused too, the table is replaced whole, in one transaction as well.
     pub fn apply(&mut self, wanted: &Wanted<'_>) -> Result<Outcome, DatapathError> {
         let mut outcome = Outcome::default();
-        let committed = match self.committed.take() {
+        let mut committed = match self.committed.take() {
             Some(committed) => committed,
             None => self.read(wanted, &mut outcome)?,
         };
         let routes = RouteChanges::between(&committed.routes, wanted.routes);
-        self.set_routes(&routes.set, &mut outcome)?;
+        self.set_routes(&routes.set, &mut committed.routes, &mut outcome);
         self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
-        self.delete_routes(&routes.gone, &mut outcome)?;
-        self.committed = Some(Committed { ruleset: wanted.ruleset.clone(), routes: wanted.routes.to_vec() });
+        committed.ruleset = wanted.ruleset.clone();
+        self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
+        self.committed = Some(committed);
         Ok(outcome)
     }
 
@@ -157,57 +165,85 @@ impl Datapath {
         Ok(())
     }
 
-    fn set_routes(&mut self, routes: &[plan::Route], outcome: &mut Outcome) -> Result<(), DatapathError> {
-        for plan::Route { destination, via } in routes.iter().copied() {
-            let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
-            let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
-            self.links.replace_route(&Route::via(destination, via, link).ours()).map_err(DatapathError::Routes)?;
-            outcome.routes_set += 1;
+    fn set_routes(&mut self, routes: &[plan::Route], held: &mut RouteMap, outcome: &mut Outcome) {
+        for route in routes {
+            match self.set_route(*route) {
+                Ok(()) => {
+                    held.insert(route.destination, route.via);
+                    outcome.routes_set += 1;
+                }
+                Err(error) => {
+                    warn(&error);
+                    outcome.routes_failed += 1;
+                }
+            }
         }
-        Ok(())
     }
 
-    fn delete_routes(&mut self, gone: &BTreeSet<plan::Route>, outcome: &mut Outcome) -> Result<(), DatapathError> {
+    fn set_route(&mut self, route: plan::Route) -> Result<(), DatapathError> {
+        let plan::Route { destination, via } = route;
+        let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
+        let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
+        self.links.replace_route(&Route::via(destination, via, link).ours()).map_err(DatapathError::Routes)
+    }
+
+    fn delete_routes(
+        &mut self,
+        gone: &RouteMap,
+        held: &mut RouteMap,
+        outcome: &mut Outcome,
+    ) -> Result<(), DatapathError> {
         if gone.is_empty() {
             return Ok(());
         }
+        held.retain(|destination, _| !gone.contains_key(destination));
         for route in self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)? {
-            if planned(&route).is_some_and(|held| gone.contains(&held)) {
-                self.links.delete_route(&route).map_err(DatapathError::Routes)?;
-                outcome.routes_deleted += 1;
+            let Some((destination, via)) = planned(&route).filter(|(to, via)| gone.get(to) == Some(via)) else {
+                continue;
+            };
+            match self.links.delete_route(&route) {
+                Ok(_) => outcome.routes_deleted += 1,
+                Err(error) => {
+                    warn(&error);
+                    held.insert(destination, via);
+                    outcome.routes_failed += 1;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// What turns one list of routes into another.
+fn warn(error: &dyn std::error::Error) {
+    tracing::warn!(%error, cause = ?error.source(), "a route could not be brought to the wanted state");
+}
+
+/// What turns the routes there are into those that are wanted.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct RouteChanges {
     /// Routes to set; each replaces what leads to the same destination.
     set: Vec<plan::Route>,
     /// Routes whose destinations are wanted no more.
-    gone: BTreeSet<plan::Route>,
+    gone: RouteMap,
 }
 
 impl RouteChanges {
-    fn between(committed: &[plan::Route], wanted: &[plan::Route]) -> Self {
-        if committed == wanted {
+    fn between(held: &RouteMap, wanted: &[plan::Route]) -> Self {
+        let set: Vec<plan::Route> =
+            wanted.iter().filter(|route| held.get(&route.destination) != Some(&route.via)).copied().collect();
+        if set.is_empty() && held.len() == wanted.len() {
             return Self::default();
         }
-        let held: BTreeSet<&plan::Route> = committed.iter().collect();
         let destinations: BTreeSet<IpNet> = wanted.iter().map(|route| route.destination).collect();
-        Self {
-            set: wanted.iter().filter(|route| !held.contains(route)).copied().collect(),
-            gone: committed.iter().filter(|route| !destinations.contains(&route.destination)).copied().collect(),
-        }
+        let gone = held.iter().filter(|(destination, _)| !destinations.contains(destination));
+        Self { set, gone: gone.map(|(destination, via)| (*destination, *via)).collect() }
     }
 }
 
-/// Our route as plans have them; `None` for a route of the CNI plugin, which leads to a link.
-fn planned(route: &Route) -> Option<plan::Route> {
+/// Destination and next hop of a planned route; `None` for a route of the CNI plugin, which leads to a link.
+fn planned(route: &Route) -> Option<(IpNet, IpAddr)> {
     match route.action {
-        RouteAction::Via { gateway, .. } => Some(plan::Route { destination: route.destination, via: gateway }),
+        RouteAction::Via { gateway, .. } => Some((route.destination, gateway)),
         RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => None,
     }
 }
@@ -225,9 +261,12 @@ mod tests {
         let kept = route("10.244.1.0/24", "10.89.0.1");
         let (old, new) = (route("10.244.2.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3"));
         let gone = route("10.244.3.0/24", "10.89.0.3");
-        let changes = RouteChanges::between(&[kept, old, gone], &[kept, new]);
-        assert_eq!(changes, RouteChanges { set: vec![new], gone: [gone].into() });
-        assert_eq!(RouteChanges::between(&[kept], &[kept]), RouteChanges::default());
+        let map = |routes: &[plan::Route]| -> RouteMap {
+            routes.iter().map(|route| (route.destination, route.via)).collect()
+        };
+        let changes = RouteChanges::between(&map(&[kept, old, gone]), &[kept, new]);
+        assert_eq!(changes, RouteChanges { set: vec![new], gone: map(&[gone]) });
+        assert_eq!(RouteChanges::between(&map(&[kept]), &[kept]), RouteChanges::default());
     }
 
     #[test]

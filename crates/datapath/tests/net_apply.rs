@@ -6,7 +6,7 @@ use compile::ruleset::{Operation, Ruleset};
 use datapath::nft::Table;
 use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
-use datapath::{Datapath, DatapathError, Outcome, Wanted};
+use datapath::{Datapath, Outcome, Wanted};
 
 mod support;
 
@@ -155,16 +155,19 @@ fn routes_to_other_nodes_follow_and_those_of_pods_and_machine_stay() {
 }
 
 #[test]
-fn a_next_hop_that_is_no_neighbour_is_refused_by_name() {
+fn a_next_hop_that_is_no_neighbour_stops_nothing_else_and_is_tried_again() {
     isolated(|| {
-        let _links = links_with_underlay();
-        let routes = [route("10.244.1.0/24", "192.0.2.1")];
-        let error =
-            Datapath::open().unwrap().apply(&Wanted { ruleset: &Ruleset::default(), routes: &routes }).unwrap_err();
-        assert!(matches!(error, DatapathError::Unreachable { .. }));
-        assert_eq!(
-            error.to_string(),
-            "cannot route 10.244.1.0/24 via 192.0.2.1: no link of this node leads there directly"
-        );
+        let (mut links, _) = links_with_underlay();
+        let routes = [route("10.244.1.0/24", "192.0.2.1"), route("10.244.2.0/24", "10.89.0.3")];
+        let ruleset = support::everything();
+        let wanted = Wanted { ruleset: &ruleset, routes: &routes };
+        let mut datapath = Datapath::open().unwrap();
+        let outcome = datapath.apply(&wanted).unwrap();
+        assert_eq!((outcome.routes_set, outcome.routes_failed), (1, 1));
+        assert!(holds(&ruleset));
+        let uplink = links.require_link("eth0").unwrap();
+        links.add_address(uplink.index, "192.0.2.9/24".parse().unwrap()).unwrap();
+        let outcome = datapath.apply(&wanted).unwrap();
+        assert_eq!((outcome.routes_set, outcome.routes_failed, outcome.transactions), (1, 0, 0));
     });
 }
