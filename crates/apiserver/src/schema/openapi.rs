@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_stored_kind_can_be_patched_with_field_validation() {
-        for resource in RESOURCES {
+        for resource in RESOURCES.iter().filter(|resource| resource.allows("patch")) {
             let document = document(&path_of(resource.group, resource.version));
             let gvk = json!({ "group": resource.group, "version": resource.version, "kind": resource.kind });
             let mut operations = document["paths"].as_object().unwrap().values().map(|path| &path["patch"]);
