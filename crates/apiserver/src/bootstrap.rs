@@ -95,19 +95,15 @@ impl Cluster {
     }
 }
 
-/// Replaces an object, or creates it if there is none.
-///
-/// In this order: a Service that is there has its address, so that creating it once more is refused for that.
+/// Creates an object, or replaces the one there is if it differs.
 async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
     let mut call = call(group, resource, object)?;
-    call.verb = Verb::Update;
-    call.name = object["metadata"]["name"].as_str().map(str::to_owned);
     match api.answer(&call).await {
-        Err(ApiError::NotFound { .. }) => {}
+        Err(ApiError::AlreadyExists { .. }) => {}
         outcome => return outcome.map(drop),
     }
-    call.verb = Verb::Create;
-    call.name = None;
+    call.verb = Verb::Update;
+    call.name = object["metadata"]["name"].as_str().map(str::to_owned);
     api.answer(&call).await.map(drop)
 }
 

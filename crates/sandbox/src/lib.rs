@@ -6,6 +6,7 @@
 
 pub mod controllers;
 pub mod images;
+mod json_file;
 pub mod machine;
 pub mod node;
 pub mod rootfs;

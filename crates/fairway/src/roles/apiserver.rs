@@ -22,7 +22,7 @@ use crate::manifests::API_PORT_FOR_NODES;
 const NAMES: [&str; 5] =
     ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 /// The Kubernetes this API is that of.
-const GIT_VERSION: &str = "v1.36.0+fairway";
+pub(super) const GIT_VERSION: &str = "v1.36.0+fairway";
 
 /// Serves until told to end. Standard input is the listener on the host's loopback.
 pub fn run(args: &RoleArgs) -> Result<()> {

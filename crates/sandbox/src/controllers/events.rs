@@ -17,7 +17,7 @@ const REMEMBERED: usize = 4096;
 
 /// Whether an event tells of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Severity {
+pub(crate) enum Severity {
     /// As planned.
     Normal,
     /// Somebody may want to look.
@@ -26,13 +26,13 @@ pub(super) enum Severity {
 
 /// Records events in the name of one component; clones share the way to the server.
 #[derive(Clone)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     component: Arc<str>,
     queue: mpsc::Sender<Note>,
 }
 
 /// Writes what recorders recorded.
-pub(super) struct EventWriter {
+pub(crate) struct EventWriter {
     client: Client,
     queue: mpsc::Receiver<Note>,
     seen: HashMap<Repetition, Seen>,
@@ -49,6 +49,7 @@ struct Note {
 struct Repetition {
     component: Arc<str>,
     uid: String,
+    part: Option<String>,
     severity: Severity,
     reason: String,
     message: String,
@@ -61,7 +62,7 @@ struct Seen {
 }
 
 /// A recorder and the writer behind it, which ends with the last recorder.
-pub(super) fn recorder(client: &Client) -> (Recorder, EventWriter) {
+pub(crate) fn recorder(client: &Client) -> (Recorder, EventWriter) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let writer = EventWriter { client: client.clone(), queue: receiver, seen: HashMap::new() };
     (Recorder { component: Arc::from("fairway"), queue: sender }, writer)
@@ -69,29 +70,47 @@ pub(super) fn recorder(client: &Client) -> (Recorder, EventWriter) {
 
 impl Recorder {
     /// The same recorder in the name of another component, as in `deployment-controller`.
-    pub(super) fn of(&self, component: &str) -> Self {
+    pub(crate) fn of(&self, component: &str) -> Self {
         Self { component: Arc::from(component), queue: self.queue.clone() }
     }
 
     /// All went as planned.
-    pub(super) fn normal<K: Kind>(&self, object: &K, reason: &str, message: String) {
+    pub(crate) fn normal<K: Kind>(&self, object: &K, reason: &str, message: String) {
         self.record(object, Severity::Normal, reason, message);
     }
 
     /// Something is in the way.
-    pub(super) fn warning<K: Kind>(&self, object: &K, reason: &str, message: String) {
+    pub(crate) fn warning<K: Kind>(&self, object: &K, reason: &str, message: String) {
         self.record(object, Severity::Warning, reason, message);
     }
 
+    /// Something happened to one part of an object, as in `spec.containers{web}`.
+    pub(crate) fn about_part<K: Kind>(
+        &self,
+        object: &K,
+        part: &str,
+        severity: Severity,
+        (reason, message): (&str, String),
+    ) {
+        let mut reference = reference(object);
+        reference["fieldPath"] = json!(part);
+        self.record_about(object, reference, severity, (reason, message));
+    }
+
     fn record<K: Kind>(&self, object: &K, severity: Severity, reason: &str, message: String) {
+        self.record_about(object, reference(object), severity, (reason, message));
+    }
+
+    fn record_about<K: Kind>(&self, object: &K, about: Value, severity: Severity, (reason, message): (&str, String)) {
         let repetition = Repetition {
             component: Arc::clone(&self.component),
             uid: object.uid().to_owned(),
+            part: about["fieldPath"].as_str().map(str::to_owned),
             severity,
             reason: reason.to_owned(),
             message,
         };
-        let note = Note { repetition, object: reference(object), at: Timestamp::now() };
+        let note = Note { repetition, object: about, at: Timestamp::now() };
         if self.queue.try_send(note).is_err() {
             tracing::debug!(object = %object.key(), reason, "event dropped: too many at once");
         }
@@ -100,7 +119,7 @@ impl Recorder {
 
 impl EventWriter {
     /// Writes until every recorder is gone.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         while let Some(note) = self.queue.recv().await {
             if let Err(error) = self.write(&note).await {
                 // A namespace on its way out takes no events.
@@ -178,6 +197,7 @@ mod tests {
         let repetition = Repetition {
             component: Arc::from("node-controller"),
             uid: "u1".into(),
+            part: None,
             severity: Severity::Normal,
             reason: "NodeReady".into(),
             message: "ready".into(),

@@ -17,12 +17,12 @@ use k8s_openapi::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Labels or annotations.
-pub(super) type StringMap = BTreeMap<String, String>;
+pub(crate) type StringMap = BTreeMap<String, String>;
 
 static NO_STRINGS: LazyLock<StringMap> = LazyLock::new(StringMap::new);
 
 /// A kind of object with its place in the API.
-pub(super) trait Kind:
+pub(crate) trait Kind:
     Resource + Metadata<Ty = ObjectMeta> + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
     const GVR: Gvr;

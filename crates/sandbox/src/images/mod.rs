@@ -30,6 +30,8 @@ pub struct Image {
     pub arguments: &'static [&'static str],
     /// Paths at which users of the real image expect its program.
     pub links: &'static [(&'static str, &'static str)],
+    /// Directories users of the real image write to.
+    pub directories: &'static [&'static str],
     /// The signal that asks it to end.
     pub stop_signal: StopSignal,
 }
@@ -44,7 +46,7 @@ pub enum StopSignal {
 }
 
 const fn tools(names: &'static [&'static str], arguments: &'static [&'static str]) -> Image {
-    Image { names, entrypoint: &[], arguments, links: &[], stop_signal: StopSignal::Terminate }
+    Image { names, entrypoint: &[], arguments, links: &[], directories: &[], stop_signal: StopSignal::Terminate }
 }
 
 const fn program(
@@ -53,7 +55,7 @@ const fn program(
     arguments: &'static [&'static str],
     links: &'static [(&'static str, &'static str)],
 ) -> Image {
-    Image { names, entrypoint, arguments, links, stop_signal: StopSignal::Terminate }
+    Image { names, entrypoint, arguments, links, directories: &[], stop_signal: StopSignal::Terminate }
 }
 
 /// Every image there is. Entry points and arguments are those of the real images, so that pod specs written for these
@@ -74,10 +76,14 @@ pub static IMAGES: &[Image] = &[
         entrypoint: &["/docker-entrypoint.sh"],
         arguments: &["nginx", "-g", "daemon off;"],
         links: &[("/docker-entrypoint.sh", "docker-entrypoint.sh")],
+        directories: &["/usr/share/nginx/html"],
         stop_signal: StopSignal::Quit,
     },
-    program(&["httpd"], &[], &["httpd-foreground"], &[]),
-    program(&["caddy"], &[], &["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"], &[]),
+    Image { directories: &["/usr/local/apache2/htdocs"], ..program(&["httpd"], &[], &["httpd-foreground"], &[]) },
+    Image {
+        directories: &["/usr/share/caddy"],
+        ..program(&["caddy"], &[], &["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"], &[])
+    },
     program(&["whoami"], &["/whoami"], &[], &[("/whoami", "whoami")]),
     program(&["hello-app"], &["/hello-app"], &[], &[("/hello-app", "hello-app")]),
     program(&["http-echo"], &["/http-echo"], &[], &[("/http-echo", "http-echo")]),

@@ -1,11 +1,9 @@
 //! The directory of one container.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::json_file;
 
 use super::spec::{ContainerSpec, ExitStatus, Running};
 
@@ -43,41 +41,31 @@ impl Place {
 
     /// Reads the specification.
     pub fn spec(&self) -> io::Result<ContainerSpec> {
-        self.read("spec.json")
+        json_file::read(&self.directory.join("spec.json"))
     }
 
     /// Writes the specification.
     pub fn write_spec(&self, spec: &ContainerSpec) -> io::Result<()> {
-        self.write("spec.json", spec)
+        json_file::write(&self.directory.join("spec.json"), spec)
     }
 
     /// Reads what is known of the container's process; absent until it started.
     pub fn running(&self) -> io::Result<Running> {
-        self.read("running.json")
+        json_file::read(&self.directory.join("running.json"))
     }
 
     /// Notes that the container started.
     pub fn write_running(&self, running: &Running) -> io::Result<()> {
-        self.write("running.json", running)
+        json_file::write(&self.directory.join("running.json"), running)
     }
 
     /// Reads how the container ended; absent until it did.
     pub fn exit(&self) -> io::Result<ExitStatus> {
-        self.read("exit.json")
+        json_file::read(&self.directory.join("exit.json"))
     }
 
     /// Notes that the container ended.
     pub fn write_exit(&self, exit: &ExitStatus) -> io::Result<()> {
-        self.write("exit.json", exit)
-    }
-
-    fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<T> {
-        Ok(serde_json::from_slice(&fs::read(self.directory.join(name))?)?)
-    }
-
-    fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        let unfinished = self.directory.join(format!(".{name}"));
-        fs::write(&unfinished, serde_json::to_vec(value)?)?;
-        fs::rename(unfinished, self.directory.join(name))
+        json_file::write(&self.directory.join("exit.json"), exit)
     }
 }

@@ -1,0 +1,182 @@
+//! A pod's network and what its containers share besides it: made once, before the first of them.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use super::Context;
+use crate::node::cni::{Attachment, port_mapping};
+use crate::node::names::{
+    ClusterNames, PodName, Resolver, host_network_hosts_file, hosts_file, plan_name, plan_resolver,
+};
+use crate::node::namespaces::{NamespacesError, Places};
+use crate::node::records::SandboxRecord;
+use crate::shim::Namespaces;
+
+/// A sandbox could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The pod's name cannot be one.
+    #[error("{0}")]
+    Name(String),
+    /// The kernel refused its namespaces.
+    #[error("failed to create the namespaces of sandbox")]
+    Namespaces(#[from] NamespacesError),
+    /// No network.
+    #[error("failed to setup network for sandbox {sandbox:?}: {why}")]
+    Network {
+        /// The sandbox.
+        sandbox: String,
+        /// What the plugins said.
+        why: String,
+    },
+    /// A shared file could not be written.
+    #[error("failed to write {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The files that show up in every container: where, and their name in the pod's directory.
+const SHARED_FILES: [(&str, &str); 3] =
+    [("/etc/hosts", "hosts"), ("/etc/hostname", "hostname"), ("/etc/resolv.conf", "resolv.conf")];
+
+/// Whether a pod lives in its node's network.
+pub fn is_host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or_default()
+}
+
+/// What the pod is called inside.
+pub fn name_of(context: &Context, pod: &Pod) -> Result<PodName, SandboxError> {
+    let mut name = plan_name(pod, &context.config.cluster_domain).map_err(SandboxError::Name)?;
+    if is_host_network(pod) {
+        name.host_name = context.config.name.clone();
+    }
+    Ok(name)
+}
+
+/// Makes a pod's namespaces, attaches it to the network and writes the files its containers share.
+///
+/// After a failure nothing is left.
+pub async fn make(context: &Context, pod: &Pod, id: String) -> Result<SandboxRecord, SandboxError> {
+    let name = name_of(context, pod)?;
+    if is_host_network(pod) {
+        let sandbox = SandboxRecord { id, netns: None, addresses: vec![context.config.address] };
+        write_files(context, pod, &name, &sandbox)?;
+        return Ok(sandbox);
+    }
+    let places = places(context, pod, &id);
+    let (make, host_name) = (places.clone(), name.host_name.clone());
+    let made = tokio::task::spawn_blocking(move || make.make(&host_name)).await;
+    made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let mut sandbox = SandboxRecord { id, netns: Some(places.network.clone()), addresses: Vec::new() };
+    let attached = context.networks.add(&attachment(pod, &sandbox)).await;
+    let written = match attached {
+        Ok(addresses) => {
+            sandbox.addresses = addresses;
+            write_files(context, pod, &name, &sandbox)
+        }
+        Err(error) => Err(SandboxError::Network { sandbox: sandbox.id.clone(), why: chain(&error) }),
+    };
+    match written {
+        Ok(()) => Ok(sandbox),
+        Err(error) => {
+            // The first failure is the one to tell.
+            if let Err(more) = remove(context, pod, &sandbox).await {
+                tracing::warn!(sandbox = sandbox.id, error = more, "half a sandbox is left");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Detaches a pod from the network and gives up its namespaces. Works twice. The error is for a log or event.
+pub async fn remove(context: &Context, pod: &Pod, sandbox: &SandboxRecord) -> Result<(), String> {
+    if sandbox.netns.is_none() {
+        return Ok(());
+    }
+    context.networks.delete(&attachment(pod, sandbox)).await.map_err(|error| chain(&error))?;
+    places(context, pod, &sandbox.id).remove().map_err(|error| chain(&error))
+}
+
+/// The namespaces a container of the pod joins.
+pub fn namespaces(context: &Context, pod: &Pod, sandbox: &SandboxRecord) -> Namespaces {
+    match sandbox.netns {
+        Some(_) => places(context, pod, &sandbox.id).as_namespaces(),
+        None => Namespaces::default(),
+    }
+}
+
+/// The files all containers of a pod share.
+pub fn shared_files(context: &Context, pod: &Pod) -> Vec<(&'static str, PathBuf)> {
+    let directory = context.config.paths.pod(uid(pod)).join("etc");
+    SHARED_FILES.iter().map(|(target, name)| (*target, directory.join(name))).collect()
+}
+
+fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn places(context: &Context, pod: &Pod, id: &str) -> Places {
+    let (paths, own) = (&context.config.paths, context.config.paths.pod(uid(pod)));
+    Places { network: paths.netns.join(id), uts: own.join("uts"), ipc: own.join("ipc") }
+}
+
+fn attachment<'a>(pod: &'a Pod, sandbox: &'a SandboxRecord) -> Attachment<'a> {
+    Attachment {
+        sandbox: &sandbox.id,
+        netns: sandbox.netns.as_deref().unwrap_or(std::path::Path::new("")),
+        pod_namespace: pod.metadata.namespace.as_deref().unwrap_or_default(),
+        pod_name: pod.metadata.name.as_deref().unwrap_or_default(),
+        pod_uid: uid(pod),
+        port_mappings: host_ports(pod),
+    }
+}
+
+fn host_ports(pod: &Pod) -> Vec<Value> {
+    let ports =
+        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten());
+    let mapped = ports.filter_map(|port| {
+        let host_port = port.host_port.filter(|&port| port > 0)?;
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        Some(port_mapping(host_port, port.container_port, protocol, port.host_ip.as_deref()))
+    });
+    mapped.collect()
+}
+
+fn write_files(context: &Context, pod: &Pod, name: &PodName, sandbox: &SandboxRecord) -> Result<(), SandboxError> {
+    let config = &context.config;
+    let aliases = pod.spec.as_ref().and_then(|spec| spec.host_aliases.clone()).unwrap_or_default();
+    let node_file = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let hosts = match sandbox.netns {
+        Some(_) => hosts_file(&sandbox.addresses, name, &aliases),
+        None => host_network_hosts_file(&node_file("/etc/hosts"), &aliases),
+    };
+    let cluster = ClusterNames { servers: &config.cluster_dns, domain: &config.cluster_domain };
+    let resolver = plan_resolver(pod, cluster, &Resolver::parse(&node_file("/etc/resolv.conf")));
+    let directory = config.paths.pod(uid(pod)).join("etc");
+    let failed = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| SandboxError::File { path, source }
+    };
+    fs::create_dir_all(&directory).map_err(failed(&directory))?;
+    let contents = [hosts, format!("{}\n", name.host_name), resolver.to_file()];
+    for ((_, file), content) in SHARED_FILES.iter().zip(contents) {
+        let path = directory.join(file);
+        fs::write(&path, content).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// An error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
