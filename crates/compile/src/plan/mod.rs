@@ -1,7 +1,7 @@
 //! What one node does with the packets of a cluster: the plan.
 //!
 //! A [`Plan`] is a value computed from a [`Cluster`]. [`Plan::next`] computes the following one from the snapshot that
-//! follows, looking only at what changed; [`crate::diff`] then says what the kernel must be told. Plans share
+//! follows, looking only at what changed; [`crate::diff()`] then says what the kernel must be told. Plans share
 //! structure, so keeping the committed one beside the wanted one costs next to nothing.
 //!
 //! # The shape of the ruleset
