@@ -16,7 +16,7 @@ use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
 #[derive(Clone, Debug)]
 pub(super) struct Elements {
     ruleset: Ruleset,
-    /// How many frontends need each load balancer's chain.
+    /// How many frontends need the chain of each load balancer that is not always there.
     balancers: SharedMap<LoadBalancer, u32>,
     /// How many frontends have each endpoint address on this node.
     hairpins: SharedMap<IpAddr, u32>,
@@ -84,7 +84,8 @@ impl Elements {
 
     fn count_balancers(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
         let Some(balancer) = treatment.and_then(|treatment| balancer(family, treatment)) else { return };
-        for each in balancer.parts().into_iter().chain([balancer]) {
+        let needed = balancer.parts().into_iter().chain([balancer]);
+        for each in needed.filter(|each| !each.is_standing()) {
             match count(&mut self.balancers, each, by) {
                 Count::Appeared => self.ruleset.chains.insert(each.chain_name(), each.chain()),
                 Count::Vanished => self.ruleset.chains.remove(&each.chain_name()),

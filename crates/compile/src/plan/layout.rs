@@ -16,6 +16,10 @@ pub(super) const OUTSIDE_SLOTS: u32 = 1 << 31;
 /// How many clients are remembered for affinity; beyond it they are balanced without.
 const AFFINITY_SIZE: u32 = 1 << 18;
 
+/// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
+/// table anew, which takes it three times as long as a new Service; most Services never need one.
+const STANDING: u32 = 16;
+
 const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 
 /// Declares the sets, each with its name per family.
@@ -130,8 +134,14 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
         let is_known = in_set(vec![source(family)], SetKind::Cluster, family, false);
         let known = Rule::new([is_known, Statement::Verdict(Verdict::Return)]);
         chains.insert(outsiders(family).into(), regular([known, Rule::new([masquerade()])]));
+        chains.extend(standing(family).map(|balancer| (balancer.chain_name(), balancer.chain())));
     }
     chains
+}
+
+fn standing(family: IpFamily) -> impl Iterator<Item = LoadBalancer> {
+    let counts = (1..=STANDING).filter_map(NonZeroU32::new);
+    counts.map(move |count| LoadBalancer { family, choice: Choice::Any(count), affinity: None })
 }
 
 fn regular(rules: impl Into<Vec<Rule>>) -> Chain {
@@ -206,6 +216,11 @@ impl LoadBalancer {
         };
         let affinity = self.affinity.map(|seconds| format!("_{seconds}s")).unwrap_or_default();
         format!("{lb}_{choice}{affinity}").into()
+    }
+
+    /// Whether it exists however many frontends need it.
+    pub(super) fn is_standing(self) -> bool {
+        self.affinity.is_none() && matches!(self.choice, Choice::Any(count) if count.get() <= STANDING)
     }
 
     /// The load balancers this one goes on to.
