@@ -4,5 +4,8 @@ use std::process::ExitCode;
 use std::{env, io};
 
 fn main() -> ExitCode {
-    cni::run(env::vars(), &mut io::stdin().lock(), &mut io::stdout().lock()).into()
+    // Variables that are no text cannot be any of the plugin's.
+    let variables =
+        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    cni::run(variables, &mut io::stdin().lock(), &mut io::stdout().lock()).into()
 }

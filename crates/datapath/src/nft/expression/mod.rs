@@ -3,6 +3,8 @@
 //! A key's fields are loaded left to right into consecutive 32-bit registers, from the first one on. What a load needs
 //! besides its own place lies behind that place, where nothing has been loaded yet.
 
+mod number;
+
 use std::time::Duration;
 
 use compile::ruleset::{
@@ -14,6 +16,7 @@ use model::{IpFamily, Name};
 use super::constant::{LIST_ELEMENT, NFPROTO_IPV4, NFPROTO_IPV6, data, rule};
 use super::value::{field_length, fields_length, put_verdict, value_bytes};
 use crate::netlink::Attributes;
+use number::{bitwise, cmp, counter, ct, dynset, immediate, lookup, masq, meta, nat, numgen, payload, reject};
 
 /// `NFT_REG_VERDICT`.
 const VERDICT_REGISTER: u32 = 0;
@@ -321,109 +324,6 @@ const fn meta_key(field: MetaField) -> u32 {
         MetaField::Family => 15,
         MetaField::Protocol => 16,
     }
-}
-
-mod immediate {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const DATA: u16 = 2;
-}
-
-mod meta {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const KEY: u16 = 2;
-    pub(super) const SREG: u16 = 3;
-    pub(super) const MARK: u32 = 3;
-}
-
-mod cmp {
-    pub(super) const SREG: u16 = 1;
-    pub(super) const OP: u16 = 2;
-    pub(super) const DATA: u16 = 3;
-    pub(super) const EQ: u32 = 0;
-    pub(super) const NEQ: u32 = 1;
-}
-
-mod bitwise {
-    pub(super) const SREG: u16 = 1;
-    pub(super) const DREG: u16 = 2;
-    pub(super) const LENGTH: u16 = 3;
-    pub(super) const MASK: u16 = 4;
-    pub(super) const XOR: u16 = 5;
-}
-
-mod lookup {
-    pub(super) const SET: u16 = 1;
-    pub(super) const SREG: u16 = 2;
-    pub(super) const DREG: u16 = 3;
-    pub(super) const FLAGS: u16 = 5;
-    pub(super) const FLAG_INVERT: u32 = 1;
-}
-
-mod dynset {
-    pub(super) const SET: u16 = 1;
-    pub(super) const OPERATION: u16 = 3;
-    pub(super) const SREG_KEY: u16 = 4;
-    pub(super) const SREG_DATA: u16 = 5;
-    pub(super) const TIMEOUT_MS: u16 = 6;
-    pub(super) const ADD: u32 = 0;
-    pub(super) const UPDATE: u32 = 1;
-    pub(super) const DELETE: u32 = 2;
-}
-
-mod nat {
-    pub(super) const TYPE: u16 = 1;
-    pub(super) const FAMILY: u16 = 2;
-    pub(super) const REG_ADDRESS: u16 = 3;
-    pub(super) const REG_PORT: u16 = 5;
-    pub(super) const SOURCE: u32 = 0;
-    pub(super) const DESTINATION: u32 = 1;
-}
-
-mod masq {
-    pub(super) const FLAGS: u16 = 1;
-    pub(super) const RANDOM_FULLY: u32 = 1 << 4;
-}
-
-mod reject {
-    pub(super) const TYPE: u16 = 1;
-    pub(super) const ICMP_CODE: u16 = 2;
-    pub(super) const TCP_RESET: u32 = 1;
-    pub(super) const ICMPX_UNREACHABLE: u32 = 2;
-    pub(super) const ICMPX_PORT_UNREACHABLE: u8 = 1;
-}
-
-mod numgen {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const MODULUS: u16 = 2;
-    pub(super) const TYPE: u16 = 3;
-    pub(super) const OFFSET: u16 = 4;
-    pub(super) const RANDOM: u32 = 1;
-}
-
-mod payload {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const BASE: u16 = 2;
-    pub(super) const OFFSET: u16 = 3;
-    pub(super) const LENGTH: u16 = 4;
-    pub(super) const NETWORK_HEADER: u32 = 1;
-    pub(super) const TRANSPORT_HEADER: u32 = 2;
-}
-
-mod ct {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const KEY: u16 = 2;
-    pub(super) const DIRECTION: u16 = 3;
-    pub(super) const ORIGINAL: u8 = 0;
-    pub(super) const STATE: u32 = 0;
-    pub(super) const STATUS: u32 = 2;
-    pub(super) const PROTOCOL_DESTINATION: u32 = 12;
-    pub(super) const DESTINATION_IP: u32 = 20;
-    pub(super) const DESTINATION_IP6: u32 = 22;
-}
-
-mod counter {
-    pub(super) const BYTES: u16 = 1;
-    pub(super) const PACKETS: u16 = 2;
 }
 
 #[cfg(test)]
