@@ -6,7 +6,9 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::channel::{FromClient, ToClient};
 
@@ -44,7 +46,8 @@ where
     }
     // The client answers the goodbye, or it does not; either way this is over.
     let goodbye = async {
-        let _ = socket.close(None).await;
+        let normal = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let _ = socket.close(Some(normal)).await;
         while let Some(Ok(_)) = socket.next().await {}
     };
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
