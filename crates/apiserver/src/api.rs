@@ -12,9 +12,9 @@ use crate::http::negotiate::Form;
 use crate::http::query::Query;
 use crate::http::route::{Target, Verb};
 use crate::kinds::{self, Resource, Subresource};
-use crate::render::{IncludeObject, Renderer};
+use crate::render::{IncludeObject, Renderer, to_bytes};
 use crate::schema::Gvk;
-use crate::store::{Key, Object, Store, WriteMode};
+use crate::store::{Compacted, Key, Object, Snapshot, Store, WriteMode};
 use crate::verbs::watch::Watch;
 
 /// Tells the time.
@@ -130,14 +130,29 @@ impl Call {
         group_resource(self.resource)
     }
 
-    /// The object's key; the name must be known to be there.
-    pub fn key(&self) -> Result<Key, ApiError> {
+    /// The object that the call is about.
+    pub fn object(&self, store: &Store) -> Result<Arc<Object>, ApiError> {
         let name = self.name.clone().ok_or(ApiError::NoSuchResource)?;
-        Ok(Key { resource: storage_of(self.resource), namespace: self.namespace.clone().unwrap_or_default(), name })
+        let namespace = self.namespace.clone().unwrap_or_default();
+        let key = Key { resource: storage_of(self.resource), namespace, name: name.clone() };
+        let found = store.get(&key).ok_or_else(|| ApiError::NotFound { resource: self.group_resource(), name })?;
+        Ok(shaped(self.resource, found))
     }
 
-    pub fn not_found(&self) -> ApiError {
-        ApiError::NotFound { resource: self.group_resource(), name: self.name.clone().unwrap_or_default() }
+    /// The objects of the collection that the call is about, as they are now.
+    pub fn objects(&self, store: &Store) -> Snapshot {
+        self.shaped(store.list(&storage_of(self.resource), self.namespace.as_deref()))
+    }
+
+    /// The objects as they were at a revision.
+    pub fn objects_at(&self, store: &Store, revision: u64) -> Result<Snapshot, Compacted> {
+        let snapshot = store.list_at(&storage_of(self.resource), self.namespace.as_deref(), revision)?;
+        Ok(self.shaped(snapshot))
+    }
+
+    fn shaped(&self, snapshot: Snapshot) -> Snapshot {
+        let objects = snapshot.objects.into_iter().map(|object| shaped(self.resource, object)).collect();
+        Snapshot { objects, ..snapshot }
     }
 
     /// The kind of the body, which for some subresources is not the kind of the object.
@@ -173,8 +188,18 @@ pub(crate) fn gvk(resource: &Resource) -> Gvk<'static> {
 }
 
 /// Where objects of a resource are stored.
-pub(crate) fn storage_of(resource: &Resource) -> GroupResource {
-    group_resource(resource)
+pub(crate) fn storage_of(resource: &'static Resource) -> GroupResource {
+    group_resource(resource.stored_as())
+}
+
+/// A stored object in the shape of the resource it is asked for as.
+pub(crate) fn shaped(resource: &'static Resource, object: Arc<Object>) -> Arc<Object> {
+    if std::ptr::eq(resource.stored_as(), resource) {
+        return object;
+    }
+    let mut value = object.value.clone();
+    resource.from_stored(&mut value);
+    Arc::new(Object { revision: object.revision, json: to_bytes(&value), value })
 }
 
 /// The way a write is run for these options.

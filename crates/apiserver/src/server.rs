@@ -21,6 +21,7 @@ use crate::auth::{TokenKey, Tokens};
 use crate::bootstrap;
 use crate::discovery::{Discovery, Document};
 use crate::error::ApiError;
+use crate::expiry;
 use crate::http::Handler;
 use crate::http::connection::{Connections, Source};
 use crate::http::quota::{Limits, Quotas};
@@ -142,6 +143,8 @@ impl Server {
         for source in config.listeners.into_iter().map(Listener::into_source).collect::<Result<Vec<_>, _>>()? {
             tasks.spawn(connections.clone().accept_all(source));
         }
+        let (expiring, expiry_stop) = (handler.clone(), stop.clone());
+        tasks.spawn(async move { expiry::remove_old_events(&expiring.api, &expiry_stop).await });
         tasks.close();
         Ok(Running { handler, stop, tasks })
     }

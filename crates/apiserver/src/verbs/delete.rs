@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::list::Filter;
 use super::write::{Write, is_deleting, is_namespace, is_pod, may_go, metadata_mut, name_of, rfc3339};
-use crate::api::{Api, Call, Reply, group_resource, storage_of};
+use crate::api::{Api, Call, Reply, group_resource};
 use crate::error::{ApiError, FieldError, GroupKind, GroupResource};
 use crate::render::{ListMeta, to_bytes};
 use crate::schema::decode_body;
@@ -67,7 +67,7 @@ impl Api {
     pub(crate) async fn delete_collection(&self, call: &Call) -> Result<Reply, ApiError> {
         let (list, options) = (call.query.list_options()?, DeleteOptions::read(call)?);
         let filter = Filter::of(call, &list)?;
-        let snapshot = self.store.list(&storage_of(call.resource), call.namespace.as_deref());
+        let snapshot = call.objects(&self.store);
         let chosen = snapshot.objects.iter().filter(|object| filter.matches(&object.value));
         let deletions = chosen.map(|object| self.delete_found(call, &object.value, &options));
         let mut deleted = Vec::new();
@@ -163,7 +163,7 @@ impl Write {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        let old = tx.get(&self.key(name)).ok_or_else(|| self.not_found(name))?;
+        let old = self.find(tx, name)?;
         self.check_delete_preconditions(&old, options)?;
         let mut object = old.value.clone();
         set_dependents_finalizer(&mut object, options.propagation);

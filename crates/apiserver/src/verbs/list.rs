@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::api::{Api, Call, Reply, storage_of};
+use crate::api::{Api, Call, Reply};
 use crate::error::ApiError;
 use crate::http::query::{ListOptions, VersionMatch};
 use crate::kinds::Resource;
@@ -86,10 +86,9 @@ impl Api {
 
     /// The objects at the revision the options bind the list to.
     fn snapshot(&self, call: &Call, options: &ListOptions, from: Option<&Continue>) -> Result<Snapshot, ApiError> {
-        let (resource, namespace) = (storage_of(call.resource), call.namespace.as_deref());
         if let Some(from) = from {
-            let Some(revision) = from.revision else { return Ok(self.store.list(&resource, namespace)) };
-            return self.store.list_at(&resource, namespace, revision).map_err(|_| from.expired());
+            let Some(revision) = from.revision else { return Ok(call.objects(&self.store)) };
+            return call.objects_at(&self.store, revision).map_err(|_| from.expired());
         }
         let asked = options.resource_version.unwrap_or(0);
         self.require_revision(asked)?;
@@ -100,9 +99,9 @@ impl Api {
             None => options.limit.is_some() && asked > 0,
         };
         if exact {
-            return self.store.list_at(&resource, namespace, asked).map_err(expired);
+            return call.objects_at(&self.store, asked).map_err(expired);
         }
-        Ok(self.store.list(&resource, namespace))
+        Ok(call.objects(&self.store))
     }
 
     /// Refuses a revision from the future.

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 
 impl Api {
     pub(crate) fn get(&self, call: &Call) -> Result<Reply, ApiError> {
-        let object = self.store.get(&call.key()?).ok_or_else(|| call.not_found())?;
+        let object = call.object(&self.store)?;
         Ok(call.reply(200, &object, self.now()))
     }
 }

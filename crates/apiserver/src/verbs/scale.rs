@@ -25,7 +25,7 @@ impl Api {
     pub(crate) async fn scale(&self, call: &Call) -> Result<Reply, ApiError> {
         let change = match call.verb {
             Verb::Get => {
-                let object = self.store.get(&call.key()?).ok_or_else(|| call.not_found())?;
+                let object = call.object(&self.store)?;
                 return Ok(Reply::json(200, to_bytes(&scale_of(&object.value))));
             }
             Verb::Update => Change::Replace(read_object(call, call.query.write_options()?.field_validation)?.object),
@@ -36,7 +36,7 @@ impl Api {
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let mode = write.mode();
         let run = move |tx: &mut Transaction<'_>| {
-            let old = tx.get(&write.key(&name)).ok_or_else(|| write.not_found(&name))?;
+            let old = write.find(tx, &name)?;
             let new = scaled(&old, change)?;
             write.replace(tx, new, &old, Tracking::Write)
         };

@@ -27,7 +27,7 @@ impl Api {
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let mode = write.mode();
         let run = move |tx: &mut Transaction<'_>| {
-            let old = tx.get(&write.key(&name)).ok_or_else(|| write.not_found(&name))?;
+            let old = write.find(tx, &name)?;
             let mut new = write.bound(&old, &node)?;
             write.track(Some(&old.value), &mut new, Tracking::Write);
             write.put(tx, new, Some(&old));
@@ -41,7 +41,7 @@ impl Api {
     pub(crate) async fn evict(&self, call: &Call) -> Result<Reply, ApiError> {
         let eviction = read_object(call, call.query.write_options()?.field_validation)?.object;
         let options = DeleteOptions::of_object(&eviction["deleteOptions"])?;
-        let pod = self.store.get(&call.key()?).ok_or_else(|| call.not_found())?;
+        let pod = call.object(&self.store)?;
         if !has_ended(&pod.value) && self.is_protected(&pod.value) {
             return Err(ApiError::TooManyRequests {
                 message: "Cannot evict pod as it would violate the pod's disruption budget.".into(),

@@ -22,7 +22,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 impl Api {
     pub(crate) async fn issue_token(&self, call: &Call) -> Result<Reply, ApiError> {
         let mut request = read_object(call, call.query.write_options()?.field_validation)?.object;
-        let account = self.store.get(&call.key()?).ok_or_else(|| call.not_found())?;
+        let account = call.object(&self.store)?;
         let claims = self.claims(&account, &request["spec"])?;
         let token = self.tokens.issue(&claims, self.now()).map_err(ApiError::internal)?;
         request["metadata"] = json!({

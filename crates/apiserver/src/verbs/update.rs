@@ -1,5 +1,7 @@
 //! Changed objects: replaced, patched, applied.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::input::{clean, read_object};
@@ -31,7 +33,7 @@ impl Api {
         let name = call.name.clone().ok_or(ApiError::NoSuchResource)?;
         let (mode, now) = (write.mode(), write.now);
         let run = move |tx: &mut Transaction<'_>| {
-            let old = tx.get(&write.key(&name)).ok_or_else(|| write.not_found(&name))?;
+            let old = write.find(tx, &name)?;
             write.claim_name(&input.object, &name)?;
             write.replace(tx, input.object, &old, Tracking::Write)
         };
@@ -90,7 +92,7 @@ impl Patch {
 impl Write {
     fn patch(&self, tx: &mut Transaction<'_>, name: &str, patch: &Patch) -> Result<(Written, Vec<String>), ApiError> {
         let kind = gvk(self.resource);
-        let old = tx.get(&self.key(name));
+        let old = self.find(tx, name).ok();
         let (mut new, tracking) = match (patch, &old) {
             (Patch::Apply(applied), _) => (self.apply(name, applied, old.as_deref())?, Tracking::Done),
             (_, Some(old)) => (patch.apply_to(kind, &old.value)?, Tracking::Write),
@@ -137,7 +139,7 @@ impl Write {
         &self,
         tx: &mut Transaction<'_>,
         mut new: Value,
-        old: &Object,
+        old: &Arc<Object>,
         tracking: Tracking,
     ) -> Result<Written, ApiError> {
         self.claim_namespace(&mut new)?;
@@ -151,7 +153,7 @@ impl Write {
             self.admission.release(self.resource, &old.value, self.mode());
             self.remove(tx, new, old)
         } else if unchanged(&new, &old.value) {
-            tx.get(&self.key(name_of(&new))).ok_or_else(|| self.not_found(name_of(&new)))?
+            old.clone()
         } else {
             let object = self.put(tx, new, Some(old));
             self.admission.keep(&admitted, self.mode());

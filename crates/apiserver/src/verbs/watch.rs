@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::list::{Filter, expired};
-use crate::api::{Api, Call, Clock, Reply, ReplyBody, storage_of};
+use crate::api::{Api, Call, Clock, Reply, ReplyBody, shaped, storage_of};
 use crate::error::ApiError;
 use crate::http::query::ListOptions;
 use crate::ids;
+use crate::kinds::Resource;
 use crate::render::{Columns, Renderer, to_bytes};
 use crate::store::{ChangeKind, Cursor, Event, Object};
 
@@ -68,7 +69,7 @@ impl Api {
         let resource = storage_of(call.resource);
         let asked = options.resource_version.unwrap_or(0);
         let mut refused = None;
-        let initial = wants_initial(&options).then(|| self.store.list(&resource, call.namespace.as_deref()));
+        let initial = wants_initial(&options).then(|| call.objects(&self.store));
         let from = match &initial {
             Some(snapshot) => snapshot.revision,
             None if asked == 0 => self.store.revision(),
@@ -192,7 +193,7 @@ impl Watch {
     fn render_events(&mut self, events: &[Arc<Event>]) -> Bytes {
         let mut lines = BytesMut::new();
         for event in events {
-            if let Some((kind, object)) = seen(&self.filter, event) {
+            if let Some((kind, object)) = seen(&self.filter, self.renderer.resource, event) {
                 self.write_event(&mut lines, kind, &object);
             }
         }
@@ -236,16 +237,17 @@ impl EventType {
 }
 
 /// What a client with this filter sees of a change: an object that leaves its view is deleted to it.
-fn seen(filter: &Filter, event: &Event) -> Option<(EventType, Arc<Object>)> {
-    let object = &event.change.object;
-    let before = event.previous.as_ref().filter(|previous| filter.matches(&previous.value));
+fn seen(filter: &Filter, resource: &'static Resource, event: &Event) -> Option<(EventType, Arc<Object>)> {
+    let object = shaped(resource, event.change.object.clone());
+    let previous = event.previous.clone().map(|previous| shaped(resource, previous));
+    let before = previous.filter(|previous| filter.matches(&previous.value));
     match (event.change.kind, before) {
         (ChangeKind::Deleted, before) => {
-            (before.is_some() || filter.matches(&object.value)).then(|| (EventType::Deleted, object.clone()))
+            (before.is_some() || filter.matches(&object.value)).then_some((EventType::Deleted, object))
         }
-        (_, None) => filter.matches(&object.value).then(|| (EventType::Added, object.clone())),
-        (_, Some(_)) if filter.matches(&object.value) => Some((EventType::Modified, object.clone())),
-        (_, Some(previous)) => Some((EventType::Deleted, at_revision(previous, object.revision))),
+        (_, None) => filter.matches(&object.value).then_some((EventType::Added, object)),
+        (_, Some(_)) if filter.matches(&object.value) => Some((EventType::Modified, object)),
+        (_, Some(previous)) => Some((EventType::Deleted, at_revision(&previous, object.revision))),
     }
 }
 

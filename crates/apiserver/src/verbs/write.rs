@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::admission::Admission;
-use crate::api::{Api, Call, group_kind, group_resource, gvk, storage_of, write_mode};
+use crate::api::{Api, Call, group_kind, group_resource, gvk, shaped, storage_of, write_mode};
 use crate::error::{ApiError, FieldError, GroupResource};
 use crate::http::query::WriteOptions;
 use crate::ids;
@@ -161,18 +161,30 @@ impl Write {
         }
     }
 
+    /// The newest version of an object.
+    pub fn find(&self, tx: &Transaction<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        let found = tx.get(&self.key(name)).ok_or_else(|| self.not_found(name))?;
+        Ok(shaped(self.resource, found))
+    }
+
     /// Stores a new version. A dry run returns what would have been stored, under the old revision.
-    pub fn put(&self, tx: &mut Transaction<'_>, value: Value, old: Option<&Object>) -> Arc<Object> {
+    pub fn put(&self, tx: &mut Transaction<'_>, mut value: Value, old: Option<&Object>) -> Arc<Object> {
         match self.mode() {
-            WriteMode::Persist => tx.put(self.key(name_of(&value)), value),
+            WriteMode::Persist => {
+                self.resource.to_stored(&mut value);
+                shaped(self.resource, tx.put(self.key(name_of(&value)), value))
+            }
             WriteMode::DryRun => unsaved(value, old.map_or(0, |old| old.revision)),
         }
     }
 
     /// Removes an object; `last` is how it is seen a last time.
-    pub fn remove(&self, tx: &mut Transaction<'_>, last: Value, old: &Object) -> Arc<Object> {
+    pub fn remove(&self, tx: &mut Transaction<'_>, mut last: Value, old: &Object) -> Arc<Object> {
         match self.mode() {
-            WriteMode::Persist => tx.delete(self.key(name_of(&last)), last),
+            WriteMode::Persist => {
+                self.resource.to_stored(&mut last);
+                shaped(self.resource, tx.delete(self.key(name_of(&last)), last))
+            }
             WriteMode::DryRun => unsaved(last, old.revision),
         }
     }

@@ -5,6 +5,7 @@
 
 mod delete;
 mod discovery;
+mod events;
 mod identity;
 mod list;
 mod objects;
