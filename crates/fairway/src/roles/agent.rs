@@ -141,7 +141,9 @@ impl Agent {
                 continue;
             };
             match self.step(cluster, &node).await {
-                Ok(()) => retry = Retry::default(),
+                Ok(synced) if synced.outcome.routes_failed == 0 => retry = Retry::default(),
+                // Logged where it failed. The rest is in force, so that pods may come.
+                Ok(_) => retry.failed(),
                 // A panic took the connection with it; the next process makes a new one.
                 Err(error) if self.kernel.is_none() => return Err(error),
                 Err(error) => {
@@ -153,14 +155,14 @@ impl Agent {
         }
     }
 
-    async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<()> {
+    async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
         self.health.queued(Timestamp::now());
         let synced = self.sync_kernel(cluster).await?;
         self.health.synced(&synced, Timestamp::now());
         debug!(outcome = ?synced.outcome, flows_removed = synced.flows_removed, took = ?synced.took, "in step");
         if node.pod_cidrs.is_empty() {
             debug!(node = self.node, "no range of pod addresses yet");
-            return Ok(());
+            return Ok(synced);
         }
         let (cni, ranges) = (self.cni.clone(), node.pod_cidrs.clone());
         tokio::task::spawn_blocking(move || cni.install(&ranges)).await??;
@@ -169,7 +171,7 @@ impl Agent {
             kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now()).await?;
             self.is_reported = true;
         }
-        Ok(())
+        Ok(synced)
     }
 
     async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {

@@ -120,6 +120,20 @@ fn connections_go_on_while_the_agent_is_dead_and_its_return_writes_nothing() {
 }
 
 #[test]
+fn a_node_that_cannot_be_reached_stops_nothing_else() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
+        world.create_service("shop", "10.96.0.50", "TCP");
+        world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
+        let _agent = world.spawn_agent();
+        wait_for_answer("10.244.1.5");
+        assert_eq!(agent_metric("fairway_agent_routes_failed"), Some(1.0));
+    });
+}
+
+#[test]
 fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
     isolated(|| {
         let world = World::start();

@@ -1,6 +1,6 @@
 //! What users are told when an object cannot be admitted.
 
-use apiserver::client::{EVENTS, ListOptions, NODES, Patch};
+use apiserver::client::{EVENTS, ListOptions};
 use datapath::testing::{isolated, wait_for};
 use serde_json::json;
 
@@ -11,9 +11,7 @@ fn an_object_that_is_refused_gets_an_event_and_the_others_work() {
     isolated(|| {
         let world = World::start();
         world.create_node();
-        world.create(&NODES, "", &json!({ "metadata": { "name": "broken" } }));
-        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }] } });
-        world.runtime.block_on(world.client.patch_status(&NODES, "", "broken", &Patch::Merge(status))).unwrap();
+        world.create_node_at("broken", "127.0.0.1", "10.244.2.0/24");
         let _agent = world.spawn_agent();
         let event = wait_for("an event", DEADLINE, || {
             let all = ListOptions::default();

@@ -57,10 +57,14 @@ impl World {
 
     /// The node all of this runs on, with a range for pods.
     pub fn create_node(&self) {
-        let spec = json!({ "podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"] });
-        self.create(&NODES, "", &json!({ "metadata": { "name": NODE }, "spec": spec }));
-        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": NODE_ADDRESS }] } });
-        self.runtime.block_on(self.client.patch_status(&NODES, "", NODE, &Patch::Merge(status))).unwrap();
+        self.create_node_at(NODE, NODE_ADDRESS, "10.244.1.0/24");
+    }
+
+    pub fn create_node_at(&self, name: &str, address: &str, pod_range: &str) {
+        let spec = json!({ "podCIDR": pod_range, "podCIDRs": [pod_range] });
+        self.create(&NODES, "", &json!({ "metadata": { "name": name }, "spec": spec }));
+        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": address }] } });
+        self.runtime.block_on(self.client.patch_status(&NODES, "", name, &Patch::Merge(status))).unwrap();
     }
 
     /// A Service at `cluster_ip`:80 of the protocol.

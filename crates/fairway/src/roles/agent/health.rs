@@ -49,6 +49,7 @@ impl Health {
         self.metrics.last_synced.set(now.as_second());
         self.metrics.durations.observe(synced.took.as_secs_f64());
         self.metrics.operations.inc_by(synced.outcome.operations as u64);
+        self.metrics.routes_failed.set(synced.outcome.routes_failed as i64);
         self.metrics.flows_removed.inc_by(synced.flows_removed as u64);
     }
 
@@ -95,6 +96,7 @@ pub(super) struct Metrics {
     last_queued: Gauge,
     flows_removed: Counter,
     operations: Counter,
+    routes_failed: Gauge,
     failures: Counter,
 }
 
@@ -107,6 +109,7 @@ impl Default for Metrics {
             last_queued: Gauge::default(),
             flows_removed: Counter::default(),
             operations: Counter::default(),
+            routes_failed: Gauge::default(),
             failures: Counter::default(),
         }
     }
@@ -126,6 +129,8 @@ impl Metrics {
         proxy.register("conntrack_reconciler_deleted_entries", "UDP flows to endpoints that were gone", removed);
         let agent = registry.sub_registry_with_prefix("fairway_agent");
         agent.register("kernel_operations", "Changes of the nf_tables table", self.operations.clone());
+        let routes_failed = self.routes_failed.clone();
+        agent.register("routes_failed", "Routes to other nodes that are not as wanted", routes_failed);
         agent.register("sync_failures", "Times the kernel could not be brought in step", self.failures.clone());
     }
 }
@@ -139,7 +144,11 @@ mod tests {
     }
 
     fn synced() -> Synced {
-        Synced { outcome: datapath::Outcome::default(), flows_removed: 2, took: Duration::from_millis(3) }
+        Synced {
+            outcome: datapath::Outcome { routes_failed: 1, ..datapath::Outcome::default() },
+            flows_removed: 2,
+            took: Duration::from_millis(3),
+        }
     }
 
     #[test]
@@ -185,6 +194,7 @@ mod tests {
             "kubeproxy_sync_proxy_rules_last_timestamp_seconds 7",
             "kubeproxy_conntrack_reconciler_deleted_entries_total 2",
             "fairway_agent_sync_failures_total 0",
+            "fairway_agent_routes_failed 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} not in {text}");
         }
