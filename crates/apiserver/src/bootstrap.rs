@@ -95,15 +95,19 @@ impl Cluster {
     }
 }
 
-/// Creates an object, or replaces the one there is if it differs.
+/// Replaces an object, or creates it if there is none.
+///
+/// In this order: a Service that is there has its address, so that creating it once more is refused for that.
 async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
     let mut call = call(group, resource, object)?;
-    match api.answer(&call).await {
-        Err(ApiError::AlreadyExists { .. }) => {}
-        outcome => return outcome.map(drop),
-    }
     call.verb = Verb::Update;
     call.name = object["metadata"]["name"].as_str().map(str::to_owned);
+    match api.answer(&call).await {
+        Err(ApiError::NotFound { .. }) => {}
+        outcome => return outcome.map(drop),
+    }
+    call.verb = Verb::Create;
+    call.name = None;
     api.answer(&call).await.map(drop)
 }
 

@@ -6,6 +6,7 @@ mod access;
 mod address;
 pub mod alloc;
 mod config;
+mod difference;
 mod endpoint_slice;
 mod endpoints;
 mod event;

@@ -3,7 +3,6 @@
 //! Each function returns what is wrong with a text, one sentence per broken rule, and nothing if it is well formed.
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const LABEL_KEY: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_LENGTH: usize = 63;
@@ -30,11 +29,6 @@ pub(crate) fn subdomain_name(name: &str, part: NamePart) -> Vec<String> {
 /// Kinds whose names become one DNS label: namespaces, workloads with one name per pod.
 pub(crate) fn label_name(name: &str, part: NamePart) -> Vec<String> {
     label(&complete(name, part))
-}
-
-/// Services before Kubernetes 1.36 relaxed them, and every name that must start with a letter.
-pub(crate) fn label_1035_name(name: &str, part: NamePart) -> Vec<String> {
-    label_1035(&complete(name, part))
 }
 
 /// Kinds whose names only have to fit into a path: roles and their bindings.
@@ -72,22 +66,28 @@ pub(crate) fn label(text: &str) -> Vec<String> {
     wrong
 }
 
-/// A label that starts with a letter (RFC 1035).
-pub(crate) fn label_1035(text: &str) -> Vec<String> {
-    let mut wrong = too_long_characters(text, LABEL_LENGTH);
-    if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
-        let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', \
-                    start with an alphabetic character, and end with an alphanumeric character";
-        wrong.push(with_regex(rule, LABEL_1035, &["my-name", "abc-123"]));
-    }
-    wrong
-}
-
 /// A lowercase RFC 1123 subdomain.
 pub(crate) fn subdomain(text: &str) -> Vec<String> {
     let mut wrong = too_long_characters(text, SUBDOMAIN_LENGTH);
     if !is_subdomain(text) {
         wrong.push(subdomain_shape());
+    }
+    wrong
+}
+
+/// A lowercase subdomain whose labels may hold underscores, as DNS search paths have them.
+pub(crate) fn subdomain_with_underscores(text: &str) -> Vec<String> {
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let mut wrong = too_long_characters(text, SUBDOMAIN_LENGTH);
+    let is_label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-' || c == '_')
+    };
+    if !text.split('.').all(is_label) {
+        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
+                    and must start and end with an alphanumeric character";
+        wrong.push(with_regex(rule, &format!(r"{LABEL}(\.{LABEL})*"), &["example.com"]));
     }
     wrong
 }
@@ -282,7 +282,7 @@ mod tests {
     fn well_formed_texts_are_accepted() {
         assert!(["a", "a-b", "1.2", "a.b-c.d0"].iter().all(|t| subdomain(t).is_empty()));
         assert!(["a", "0", "a--b"].iter().all(|t| label(t).is_empty()));
-        assert!(["a", "a-0"].iter().all(|t| label_1035(t).is_empty()));
+        assert!(["a", "_tcp.a_b", "1"].iter().all(|t| subdomain_with_underscores(t).is_empty()));
         assert!(["*.a", "*.a.b"].iter().all(|t| wildcard_subdomain(t).is_empty()));
         assert!(["App", "a.b/c_D.e", "1"].iter().all(|t| label_key(t).is_empty()));
         assert!(["", "A", "v1.2_3-x"].iter().all(|t| label_value(t).is_empty()));

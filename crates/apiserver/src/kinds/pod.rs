@@ -2,6 +2,7 @@
 
 mod defaulting;
 mod quality;
+mod validation;
 
 use serde_json::{Value, json};
 
@@ -10,11 +11,13 @@ use super::selectable::Selectable;
 use super::{Generation, Rules};
 use crate::table;
 pub(crate) use defaulting::default_pod_spec;
+pub(crate) use validation::validate_template;
 
 pub(super) static RULES: Rules = Rules {
     generation: Generation::Content,
     default: defaulting::default_pod,
     initial_status: |pod| Some(initial_status(pod)),
+    validate: validation::validate,
     selectable: &[
         Selectable::Plain("spec.nodeName"),
         Selectable::Plain("spec.restartPolicy"),

@@ -54,12 +54,11 @@ pub fn apply_patch(
     let root = Place::root(gvk);
     check_configuration(gvk, applied)?;
     let empty = Value::Object(Map::new());
-    let before = Managers::of(live.unwrap_or(&empty)).unwrap_or_default();
-    let live_object = unmanaged(live.unwrap_or(&empty));
-    let mut managers = before.clone();
+    let live_object = live.unwrap_or(&empty);
+    let mut managers = Managers::of(live_object).unwrap_or_default();
     if live.is_some() && managers.0.is_empty() {
         let first = Writer { manager: BEFORE_FIRST_APPLY, subresource: None, ..*writer };
-        record_update(gvk, &mut managers, &Change { old: &empty, new: &live_object }, &first);
+        record_update(gvk, &mut managers, &Change { old: &empty, new: live_object }, &first);
     }
 
     let applier = Manager {
@@ -74,11 +73,11 @@ pub fn apply_patch(
         Owned { fields, api_version: gvk.api_version(), time: last.as_ref().and_then(|owned| owned.time.clone()) };
     managers.0.insert(applier.clone(), mine.clone());
 
-    let merged = merge(root, &live_object, applied);
+    let merged = merge(root, live_object, applied);
     let mut object = prune(root, &merged, &managers, last.as_ref());
     schema::normalize(gvk, &mut object);
-    let comparison = Comparison::between(root, &live_object, &object).filtered(ownable);
-    let inherited = last_applied::inherited(gvk, &live_object, writer.manager);
+    let comparison = Comparison::between(root, live_object, &object).filtered(ownable);
+    let inherited = last_applied::inherited(gvk, live_object, writer.manager);
     settle(&mut managers, &applier, &comparison, if force { Takeover::All } else { Takeover::Only(&inherited) })?;
 
     last_applied::refresh(&mut object, applied, writer.manager);
@@ -104,8 +103,7 @@ pub fn track_update(gvk: Gvk<'_>, old: Option<&Value>, new: &mut Value, writer: 
     };
     let is_recorded = old.is_none() || !managers.0.is_empty();
     if is_recorded {
-        let (old, new) = (unmanaged(old.unwrap_or(&empty)), unmanaged(new));
-        record_update(gvk, &mut managers, &Change { old: &old, new: &new }, writer);
+        record_update(gvk, &mut managers, &Change { old: old.unwrap_or(&empty), new }, writer);
         managers.cap();
     }
     managers.write_to(new);
@@ -191,15 +189,6 @@ fn owned_through(subresource: Option<&str>, fields: &FieldSet) -> FieldSet {
         Some("status") => fields.starting_with(|element| *element != PathElement::field("spec")),
         _ => fields.starting_with(|element| *element != status),
     }
-}
-
-/// The object without its record.
-fn unmanaged(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("managedFields");
-    }
-    object
 }
 
 /// Whether the client asks for the record to be cleared: one entry with nothing in it.

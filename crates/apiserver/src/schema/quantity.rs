@@ -49,6 +49,11 @@ impl Quantity {
         };
         Some(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
+
+    /// The amount in billionths of its unit.
+    pub fn billionths(self) -> i128 {
+        self.nanos
+    }
 }
 
 impl fmt::Display for Quantity {

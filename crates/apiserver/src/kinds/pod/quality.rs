@@ -32,11 +32,7 @@ fn containers_of(spec: &Value) -> Vec<&Value> {
 }
 
 fn amount(part: &Value, which: &str, resource: &str) -> i128 {
-    match &part["resources"][which][resource] {
-        Value::String(text) => quantity::parse(text).unwrap_or(0),
-        Value::Number(number) => quantity::parse(&number.to_string()).unwrap_or(0),
-        _ => 0,
-    }
+    quantity::billionths(&part["resources"][which][resource]).unwrap_or(0)
 }
 
 fn totals(parts: &[&Value], which: &str) -> BTreeMap<&'static str, i128> {

@@ -47,6 +47,7 @@ pub(super) fn default_stateful_set(stateful_set: &mut Object) {
     let spec = stateful_set.object("spec");
     spec.fill("replicas", 1);
     default_template(spec);
+    spec.fill("serviceName", "");
     spec.fill_text("podManagementPolicy", "OrderedReady");
     let strategy = spec.object("updateStrategy");
     if strategy.text("type").is_empty() {
@@ -74,7 +75,9 @@ pub(super) fn default_stateful_set(stateful_set: &mut Object) {
 pub(super) fn default_replication_controller(controller: &mut Object) {
     let spec = controller.object("spec");
     spec.fill("replicas", 1);
-    default_template(spec);
+    if spec.has("template") {
+        default_template(spec);
+    }
     let labels = spec.get("template").map(|template| template["metadata"]["labels"].clone()).filter(Value::is_object);
     if let Some(labels) = labels {
         if is_empty(spec, "selector") {

@@ -95,11 +95,11 @@ impl Walk {
         }
     }
 
-    fn compare_members(&mut self, place: Place, old: Option<&Value>, new: Option<&Value>) {
+    fn compare_members<'a>(&mut self, place: Place, old: Option<&'a Value>, new: Option<&'a Value>) {
         for name in member_names(old, new) {
-            let member = |owner: &Value| owner.get(name).cloned().or_else(|| place.always_has(name));
+            let member = |owner: &'a Value| owner.get(name).or_else(|| place.always_has(name));
             self.path.push(PathElement::field(name));
-            self.compare(place.member(name), old.and_then(member).as_ref(), new.and_then(member).as_ref());
+            self.compare(place.member(name), old.and_then(member), new.and_then(member));
             self.path.pop();
         }
         self.compare_presence(old, new);

@@ -1,10 +1,15 @@
 //! How server-side apply treats what stands at one place of an object.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::patch::fields::PathElement;
 use crate::schema::Gvk;
 use crate::schema::table::{Element, Field, ListType, Scalar, Shape, Type};
+
+static EMPTY_OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+static EMPTY_LIST: LazyLock<Value> = LazyLock::new(|| Value::Array(Vec::new()));
 
 /// A place in an object: what may stand there and who may own parts of it.
 #[derive(Clone, Copy)]
@@ -82,12 +87,12 @@ impl Place {
 
     /// What Go has for a struct, list or map that is absent from JSON, if it always has one: then its coming and going
     /// means nothing.
-    pub fn always_has(self, key: &str) -> Option<Value> {
+    pub fn always_has(self, key: &str) -> Option<&'static Value> {
         let field = self.field(key).filter(|field| !field.pointer)?;
         match (field.shape, field.element) {
-            (Shape::Single, Element::Message(_)) => Some(Value::Object(Map::new())),
-            (Shape::Map, _) if field.always => Some(Value::Object(Map::new())),
-            (Shape::List, _) if field.always => Some(Value::Array(Vec::new())),
+            (Shape::Single, Element::Message(_)) => Some(&EMPTY_OBJECT),
+            (Shape::Map, _) if field.always => Some(&EMPTY_OBJECT),
+            (Shape::List, _) if field.always => Some(&EMPTY_LIST),
             _ => None,
         }
     }

@@ -356,6 +356,15 @@ fn stored(mut pod: Value) -> Value {
     pod
 }
 
+/// The object without its record.
+fn unmanaged(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
+    }
+    object
+}
+
 fn forced(live: &Value, config: &Value, manager: &str, second: i64) -> Value {
     apply_patch(POD, Some(live), config, &by(manager, second), true).unwrap()
 }
