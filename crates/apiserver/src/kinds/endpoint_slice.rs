@@ -130,8 +130,7 @@ fn validate_domain_name(name: &Field<'_>) -> Vec<FieldError> {
 }
 
 fn validate_hints(hints: &Field<'_>) -> Vec<FieldError> {
-    let sorts: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::subdomain)];
+    let sorts: [(&str, names::Format); 2] = [("forZones", names::label_value), ("forNodes", names::subdomain)];
     let mut errors = Vec::new();
     for (list, rule) in sorts {
         let list = hints.get(list);

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{FieldError, FieldErrorReason};
+use super::names::Format;
+use crate::error::FieldError;
 
 /// A place in an object: the value there, if any, and its path as error texts write it.
 ///
@@ -144,7 +145,7 @@ impl<'a> Field<'a> {
     }
 
     /// The value is malformed in the ways `rule` finds.
-    pub fn malformed(&self, rule: fn(&str) -> Vec<String>) -> impl Iterator<Item = FieldError> + use<'a> {
+    pub fn malformed(&self, rule: Format) -> impl Iterator<Item = FieldError> + use<'a> {
         let field = self.clone();
         rule(self.text()).into_iter().map(move |wrong| field.invalid(wrong))
     }
@@ -161,7 +162,7 @@ impl<'a> Field<'a> {
 
     /// What the value refers to does not exist.
     pub fn not_found(&self) -> FieldError {
-        FieldError { reason: FieldErrorReason::NotFound, ..self.invalid("") }
+        FieldError::not_found(&self.path, self.shown())
     }
 
     /// The value as an error text shows it: a missing one as the empty text.

@@ -233,7 +233,7 @@ mod tests {
         errors(&json!({"rules": [{"http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}}]}))
     }
 
-    fn backend_errors(backend: Value) -> Vec<String> {
+    fn backend_errors(backend: &Value) -> Vec<String> {
         errors(&json!({ "defaultBackend": backend }))
     }
 
@@ -273,21 +273,21 @@ mod tests {
     #[test]
     fn a_backend_is_one_port_of_one_service_or_a_resource() {
         assert_eq!(
-            backend_errors(json!({})),
+            backend_errors(&json!({})),
             ["spec.defaultBackend: Invalid value: \"\": resource or service backend is required"]
         );
         assert_eq!(
-            backend_errors(json!({"service": {"name": "a", "port": {"name": "b", "number": 1}}})),
+            backend_errors(&json!({"service": {"name": "a", "port": {"name": "b", "number": 1}}})),
             ["spec.defaultBackend: Invalid value: \"\": cannot set both port name & port number"]
         );
         assert_eq!(
-            backend_errors(json!({"service": {}})),
+            backend_errors(&json!({"service": {}})),
             [
                 "spec.defaultBackend.service.name: Required value",
                 "spec.defaultBackend: Required value: port name or number is required",
             ]
         );
-        assert!(backend_errors(json!({"resource": {"kind": "Bucket", "name": "a"}})).is_empty());
+        assert!(backend_errors(&json!({"resource": {"kind": "Bucket", "name": "a"}})).is_empty());
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(crate) enum NamePart {
     Prefix,
 }
 
+/// A format: what is wrong with a text.
+pub(crate) type Format = fn(&str) -> Vec<String>;
+
 /// A rule for the names of a kind.
 pub(crate) type NameRule = fn(&str, NamePart) -> Vec<String>;
 

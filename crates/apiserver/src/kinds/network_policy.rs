@@ -144,11 +144,11 @@ mod tests {
         validate(&Field::root(&policy), &Field::nothing()).iter().map(ToString::to_string).collect()
     }
 
-    fn peer(peer: Value) -> Vec<String> {
+    fn peer(peer: &Value) -> Vec<String> {
         errors(&json!({"ingress": [{"from": [peer]}]}))
     }
 
-    fn port(port: Value) -> Vec<String> {
+    fn port(port: &Value) -> Vec<String> {
         errors(&json!({"egress": [{"ports": [port]}]}))
     }
 
@@ -167,18 +167,18 @@ mod tests {
 
     #[test]
     fn a_peer_is_pods_or_a_block() {
-        assert_eq!(peer(json!({})), ["spec.ingress[0].from[0]: Required value: must specify a peer"]);
+        assert_eq!(peer(&json!({})), ["spec.ingress[0].from[0]: Required value: must specify a peer"]);
         assert_eq!(
-            peer(json!({"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}})),
+            peer(&json!({"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}})),
             ["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"]
         );
-        assert!(peer(json!({"podSelector": {}, "namespaceSelector": {}})).is_empty());
+        assert!(peer(&json!({"podSelector": {}, "namespaceSelector": {}})).is_empty());
     }
 
     #[test]
     fn exceptions_lie_within_their_block() {
         assert_eq!(
-            peer(json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "11.0.0.0/16", "10.0.0.0/8"]}})),
+            peer(&json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "11.0.0.0/16", "10.0.0.0/8"]}})),
             [
                 "spec.ingress[0].from[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": \
                  must be a strict subset of `cidr`",
@@ -187,7 +187,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            peer(json!({"ipBlock": {"cidr": "10.0.0.1/8"}})),
+            peer(&json!({"ipBlock": {"cidr": "10.0.0.1/8"}})),
             ["spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"10.0.0.1/8\": \
               must not have bits set beyond the prefix length"]
         );
@@ -195,17 +195,17 @@ mod tests {
 
     #[test]
     fn a_range_of_ports_starts_with_a_number() {
-        assert!(port(json!({"port": 80, "endPort": 90})).is_empty());
+        assert!(port(&json!({"port": 80, "endPort": 90})).is_empty());
         assert_eq!(
-            port(json!({"port": 80, "endPort": 70})),
+            port(&json!({"port": 80, "endPort": 70})),
             ["spec.egress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`"]
         );
         assert_eq!(
-            port(json!({"port": "http", "endPort": 70})),
+            port(&json!({"port": "http", "endPort": 70})),
             ["spec.egress[0].ports[0].endPort: Invalid value: 70: may not be specified when `port` is non-numeric"]
         );
         assert_eq!(
-            port(json!({"endPort": 70})),
+            port(&json!({"endPort": 70})),
             ["spec.egress[0].ports[0].endPort: Invalid value: 70: may not be specified when `port` is not specified"]
         );
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn protocols_and_policy_types_are_known_ones() {
         assert_eq!(
-            port(json!({"protocol": "ICMP"})),
+            port(&json!({"protocol": "ICMP"})),
             ["spec.egress[0].ports[0].protocol: Unsupported value: \"ICMP\": \
               supported values: \"TCP\", \"UDP\", \"SCTP\""]
         );

@@ -32,7 +32,9 @@ pub(super) static PRIORITY_CLASS: Rules = Rules {
 };
 
 pub(super) static LEASE: Rules = Rules {
-    default: |lease| drop(lease.object("spec")),
+    default: |lease| {
+        lease.object("spec");
+    },
     validate: |lease, _| validate_lease(&lease.get("spec")),
     printer: table::cluster::LEASE,
     ..Rules::PLAIN

@@ -33,7 +33,7 @@ pub enum LabelSelectorError {
     },
     /// A key or value is malformed.
     #[error("unable to parse requirement: {0}")]
-    Malformed(FieldError),
+    Malformed(Box<FieldError>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,7 +235,7 @@ fn within(token: &Token, expected: &'static str) -> LabelSelectorError {
 }
 
 fn malformed(field: String, value: &str, detail: &str) -> LabelSelectorError {
-    LabelSelectorError::Malformed(FieldError::invalid(field, value, detail))
+    LabelSelectorError::Malformed(Box::new(FieldError::invalid(field, value, detail)))
 }
 
 #[cfg(test)]

@@ -32,12 +32,12 @@ pub(crate) const DEPLOYMENT: Printer = Printer {
 
 pub(crate) const REPLICA_SET: Printer = Printer {
     columns: &[Column::NAME, DESIRED, CURRENT, READY, Column::AGE, CONTAINERS, IMAGES, SELECTOR],
-    cells: |set, now| replicas(set, selector(&set["spec"]["selector"]), now),
+    cells: |set, now| replicas(set, &selector(&set["spec"]["selector"]), now),
 };
 
 pub(crate) const REPLICATION_CONTROLLER: Printer = Printer {
     columns: REPLICA_SET.columns,
-    cells: |controller, now| replicas(controller, labels(&controller["spec"]["selector"]), now),
+    cells: |controller, now| replicas(controller, &labels(&controller["spec"]["selector"]), now),
 };
 
 pub(crate) const DAEMON_SET: Printer = Printer {
@@ -92,7 +92,7 @@ fn deployment(deployment: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn replicas(set: &Value, selector: String, now: Timestamp) -> Vec<Value> {
+fn replicas(set: &Value, selector: &str, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&set["spec"], &set["status"]);
     let [names, images] = containers(set);
     vec![
@@ -155,7 +155,7 @@ mod tests {
         json!({"spec": {"containers": [{"name": "a", "image": "x:1"}, {"name": "b", "image": "y"}], "nodeSelector": {"disk": "ssd"}}})
     }
 
-    fn cells(printer: &Printer, spec: Value, status: Value) -> Vec<Value> {
+    fn cells(printer: &Printer, spec: &Value, status: &Value) -> Vec<Value> {
         let object = json!({"metadata": {"name": "web"}, "spec": spec, "status": status});
         (printer.cells)(&object, Timestamp::UNIX_EPOCH)
     }
@@ -165,7 +165,7 @@ mod tests {
         let spec = json!({"replicas": 3, "template": template(), "selector": {"matchLabels": {"app": "web"}}});
         let status = json!({"readyReplicas": 2, "updatedReplicas": 1, "availableReplicas": 2});
         assert_eq!(
-            json!(cells(&DEPLOYMENT, spec, status)),
+            json!(cells(&DEPLOYMENT, &spec, &status)),
             json!(["web", "2/3", 1, 2, "<unknown>", "a,b", "x:1,y", "app=web"])
         );
     }
@@ -175,7 +175,7 @@ mod tests {
         let spec = json!({"template": template(), "selector": {}});
         let status = json!({"desiredNumberScheduled": 3, "currentNumberScheduled": 2, "numberReady": 1});
         assert_eq!(
-            json!(cells(&DAEMON_SET, spec, status)),
+            json!(cells(&DAEMON_SET, &spec, &status)),
             json!(["web", 3, 2, 1, 0, 0, "disk=ssd", "<unknown>", "a,b", "x:1,y", "<none>"])
         );
     }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_stateful_set_shows_ready_of_wanted() {
         let spec = json!({"replicas": 2, "template": template()});
-        assert_eq!(json!(cells(&STATEFUL_SET, spec, json!({}))), json!(["web", "0/2", "<unknown>", "a,b", "x:1,y"]));
+        assert_eq!(json!(cells(&STATEFUL_SET, &spec, &json!({}))), json!(["web", "0/2", "<unknown>", "a,b", "x:1,y"]));
     }
 
     #[test]

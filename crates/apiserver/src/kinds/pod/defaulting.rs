@@ -184,7 +184,7 @@ fn default_host_ports(spec: &mut Object) {
 mod tests {
     use super::*;
 
-    fn defaulted(spec: Value) -> Value {
+    fn defaulted(spec: &Value) -> Value {
         let mut pod = json!({ "spec": spec });
         default_pod(pod.as_object_mut().expect("an object"));
         pod["spec"].take()
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_bare_pod_is_complete() {
         assert_eq!(
-            defaulted(json!({"containers": [{"name": "a", "image": "nginx"}]})),
+            defaulted(&json!({"containers": [{"name": "a", "image": "nginx"}]})),
             json!({
                 "containers": [{
                     "name": "a", "image": "nginx", "resources": {}, "terminationMessagePath": "/dev/termination-log",
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn probes_are_patient() {
         let spec =
-            defaulted(json!({"containers": [{"readinessProbe": {"httpGet": {"port": 80}, "periodSeconds": 2}}]}));
+            defaulted(&json!({"containers": [{"readinessProbe": {"httpGet": {"port": 80}, "periodSeconds": 2}}]}));
         assert_eq!(
             spec["containers"][0]["readinessProbe"],
             json!({
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_volume_without_source_is_an_empty_directory() {
-        let spec = defaulted(json!({"volumes": [{"name": "a"}, {"name": "b", "configMap": {"name": "c"}}]}));
+        let spec = defaulted(&json!({"volumes": [{"name": "a"}, {"name": "b", "configMap": {"name": "c"}}]}));
         assert_eq!(
             spec["volumes"],
             json!([{"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "c", "defaultMode": 420}}])
@@ -245,20 +245,20 @@ mod tests {
     #[test]
     fn limits_are_requested_where_nothing_else_is() {
         let spec = defaulted(
-            json!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "0.5"}}}]}),
+            &json!({"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "0.5"}}}]}),
         );
         assert_eq!(spec["containers"][0]["resources"]["requests"], json!({"cpu": "0.5", "memory": "1Gi"}));
     }
 
     #[test]
     fn in_the_nodes_network_ports_are_the_nodes() {
-        let spec = defaulted(json!({"hostNetwork": true, "containers": [{"ports": [{"containerPort": 80}]}]}));
+        let spec = defaulted(&json!({"hostNetwork": true, "containers": [{"ports": [{"containerPort": 80}]}]}));
         assert_eq!(spec["containers"][0]["ports"], json!([{"containerPort": 80, "protocol": "TCP", "hostPort": 80}]));
     }
 
     #[test]
     fn the_old_name_of_the_service_account_is_kept_in_step() {
-        let spec = defaulted(json!({"serviceAccount": "a"}));
+        let spec = defaulted(&json!({"serviceAccount": "a"}));
         assert_eq!((&spec["serviceAccount"], &spec["serviceAccountName"]), (&json!("a"), &json!("a")));
     }
 }

@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn class(containers: Value) -> &'static str {
+    fn class(containers: &Value) -> &'static str {
         let pod = json!({"spec": {"containers": containers}});
         class_of(pod.as_object().expect("an object"))
     }
@@ -55,10 +55,10 @@ mod tests {
     fn quality_follows_from_requests_and_limits() {
         let both = json!({"cpu": "1", "memory": "1Gi"});
         let equal = json!({"resources": {"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": both}});
-        assert_eq!(class(json!([{}])), "BestEffort");
-        assert_eq!(class(json!([equal])), "Guaranteed");
-        assert_eq!(class(json!([equal, {}])), "Burstable");
-        assert_eq!(class(json!([{"resources": {"requests": {"cpu": "1"}}}])), "Burstable");
-        assert_eq!(class(json!([{"resources": {"requests": {"cpu": "1"}, "limits": both}}])), "Burstable");
+        assert_eq!(class(&json!([{}])), "BestEffort");
+        assert_eq!(class(&json!([equal])), "Guaranteed");
+        assert_eq!(class(&json!([equal, {}])), "Burstable");
+        assert_eq!(class(&json!([{"resources": {"requests": {"cpu": "1"}}}])), "Burstable");
+        assert_eq!(class(&json!([{"resources": {"requests": {"cpu": "1"}, "limits": both}}])), "Burstable");
     }
 }

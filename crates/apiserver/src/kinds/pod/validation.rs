@@ -198,19 +198,18 @@ fn validate_search(search: &Field<'_>) -> Vec<FieldError> {
 }
 
 fn validate_names(spec: &Field<'_>) -> Vec<FieldError> {
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("serviceAccountName", names::subdomain), ("nodeName", names::subdomain)];
-    let labels: [(&str, fn(&str) -> Vec<String>); 2] = [("hostname", names::label), ("subdomain", names::label)];
-    let malformed = |rules: &[(&str, fn(&str) -> Vec<String>)]| -> Vec<FieldError> {
-        let given = rules.iter().map(|(name, rule)| (spec.get(name), *rule)).filter(|(name, _)| !name.is_empty());
-        given.flat_map(|(name, rule)| name.malformed(rule)).collect()
+    let malformed = |name: &str, format: names::Format| -> Vec<FieldError> {
+        let name = spec.get(name);
+        if name.is_empty() { Vec::new() } else { name.malformed(format).collect() }
     };
-    let mut errors = malformed(&rules);
+    let mut errors = malformed("serviceAccountName", names::subdomain);
+    errors.extend(malformed("nodeName", names::subdomain));
     let deadline = spec.get("activeDeadlineSeconds");
     if deadline.integer().is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
         errors.push(deadline.invalid(format!("must be between 1 and {MAX_SECONDS}, inclusive")));
     }
-    errors.extend(malformed(&labels));
+    errors.extend(malformed("hostname", names::label));
+    errors.extend(malformed("subdomain", names::label));
     errors
 }
 

@@ -106,7 +106,7 @@ mod tests {
 
     use crate::kinds::resource;
 
-    fn defaulted(plural: &str, spec: Value) -> Value {
+    fn defaulted(plural: &str, spec: &Value) -> Value {
         let mut object = json!({"metadata": {"name": "a"}, "spec": spec});
         resource("apps", "v1", plural).expect("served").default_object(&mut object);
         object["spec"].as_object_mut().expect("an object").remove("template");
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_deployment_rolls_a_quarter_at_a_time() {
         assert_eq!(
-            defaulted("deployments", json!({})),
+            defaulted("deployments", &json!({})),
             json!({
                 "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}},
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_deployment_that_recreates_does_not_roll() {
-        let spec = defaulted("deployments", json!({"strategy": {"type": "Recreate"}, "replicas": 0}));
+        let spec = defaulted("deployments", &json!({"strategy": {"type": "Recreate"}, "replicas": 0}));
         assert_eq!(spec["strategy"], json!({"type": "Recreate"}));
         assert_eq!(spec["replicas"], 0);
     }
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_daemon_set_rolls_one_node_at_a_time() {
         assert_eq!(
-            defaulted("daemonsets", json!({})),
+            defaulted("daemonsets", &json!({})),
             json!({
                 "revisionHistoryLimit": 10,
                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_stateful_set_starts_in_order_and_keeps_its_claims() {
         assert_eq!(
-            defaulted("statefulsets", json!({"serviceName": "db"})),
+            defaulted("statefulsets", &json!({"serviceName": "db"})),
             json!({
                 "serviceName": "db", "replicas": 1, "podManagementPolicy": "OrderedReady", "revisionHistoryLimit": 10,
                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},

@@ -152,7 +152,7 @@ fn validate_mounts(container: &Field<'_>, volumes: &Volumes<'_>) -> Vec<FieldErr
     for mount in mounts.items() {
         let (name, path) = (mount.get("name"), mount.get("mountPath"));
         errors.extend(name.is_empty().then(|| name.required("")));
-        errors.extend((!volumes.contains(name.text())).then(|| not_found(&name)));
+        errors.extend((!volumes.contains(name.text())).then(|| name.not_found()));
         errors.extend(path.is_empty().then(|| path.required("")));
         errors.extend(paths_seen.contains(&path.text()).then(|| path.invalid("must be unique")));
         paths_seen.push(path.text());
@@ -162,10 +162,6 @@ fn validate_mounts(container: &Field<'_>, volumes: &Volumes<'_>) -> Vec<FieldErr
         errors.extend(validate_propagation(container, &mount));
     }
     errors
-}
-
-fn not_found(name: &Field<'_>) -> FieldError {
-    FieldError::not_found(name.path(), name.text())
 }
 
 /// The part of a volume that is mounted. Kubernetes leaves the index out of these paths.
@@ -208,7 +204,7 @@ fn validate_devices(container: &Field<'_>, volumes: &Volumes<'_>) -> Vec<FieldEr
         let (name, path) = (device.get("name"), device.get("devicePath"));
         errors.extend(name.is_empty().then(|| name.required("")));
         if !volumes.contains(name.text()) {
-            errors.push(not_found(&name));
+            errors.push(name.not_found());
         } else if !volumes.is_claim(name.text()) {
             errors.push(
                 name.invalid("can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"),

@@ -259,7 +259,7 @@ fn in_the_nodes_network_ports_cannot_be_mapped() {
 fn tolerations_say_what_they_tolerate() {
     let found = errors(|spec| {
         spec["tolerations"] =
-            json!([{"value": "x"}, {"key": "a", "operator": "Exists", "value": "x", "tolerationSeconds": 1}])
+            json!([{"value": "x"}, {"key": "a", "operator": "Exists", "value": "x", "tolerationSeconds": 1}]);
     });
     assert_eq!(
         found,

@@ -25,15 +25,11 @@ pub(super) fn validate_change(new: &Field<'_>, old: &Field<'_>) -> Vec<FieldErro
         }
         errors.extend(now.items().flat_map(|container| validate_image(&container)));
     }
-    match validate_deadline(new, old) {
-        Some(wrong @ FieldError { .. }) => {
-            let over = new.get("activeDeadlineSeconds").is_set();
-            errors.push(wrong);
-            if over {
-                return errors;
-            }
+    if let Some(wrong) = validate_deadline(new, old) {
+        errors.push(wrong);
+        if new.get("activeDeadlineSeconds").is_set() {
+            return errors;
         }
-        None => {}
     }
     errors.extend(validate_kept_tolerations(&new.get("tolerations"), &old.get("tolerations")));
     errors.extend(validate_fewer_gates(&new.get("schedulingGates"), &old.get("schedulingGates")));
