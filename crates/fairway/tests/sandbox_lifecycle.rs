@@ -108,7 +108,7 @@ fn down_works_after_the_supervisor_was_killed() {
     kill(Pid::from_raw(supervisor_of(&place, &name)), Signal::SIGKILL).unwrap();
     let state = place.state().join(&name);
     until("the kernel took everything with it", || processes_naming(&state).is_empty());
-    assert_eq!(status(&place)[0]["state"], "Dead");
+    until("it is known to be dead", || status(&place)[0]["state"] == "Dead");
     place.succeed(&["down", "--name", &name]);
     assert_eq!(std::fs::read_dir(place.state()).unwrap().count(), 0);
 }
