@@ -188,6 +188,8 @@ impl fmt::Display for Requirement {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection;
+    use proptest::prelude::{prop_assert_eq, proptest};
     use serde_json::json;
 
     use super::*;
@@ -230,6 +232,35 @@ mod tests {
         ];
         for (text, normal) in cases {
             assert_eq!(LabelSelector::parse(text).expect(text).to_string(), normal);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_selector_survives_being_written_down(
+            written in collection::vec((0..8_usize, "[a-z]{1,3}", collection::vec("[A-Za-z0-9]{0,3}", 1..4)), 0..5),
+            labels in collection::hash_map("[a-z]", "[A-Za-z0-9]{0,2}", 0..4),
+        ) {
+            let form = |(form, key, values): &(usize, String, Vec<String>)| match form {
+                0 => key.clone(),
+                1 => format!("!{key}"),
+                2 => format!("{key}={}", values[0]),
+                3 => format!("{key}!={}", values[0]),
+                4 => format!("{key} in ({})", values.join(",")),
+                5 => format!("{key} notin ({})", values.join(",")),
+                6 => format!("{key}>{}", values.len()),
+                _ => format!("{key}<{}", values.len()),
+            };
+            let text = written.iter().map(form).collect::<Vec<_>>().join(",");
+            let selector = LabelSelector::parse(&text).expect("well formed");
+            let again = LabelSelector::parse(&selector.to_string()).expect("well formed");
+            prop_assert_eq!(&again, &selector);
+            prop_assert_eq!(again.matches_labels(&json!(labels)), selector.matches_labels(&json!(labels)));
+        }
+
+        #[test]
+        fn no_text_upsets_the_parser(text in ".{0,40}") {
+            let _ = LabelSelector::parse(&text);
         }
     }
 

@@ -37,8 +37,8 @@ struct Continue {
 
 impl Filter {
     pub fn of(call: &Call, options: &ListOptions) -> Result<Self, ApiError> {
-        let labels = LabelSelector::parse(&options.label_selector)
-            .map_err(|error| ApiError::bad_request(format!("unable to parse requirement: {error}")))?;
+        let labels =
+            LabelSelector::parse(&options.label_selector).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let refuse = |error: crate::select::FieldSelectorError| ApiError::bad_request(error.to_string());
         let fields = FieldSelector::parse(&options.field_selector).map_err(refuse)?;
         fields.check(call.resource).map_err(refuse)?;
