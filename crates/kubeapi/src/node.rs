@@ -27,7 +27,7 @@ pub struct NodeStatusError {
 pub async fn report_network_available(client: Client, node: &str, now: Timestamp) -> Result<(), NodeStatusError> {
     let failed = |action| move |source| NodeStatusError { action, node: node.into(), source: Box::new(source) };
     let nodes: Api<Node> = Api::all(client);
-    let current = nodes.get_status(node).await.map_err(failed("read"))?;
+    let current = nodes.get(node).await.map_err(failed("read"))?;
     let conditions = current.status.and_then(|status| status.conditions).unwrap_or_default();
     if conditions.iter().any(says_available) {
         return Ok(());

@@ -2,10 +2,11 @@
 
 use super::support::{UDP, query, shop, with_edns, zone_of};
 use std::sync::LazyLock;
+use std::time::Instant;
 
-use crate::Zone;
-use crate::wire::{Records, skip_name};
-use crate::{Reply, Transport};
+use crate::forward::{Cache, CacheKey, fit_to_client, is_reply_to, write_query};
+use crate::wire::{Query, Records, skip_name};
+use crate::{Reply, Transport, Zone, answer_alias};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -54,6 +55,36 @@ proptest! {
             for record in records.flatten() {
                 prop_assert!(record.end <= message.len());
             }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_replies_of_other_servers_do_no_harm(
+        tail in proptest::collection::vec(any::<u8>(), 0..400),
+        flags: u8,
+        keeps_question: bool,
+        limit in 512_usize..700,
+    ) {
+        let packet = with_edns(query("mail.shop.svc.cluster.local.", RecordType::A), 1232).to_vec().unwrap();
+        let asked = Query::parse(&packet).unwrap();
+        let mut sent = Vec::new();
+        write_query(&asked, 77, &mut sent);
+        let mut reply = vec![0, 77, 0x80 | flags, flags, 0, u8::from(keeps_question), 0, flags, 0, 1, 0, 1];
+        reply.extend_from_slice(if keeps_question { asked.question } else { &[] });
+        reply.extend_from_slice(&tail);
+        let mut out = Vec::new();
+        answer_alias(&asked, &ZONE, (UDP, 0), &reply, &mut out);
+        prop_assert!(Records::of(&out).unwrap().all(|record| record.is_ok()));
+        if is_reply_to(&sent, &reply) {
+            let mut cache = Cache::new(2);
+            let (key, now) = (CacheKey::of(&asked).unwrap(), Instant::now());
+            cache.insert(key.clone(), &reply, now);
+            cache.read(&key, now, &mut out);
+            fit_to_client(&mut reply, &asked, limit);
+            prop_assert!(reply.len() <= limit);
+            prop_assert_eq!(&reply[..2], &packet[..2]);
         }
     }
 }
