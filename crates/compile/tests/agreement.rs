@@ -1,5 +1,7 @@
 //! What the API objects mean and what the compiled ruleset does must be the same for every packet.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
 use compile::sample::{self, Choices, NODES};
 use compile::{NodeView, Outcome, Packet, Plan, evaluate, trace};
 use model::Cluster;
@@ -9,8 +11,14 @@ fn view() -> NodeView {
     NodeView::new(NODES[0].name)
 }
 
-fn agree(cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
-    let meant = evaluate(cluster, &view(), packet);
+/// The view of an agent that is told the cluster's ranges.
+fn told_view() -> NodeView {
+    let range = |text: &str| vec![text.parse().expect("a range")];
+    NodeView { pod_ranges: range("10.244.0.0/16"), service_ranges: range("10.96.0.0/16"), ..view() }
+}
+
+fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
+    let meant = evaluate(cluster, view, packet);
     let own = cluster.nodes.get(NODES[0].name).map(|node| node.addresses.clone()).unwrap_or_default();
     let done = trace(plan.ruleset(), &own, packet);
     prop_assert_eq!(Ok(&meant.outcome), done.as_ref(), "{}: {}\n{}", packet, meant.by, plan.ruleset());
@@ -21,11 +29,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24]) {
+    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24], told: bool) {
         let cluster = sample::cluster(&mut Choices::new(&bytes));
-        let plan = Plan::of(view(), &cluster);
+        let view = if told { told_view() } else { view() };
+        let plan = Plan::of(view.clone(), &cluster);
         for packet in packets {
-            agree(&cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;
+            agree(&view, &cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;
         }
     }
 }

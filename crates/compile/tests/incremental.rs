@@ -35,6 +35,9 @@ proptest! {
         for bytes in changes {
             cluster = sample::change(&mut Choices::new(&bytes), &cluster);
             let next = plan.next(&cluster);
+            let known = plan.rejected();
+            let news = next.rejected().into_iter().filter(|rejected| !known.contains(rejected));
+            prop_assert_eq!(next.rejected_since(&plan), news.collect::<Vec<_>>());
             kernel.apply(&diff(plan.ruleset(), next.ruleset())).map_err(TestCaseError::fail)?;
             plan = next;
 

@@ -8,6 +8,7 @@ use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd}
 use datapath::testing::isolated;
 use datapath::{Datapath, Outcome, Wanted};
 
+#[expect(clippy::expect_used, reason = "a panic is how a test fails")]
 mod support;
 
 fn wanted(ruleset: &Ruleset) -> Wanted<'_> {

@@ -8,6 +8,7 @@ use compile::ruleset::{Operation, Ruleset, TABLE};
 use datapath::nft::Table;
 use datapath::testing::isolated;
 
+#[expect(clippy::expect_used, reason = "a panic is how a test fails")]
 mod support;
 
 /// Runs `nft` in our namespace and returns what it prints.

@@ -7,6 +7,7 @@ use datapath::testing::isolated;
 use model::SharedMap;
 use nix::errno::Errno;
 
+#[expect(clippy::expect_used, reason = "a panic is how a test fails")]
 mod support;
 
 /// The operations that make `ruleset` out of nothing.

@@ -160,9 +160,9 @@ impl World<'_> {
 
     /// Whether an address may be one of this node or of its pods.
     fn may_be_here(&self, address: IpAddr) -> bool {
-        let own = self.cluster.nodes.get(&self.view.name);
-        let ranges = own.into_iter().flat_map(|node| &node.pod_cidrs).chain(&self.view.pod_ranges);
-        self.is_own(address) || ranges.into_iter().any(|range| range.contains(&address))
+        let own = self.cluster.nodes.get(&self.view.name).map(|node| &node.pod_cidrs);
+        let ranges = own.filter(|ranges| !ranges.is_empty()).unwrap_or(&self.view.pod_ranges);
+        self.is_own(address) || ranges.iter().any(|range| range.contains(&address))
     }
 
     fn is_here(&self, endpoint: &Endpoint) -> bool {

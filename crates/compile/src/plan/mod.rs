@@ -64,9 +64,12 @@ pub struct Plan {
     /// What each Service asks for.
     services: SharedMap<NamespacedName, Arc<Treatments>>,
     /// Who asks for each frontend; the first in the order of names gets it.
-    claims: SharedMap<Frontend, SharedMap<NamespacedName, Arc<Treatment>>>,
+    claims: SharedMap<Frontend, Claims>,
     elements: Elements,
 }
+
+/// The Services that ask for a frontend, by name.
+type Claims = SharedMap<NamespacedName, Arc<Treatment>>;
 
 type Treatments = BTreeMap<Frontend, Arc<Treatment>>;
 
@@ -124,12 +127,20 @@ impl Plan {
     ///
     /// Walks all frontends.
     pub fn rejected(&self) -> Vec<Rejected> {
-        let contested = self.claims.iter().flat_map(|(frontend, claims)| {
-            let winner = claims.keys().next();
-            let losers = claims.iter().skip(1);
-            losers.filter_map(move |(_, treatment)| Some(treatment.refused_because_of(frontend, winner?)))
-        });
+        let contested = self.claims.iter().flat_map(|(frontend, claims)| losers(frontend, claims));
         self.network.rejected.iter().cloned().chain(contested).collect()
+    }
+
+    /// What is [rejected](Self::rejected) now and was not in `old`, at the cost of the changes.
+    pub fn rejected_since(&self, old: &Self) -> Vec<Rejected> {
+        let mut rejected = self.network.rejected.clone();
+        let mut known = old.network.rejected.clone();
+        for change in SharedMap::changes_between(&old.claims, &self.claims) {
+            rejected.extend(change.new.into_iter().flat_map(|claims| losers(change.key, claims)));
+            known.extend(change.old.into_iter().flat_map(|claims| losers(change.key, claims)));
+        }
+        rejected.retain(|rejected| !known.contains(rejected));
+        rejected
     }
 
     fn changed_services(&self, next: &Self) -> Vec<NamespacedName> {
@@ -181,4 +192,11 @@ impl Plan {
             self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
         }
     }
+}
+
+/// Those who ask for a frontend that another Service has.
+fn losers(frontend: &Frontend, claims: &Claims) -> Vec<Rejected> {
+    let mut services = claims.iter();
+    let Some((winner, _)) = services.next() else { return Vec::new() };
+    services.map(|(_, treatment)| treatment.refused_because_of(frontend, winner)).collect()
 }

@@ -21,7 +21,7 @@ pub struct Route {
 pub(super) struct Network {
     /// This node's addresses; empty until its Node object has some.
     pub(super) own_addresses: Vec<IpAddr>,
-    /// Where addresses of this node and of its pods may lie.
+    /// Where addresses of this node and of its pods may lie: its own pod ranges, or all while it has none.
     pub(super) here: Vec<IpNet>,
     /// Ranges of pods, none inside another.
     pub(super) pods: Vec<IpNet>,
@@ -38,8 +38,8 @@ impl Network {
         let own = cluster.nodes.get(&view.name);
         let own_addresses = own.map(|node| node.addresses.clone()).unwrap_or_default();
         let own_ranges = own_addresses.iter().map(|address| IpNet::from(*address));
-        let own_pods = own.into_iter().flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
-        let here = own_ranges.chain(own_pods).collect();
+        let own_pods = own.map(|node| &node.pod_cidrs).filter(|ranges| !ranges.is_empty());
+        let here = own_ranges.chain(own_pods.unwrap_or(&view.pod_ranges).iter().copied()).collect();
         let nodes = cluster.nodes.values();
         let pods = nodes.flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
         let pods = outermost(pods.collect());

@@ -16,7 +16,7 @@ const ELEMENTS_LENGTH_MAX: usize = 60_000;
 /// Our kind of user data in a rule; nft passes over kinds it does not know.
 const USERDATA_FINGERPRINT: u8 = 0xf0;
 /// Count this up when rules are encoded otherwise than before: what an older version wrote is then written anew.
-const ENCODING: u8 = 1;
+pub(super) const ENCODING: u8 = 1;
 /// What begin and end of a batch add to it.
 pub(super) const BATCH_OVERHEAD: usize = 40;
 

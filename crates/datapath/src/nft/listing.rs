@@ -199,6 +199,7 @@ fn pair_ranges(mut listed: Vec<ListedElement>) -> Vec<ListedElement> {
 mod tests {
     use super::*;
     use compile::ruleset::{FieldType, Value};
+    use proptest::prelude::*;
 
     fn point(key: [u8; 4], is_end: bool) -> ListedElement {
         ListedElement { key: key.to_vec(), key_end: None, data: None, is_end }
@@ -234,5 +235,16 @@ mod tests {
             Some([(ElementKey::Exact(vec![Value::Port(80)]), None)].into_iter().collect())
         );
         assert_eq!(assemble(&spec, vec![listed(&[80])]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_chain(&bytes, "fairway");
+            let _ = parse_rule(&bytes, "fairway");
+            let spec = SetSpec { key: vec![FieldType::Port, FieldType::Interface], data: None, interval: true, dynamic: None };
+            let _ = assemble(&spec, parse_elements(&bytes));
+            prop_assert!(parse_set(&bytes, "fairway").is_none_or(|(name, _)| name.as_str().len() <= bytes.len() * 3));
+        }
     }
 }

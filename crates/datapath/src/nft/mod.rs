@@ -11,6 +11,10 @@ mod listing;
 mod table;
 mod value;
 
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
 pub use error::NftError;
 pub use listing::Listing;
 pub use table::{Applied, Table};

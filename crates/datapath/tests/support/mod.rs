@@ -1,5 +1,4 @@
 //! Rulesets for tests.
-#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::num::NonZeroU32;
 use std::time::Duration;

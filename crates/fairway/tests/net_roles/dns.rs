@@ -3,12 +3,14 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use apiserver::client::{DeleteOptions, SERVICES};
+use apiserver::client::SERVICES;
 use datapath::testing::{isolated, wait_for};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::world::{DEADLINE, World, page};
+use crate::world::{DEADLINE, Process, Reach, World, page};
+
+const SHOP: &str = "shop.default.svc.cluster.local.";
 
 /// The addresses a name has.
 fn look_up(name: &str) -> Option<Vec<String>> {
@@ -23,27 +25,51 @@ fn look_up(name: &str) -> Option<Vec<String>> {
     Some(answer.answers.iter().map(|record| record.data.to_string()).collect())
 }
 
+/// The server, once it knows the cluster's names.
+fn spawn_ready(world: &World) -> Process {
+    let dns = world.spawn("dns", &["--listen", "127.0.0.1:53", "--lameduck", "0"]);
+    wait_for("the server to be ready", DEADLINE, || page("127.0.0.1:8181", "/ready").filter(|(code, _)| *code == 200));
+    dns
+}
+
+fn wait_for_addresses(name: &str, addresses: &[&str]) {
+    wait_for(name, DEADLINE, || look_up(name).filter(|found| found == addresses));
+}
+
 #[test]
 fn names_follow_the_services_of_the_cluster() {
     isolated(|| {
         let world = World::start();
-        let _dns = world.spawn("dns", &["--listen", "127.0.0.1:53", "--lameduck", "0"]);
-        wait_for("the server to be ready", DEADLINE, || {
-            page("127.0.0.1:8181", "/ready").filter(|(code, _)| *code == 200)
-        });
+        let _dns = spawn_ready(&world);
         // Every cluster has this Service.
         assert_eq!(look_up("kubernetes.default.svc.cluster.local.").unwrap(), ["10.96.0.1"]);
-        assert!(look_up("shop.default.svc.cluster.local.").unwrap().is_empty());
+        assert!(look_up(SHOP).unwrap().is_empty());
         world.create_service("shop", "10.96.0.50", "TCP");
-        wait_for("the new name", DEADLINE, || {
-            look_up("shop.default.svc.cluster.local.").filter(|addresses| *addresses == ["10.96.0.50"])
-        });
-        let now = DeleteOptions::now();
-        world.runtime.block_on(world.client.delete(&SERVICES, "default", "shop", &now)).unwrap();
-        wait_for("the name to go", DEADLINE, || look_up("shop.default.svc.cluster.local.").filter(Vec::is_empty));
+        wait_for_addresses(SHOP, &["10.96.0.50"]);
+        world.delete(&SERVICES, "default", "shop");
+        wait_for_addresses(SHOP, &[]);
         let (code, metrics) = page("127.0.0.1:9153", "/metrics").unwrap();
         assert_eq!(code, 200);
         assert!(metrics.contains("coredns_dns_requests_total{server=\"dns://:53\""), "{metrics}");
         assert_eq!(page("127.0.0.1:8080", "/health"), Some((200, "OK".into())));
+    });
+}
+
+#[test]
+fn names_stay_while_the_api_server_is_away_and_what_was_deleted_meanwhile_goes() {
+    isolated(|| {
+        let mut world = World::start();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        let _dns = spawn_ready(&world);
+        wait_for_addresses(SHOP, &["10.96.0.50"]);
+        world.stop_server();
+        world.start_server(Reach::Test);
+        world.delete(&SERVICES, "default", "shop");
+        world.create_service("cart", "10.96.0.51", "TCP");
+        assert_eq!(look_up(SHOP).unwrap(), ["10.96.0.50"], "as it was last seen");
+        world.stop_server();
+        world.start_server(Reach::Everybody);
+        wait_for_addresses(SHOP, &[]);
+        wait_for_addresses("cart.default.svc.cluster.local.", &["10.96.0.51"]);
     });
 }

@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::client::{Client, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICES};
+use apiserver::client::{Client, DeleteOptions, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICES};
 use apiserver::tls::{Authority, Kubeconfig, ServerName};
 use apiserver::{Config, Durability, Limits, Listener, NoNodes, Running, Server, Version};
 use datapath::route::{LinkIndex, Route, Rtnetlink};
@@ -29,22 +30,91 @@ pub struct World {
     pub runtime: Runtime,
     pub client: Client,
     pub directory: TempDir,
-    _server: Running,
+    authority: Authority,
+    /// Where roles reach the API server.
+    address: SocketAddr,
+    server: Option<Running>,
+}
+
+/// Who can reach the API server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The test and the roles.
+    Everybody,
+    /// The test alone.
+    Test,
 }
 
 impl World {
     /// Starts the API server of an empty cluster; call it inside `isolated`.
     pub fn start() -> Self {
         prepare_network();
-        let runtime = Runtime::new().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let server = runtime.block_on(start_server(&directory));
-        let client = Client::unix(directory.path().join("api.sock"));
-        Self { runtime, client, directory, _server: server }
+        let mut world = Self {
+            runtime: Runtime::new().unwrap(),
+            client: Client::unix(directory.path().join("api.sock")),
+            authority: Authority::create(Timestamp::now()).unwrap(),
+            address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+            server: None,
+            directory,
+        };
+        world.write_kubeconfig();
+        world.start_server(Reach::Everybody);
+        world
+    }
+
+    /// Starts the API server, with what it kept, after [`stop_server`](Self::stop_server).
+    pub fn start_server(&mut self, reach: Reach) {
+        let socket = self.directory.path().join("api.sock");
+        let _ = std::fs::remove_file(&socket);
+        let mut listeners = vec![Listener::Unix(UnixListener::bind(socket).unwrap())];
+        if reach == Reach::Everybody {
+            let tls = self.authority.server_config(&[ServerName::Ip(self.address.ip())]).unwrap();
+            listeners.push(Listener::Tls(TcpListener::bind(self.address).unwrap(), tls));
+        }
+        let config = self.server_config(listeners);
+        self.server = Some(self.runtime.block_on(Server::start(config)).unwrap());
+    }
+
+    pub fn stop_server(&mut self) {
+        let server = self.server.take().unwrap();
+        self.runtime.block_on(server.stop());
+    }
+
+    fn write_kubeconfig(&self) {
+        let kubeconfig = Kubeconfig {
+            name: "test",
+            server: &format!("https://{}", self.address),
+            authority_pem: self.authority.certificate_pem(),
+            client: &self.authority.client_certificate("admin", &["system:masters"]).unwrap(),
+        };
+        std::fs::write(self.directory.path().join("kubeconfig"), kubeconfig.render()).unwrap();
+    }
+
+    fn server_config(&self, listeners: Vec<Listener>) -> Config {
+        Config {
+            database: self.directory.path().join("db"),
+            durability: Durability::Process,
+            listeners,
+            token_key: self.authority.token_key().unwrap(),
+            authority_pem: self.authority.certificate_pem().to_owned(),
+            advertise: SocketAddr::new(NODE_ADDRESS.parse().unwrap(), self.address.port()),
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            node_ports: 30000..=32767,
+            nodes: Arc::new(NoNodes),
+            version: Version { git_version: "v1.36.0+fairway".into() },
+            clock: Arc::new(Timestamp::now),
+            limits: Limits::default(),
+        }
     }
 
     pub fn create(&self, gvr: &Gvr, namespace: &str, object: &Value) {
         self.runtime.block_on(self.client.create(gvr, namespace, object)).unwrap();
+    }
+
+    pub fn delete(&self, gvr: &Gvr, namespace: &str, name: &str) {
+        let now = DeleteOptions::now();
+        self.runtime.block_on(self.client.delete(gvr, namespace, name, &now)).unwrap();
     }
 
     pub fn merge(&self, gvr: &Gvr, namespace: &str, name: &str, patch: Value) {
@@ -153,37 +223,6 @@ fn prepare_network() {
         links.add_address(loopback, format!("{address}/32").parse().unwrap()).unwrap();
     }
     links.add_route(&Route::on_link("10.96.0.0/16".parse().unwrap(), loopback)).unwrap();
-}
-
-async fn start_server(directory: &TempDir) -> Running {
-    let authority = Authority::create(Timestamp::now()).unwrap();
-    let tls = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = tls.local_addr().unwrap();
-    let names = [ServerName::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST))];
-    let unix = std::os::unix::net::UnixListener::bind(directory.path().join("api.sock")).unwrap();
-    let administrator = authority.client_certificate("admin", &["system:masters"]).unwrap();
-    let kubeconfig = Kubeconfig {
-        name: "test",
-        server: &format!("https://{address}"),
-        authority_pem: authority.certificate_pem(),
-        client: &administrator,
-    };
-    std::fs::write(directory.path().join("kubeconfig"), kubeconfig.render()).unwrap();
-    let config = Config {
-        database: directory.path().join("db"),
-        durability: Durability::Process,
-        listeners: vec![Listener::Tls(tls, authority.server_config(&names).unwrap()), Listener::Unix(unix)],
-        token_key: authority.token_key().unwrap(),
-        authority_pem: authority.certificate_pem().to_owned(),
-        advertise: SocketAddr::new(NODE_ADDRESS.parse().unwrap(), address.port()),
-        service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
-        node_ports: 30000..=32767,
-        nodes: Arc::new(NoNodes),
-        version: Version { git_version: "v1.36.0+fairway".into() },
-        clock: Arc::new(Timestamp::now),
-        limits: Limits::default(),
-    };
-    Server::start(config).await.unwrap()
 }
 
 /// The status and body of a page; nothing while nobody answers.

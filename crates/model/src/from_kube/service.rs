@@ -25,6 +25,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         return door.admit(None);
     };
     let Some(kind) = kind(&mut door, spec, object.status.as_ref()) else { return door.admit(None) };
+    note_preferences(&mut door, spec);
     let fact = Service {
         name,
         kind,
@@ -52,6 +53,18 @@ fn kind(door: &mut Door, spec: &api::ServiceSpec, status: Option<&api::ServiceSt
             );
             None
         }
+    }
+}
+
+/// Names what is asked for and not done, though the Service works without it.
+fn note_preferences(door: &mut Door, spec: &api::ServiceSpec) {
+    if let Some(preference) = &spec.traffic_distribution {
+        let why = format!("{preference} is not followed yet: every endpoint gets its share; remove it to say so");
+        door.reject("spec.trafficDistribution", why);
+    }
+    if spec.health_check_node_port.is_some_and(|port| port != 0) {
+        let why = "is not served yet: a load balancer that asks there finds no healthy node; use another health check";
+        door.reject("spec.healthCheckNodePort", why);
     }
 }
 

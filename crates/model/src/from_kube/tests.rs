@@ -144,6 +144,19 @@ fn a_load_balancer_whose_source_ranges_cannot_be_enforced_is_not_opened() {
 }
 
 #[test]
+fn what_is_asked_for_and_not_done_is_named() {
+    let admitted = service(&read(
+        "
+        metadata: {namespace: a, name: b}
+        spec: {clusterIP: 10.96.0.9, ports: [{port: 80}], trafficDistribution: PreferClose, healthCheckNodePort: 30999}
+        ",
+    ));
+    let fields: Vec<&str> = admitted.rejected.iter().map(|rejected| rejected.field.as_str()).collect();
+    assert_eq!(fields, ["spec.trafficDistribution", "spec.healthCheckNodePort"]);
+    assert_eq!(admitted.fact.expect("a fact").ports.len(), 1);
+}
+
+#[test]
 fn a_proxying_load_balancer_keeps_its_address() {
     let admitted = service(&read(
         "

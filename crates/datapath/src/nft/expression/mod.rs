@@ -330,6 +330,20 @@ const fn meta_key(field: MetaField) -> u32 {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_encoding_that_changes_gets_a_new_version() {
+        const VERSION_AND_HASH: (u8, u64) = (1, 0x8056_5f8a_be61_c21b);
+        let rules = super::super::support::everything().chains.into_values().flat_map(|chain| chain.rules);
+        let bytes = rules.flat_map(|rule| encode_rule(&rule).unwrap());
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        assert_eq!(
+            (super::super::batch::ENCODING, hash),
+            VERSION_AND_HASH,
+            "count ENCODING up if a rule is encoded otherwise than before, then correct this pair"
+        );
+    }
+
     fn names(rule: &Rule) -> Vec<String> {
         crate::netlink::parse_attributes(&encode_rule(rule).unwrap())
             .map(|(_, entry)| crate::netlink::parse_text(crate::netlink::parse_attributes(entry).next().unwrap().1))

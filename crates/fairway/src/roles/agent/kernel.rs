@@ -8,7 +8,7 @@ use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
 use datapath::{Datapath, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
-use model::{Cluster, NamespacedName, Protocol, SharedMap};
+use model::{Cluster, NamespacedName, Protocol, Rejected, SharedMap};
 use tracing::{info, warn};
 
 /// The node's kernel and what was last put into it.
@@ -46,8 +46,8 @@ impl Kernel {
         };
         allow_forwarding(cluster, &self.view)?;
         let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
+        warn_of(&self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old)));
         if self.plan.is_none() {
-            warn_of_rejected(&plan);
             info!(
                 operations = outcome.operations,
                 routes = outcome.routes_set,
@@ -121,8 +121,8 @@ fn allow_forwarding(cluster: &Cluster, view: &NodeView) -> Result<()> {
     Ok(())
 }
 
-fn warn_of_rejected(plan: &Plan) {
-    for rejected in plan.rejected() {
+fn warn_of(rejected: &[Rejected]) {
+    for rejected in rejected {
         warn!(object = rejected.object, field = rejected.field, why = rejected.why, "not in force on this node");
     }
 }
