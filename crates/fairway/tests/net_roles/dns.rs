@@ -25,11 +25,17 @@ fn look_up(name: &str) -> Option<Vec<String>> {
     Some(answer.answers.iter().map(|record| record.data.to_string()).collect())
 }
 
+const ARGUMENTS: [&str; 4] = ["--listen", "127.0.0.1:53", "--lameduck", "0"];
+
 /// The server, once it knows the cluster's names.
 fn spawn_ready(world: &World) -> Process {
-    let dns = world.spawn("dns", &["--listen", "127.0.0.1:53", "--lameduck", "0"]);
-    wait_for("the server to be ready", DEADLINE, || page("127.0.0.1:8181", "/ready").filter(|(code, _)| *code == 200));
+    let dns = world.spawn("dns", &ARGUMENTS);
+    wait_until_ready();
     dns
+}
+
+fn wait_until_ready() {
+    wait_for("the server to be ready", DEADLINE, || page("127.0.0.1:8181", "/ready").filter(|(code, _)| *code == 200));
 }
 
 fn wait_for_addresses(name: &str, addresses: &[&str]) {
@@ -71,5 +77,15 @@ fn names_stay_while_the_api_server_is_away_and_what_was_deleted_meanwhile_goes()
         world.start_server(Reach::Everybody);
         wait_for_addresses(SHOP, &[]);
         wait_for_addresses("cart.default.svc.cluster.local.", &["10.96.0.51"]);
+    });
+}
+
+#[test]
+fn a_pod_finds_the_api_server_by_its_environment_and_service_account() {
+    isolated(|| {
+        let world = World::start();
+        let _dns = world.spawn_in_pod("dns", &ARGUMENTS);
+        wait_until_ready();
+        assert_eq!(look_up("kubernetes.default.svc.cluster.local.").unwrap(), ["10.96.0.1"]);
     });
 }

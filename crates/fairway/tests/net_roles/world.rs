@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::client::{Client, DeleteOptions, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICES};
+use apiserver::client::{Client, DeleteOptions, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICE_ACCOUNTS, SERVICES};
 use apiserver::tls::{Authority, Kubeconfig, ServerName};
 use apiserver::{Config, Durability, Limits, Listener, NoNodes, Running, Server, Version};
 use datapath::route::{LinkIndex, Route, Rtnetlink};
 use datapath::testing::wait_for;
 use jiff::Timestamp;
+use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -168,6 +169,29 @@ impl World {
         command.arg(role).arg("--kubeconfig").arg(self.directory.path().join("kubeconfig")).args(arguments);
         command.env("FAIRWAY_LOG", "debug").stdin(Stdio::null());
         Process(command.spawn().unwrap())
+    }
+
+    /// A role as a pod starts it: told the API server by its environment, and who it is by the files of a service account.
+    pub fn spawn_in_pod(&self, role: &str, arguments: &[&str]) -> Process {
+        self.mount_service_account();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
+        command.arg(role).args(arguments).stdin(Stdio::null());
+        command.env("KUBERNETES_SERVICE_HOST", self.address.ip().to_string());
+        command.env("KUBERNETES_SERVICE_PORT", self.address.port().to_string());
+        Process(command.spawn().unwrap())
+    }
+
+    /// Puts the files of a service account where every pod has them, in this test's mounts only.
+    fn mount_service_account(&self) {
+        self.create(&SERVICE_ACCOUNTS, "default", &json!({ "metadata": { "name": "role" } }));
+        let request = json!({ "spec": {} });
+        let token = self.runtime.block_on(self.client.create_token("default", "role", &request)).unwrap();
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let directory = Path::new("/run/secrets/kubernetes.io/serviceaccount");
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(directory.join("token"), token["status"]["token"].as_str().unwrap()).unwrap();
+        std::fs::write(directory.join("ca.crt"), self.authority.certificate_pem()).unwrap();
+        std::fs::write(directory.join("namespace"), "default").unwrap();
     }
 
     pub fn cni_conf_dir(&self) -> PathBuf {
