@@ -32,6 +32,7 @@ pub fn container_exec(arguments: &[OsString]) -> ExitCode {
         eprintln!("usage: fairway container-exec DIRECTORY TERMINAL|- ERRORS COMMAND ..");
         return ExitCode::from(2);
     };
+    super::inherited::shed();
     // The file lies outside of the container: opened before entering it.
     let mut errors = match File::create(errors) {
         Ok(errors) => errors,

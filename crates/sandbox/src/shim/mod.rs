@@ -11,6 +11,7 @@
 mod capabilities;
 mod exec;
 mod hub;
+mod inherited;
 mod init;
 pub mod log;
 mod place;

@@ -43,6 +43,7 @@ pub fn container_shim(arguments: &[OsString]) -> ExitCode {
         eprintln!("usage: fairway container-shim DIRECTORY");
         return ExitCode::from(2);
     };
+    super::inherited::shed();
     match supervise(&Place::new(PathBuf::from(directory))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -92,19 +92,26 @@ pub fn probe(probed: Probed, started: bool) -> AbortOnDropHandle<()> {
     }))
 }
 
-/// Asks until the answer is yes; a no is reported and asking goes on: whoever hears it ends the container.
+/// Asks until the answer counts. After a no there is nothing more to ask: whoever hears it ends the container.
 async fn ask_until_yes(probed: &Probed, question: Question, probe: &Probe) {
     let mut asking = Asking::new(probed, question, probe).await;
-    while !asking.once().await {
-        asking.pause().await;
+    loop {
+        match asking.once().await {
+            Some(true) => return,
+            Some(false) => return std::future::pending().await,
+            None => asking.pause().await,
+        }
     }
 }
 
+/// Asks again and again; in vain once the container is known to be dead.
 async fn ask(probed: &Probed, question: Question, probe: Option<&Probe>) {
     let Some(probe) = probe else { return };
     let mut asking = Asking::new(probed, question, probe).await;
     loop {
-        asking.once().await;
+        if asking.once().await == Some(false) && question == Question::Alive {
+            return;
+        }
         asking.pause().await;
     }
 }
@@ -123,35 +130,37 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     async fn new(probed: &'a Probed, question: Question, probe: &'a Probe) -> Self {
-        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
         let period = seconds(probe.period_seconds, 10);
+        // Who has just started is alive: asking at once would only report a server that is not listening yet.
+        let least = if question == Question::Alive { period } else { Duration::ZERO };
+        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0).max(least)).await;
         let eager = (question != Question::Alive).then(|| (Instant::now() + period, EAGER_PAUSE));
         let threshold = Threshold::new(probe.success_threshold.unwrap_or(1), probe.failure_threshold.unwrap_or(3));
         Self { probed, question, probe, period, threshold, eager }
     }
 
-    /// Asks once; true if the answer is yes, often enough to count.
-    async fn once(&mut self) -> bool {
+    /// Asks once; gives back the answer if it was given often enough to count.
+    async fn once(&mut self) -> Option<bool> {
         let limit = seconds(self.probe.timeout_seconds, 1);
         let outcome = attempt(self.probe, self.probed, limit).await;
-        match outcome {
+        let reason = match outcome {
             Ok(()) => {
                 self.eager = None;
-                let yes = self.threshold.note_success();
-                if yes {
+                let counts = self.threshold.note_success();
+                if counts {
                     self.tell(Answer::Yes).await;
                 }
-                yes
+                return counts.then_some(true);
             }
-            Err(_) if self.is_early() => false,
-            Err(reason) => {
-                self.tell(Answer::Failed(reason)).await;
-                if self.threshold.note_failure() {
-                    self.tell(Answer::No).await;
-                }
-                false
-            }
+            Err(_) if self.is_early() => return None,
+            Err(reason) => reason,
+        };
+        self.tell(Answer::Failed(reason)).await;
+        let counts = self.threshold.note_failure();
+        if counts {
+            self.tell(Answer::No).await;
         }
+        counts.then_some(false)
     }
 
     fn is_early(&self) -> bool {
