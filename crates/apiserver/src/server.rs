@@ -29,8 +29,6 @@ use crate::schema::openapi_index;
 use crate::store::{Durability, LogLimits, Store, StoreError};
 use crate::streams::NodeDialer;
 
-/// How much history one resource keeps for watches: minutes of heavy change, hours of ordinary life.
-const LOG_LIMITS: LogLimits = LogLimits { events: 4096, bytes: 16 << 20 };
 /// How long connections have to finish what they are at when the server stops.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -59,7 +57,7 @@ pub struct Config {
     pub version: Version,
     /// Tells the time.
     pub clock: Clock,
-    /// How much one client may have under way.
+    /// How much the server holds for its clients.
     pub limits: Limits,
 }
 
@@ -117,7 +115,8 @@ impl Server {
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let api_address = first_address(&config.service_cidrs)
             .ok_or_else(|| StartError::ServiceRange { range: config.service_cidrs.clone() })?;
-        let store = Store::open(&config.database, config.durability, LOG_LIMITS)?;
+        let history = LogLimits { events: config.limits.history_events, bytes: config.limits.history_bytes };
+        let store = Store::open(&config.database, config.durability, history)?;
         let rules = admission::Rules {
             service_cidrs: config.service_cidrs,
             node_ports: config.node_ports,

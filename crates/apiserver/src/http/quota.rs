@@ -5,23 +5,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ApiError;
 
-/// Limits that hold for each client.
+/// Limits of what the server holds for its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body.
     pub body_bytes: usize,
-    /// Requests being answered at the same time, watches aside.
+    /// Requests of one client being answered at the same time, watches aside.
     pub requests: usize,
-    /// Watches open at the same time.
+    /// Watches and streams one client has open at the same time.
     pub watches: usize,
     /// Connections open at the same time, all clients together.
     pub connections: usize,
+    /// Changes of one resource that are kept for watches to resume from and lists to go on with; older ones expire.
+    pub history_events: usize,
+    /// Bytes of those changes.
+    pub history_bytes: usize,
 }
 
 impl Default for Limits {
-    /// The body limit is that of Kubernetes; the others are far above what a cluster of hundreds of nodes needs.
+    /// The body limit is that of Kubernetes; the others are far above what a cluster of hundreds of nodes needs. The
+    /// history is minutes of heavy change, hours of ordinary life.
     fn default() -> Self {
-        Self { body_bytes: 3 << 20, requests: 400, watches: 4000, connections: 8000 }
+        Self {
+            body_bytes: 3 << 20,
+            requests: 400,
+            watches: 4000,
+            connections: 8000,
+            history_events: 4096,
+            history_bytes: 16 << 20,
+        }
     }
 }
 

@@ -129,8 +129,12 @@ impl State {
         revision: u64,
     ) -> Result<Snapshot, Compacted> {
         let Some(shelf) = self.shelves.get(resource) else { return Ok(Snapshot { revision, objects: Vec::new() }) };
+        let mut changes = shelf.after(revision)?.rev().peekable();
+        if changes.peek().is_none() {
+            return Ok(Snapshot { revision, objects: select(&shelf.objects, namespace) });
+        }
         let mut objects = shelf.objects.clone();
-        for event in shelf.after(revision)?.rev() {
+        for event in changes {
             let key = &event.change.key;
             let name = (key.namespace.clone(), key.name.clone());
             match &event.previous {

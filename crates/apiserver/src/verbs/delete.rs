@@ -16,6 +16,8 @@ use crate::store::{Object, Transaction};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Namespaces without which nothing works.
+const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// Resources whose deletion answers with the object instead of a `Status`.
 const RETURNED: &[GroupResource] = &[
     GroupResource::of("", "pods"),
@@ -164,6 +166,9 @@ impl Write {
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
         let old = self.find(tx, name)?;
+        if is_namespace(self.resource) && IMMORTAL_NAMESPACES.contains(&name) {
+            return Err(self.forbidden(name, "this namespace may not be deleted"));
+        }
         self.check_delete_preconditions(&old, options)?;
         let mut object = old.value.clone();
         set_dependents_finalizer(&mut object, options.propagation);

@@ -122,6 +122,15 @@ async fn a_namespace_ends_when_it_is_finalized() {
 }
 
 #[tokio::test]
+async fn the_namespaces_of_the_cluster_itself_stay() {
+    let cluster = Cluster::start().await;
+    assert_eq!(
+        cluster.delete("/api/v1/namespaces/kube-system").await.refusal(),
+        (403, "namespaces \"kube-system\" is forbidden: this namespace may not be deleted")
+    );
+}
+
+#[tokio::test]
 async fn an_eviction_deletes_the_pod_unless_a_budget_forbids() {
     let cluster = Cluster::start().await;
     let mut protected = pod("a");

@@ -51,6 +51,22 @@ async fn selectors_choose_by_label_and_by_field() {
 }
 
 #[tokio::test]
+async fn a_list_that_took_too_long_can_go_on_in_the_present() {
+    let cluster = Cluster::start_forgetful().await;
+    create_many(&cluster, &["a", "b", "c"]).await;
+    let first = cluster.get(&format!("{CONFIG_MAPS}?limit=1")).await.body;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    for change in 0..10 {
+        cluster.put(&format!("{CONFIG_MAPS}/c"), &config_map("c", json!({ "k": change.to_string() }))).await;
+    }
+    let expired = cluster.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
+    assert_eq!((expired.code, &expired.body["reason"]), (410, &json!("Expired")));
+    let token = expired.body["metadata"]["continue"].as_str().unwrap();
+    let rest = cluster.get(&format!("{CONFIG_MAPS}?continue={token}")).await.body;
+    assert_eq!((names(&rest), &rest["items"][1]["data"]["k"]), (vec!["b", "c"], &json!("9")));
+}
+
+#[tokio::test]
 async fn a_cluster_wide_list_spans_namespaces() {
     let cluster = Cluster::start().await;
     cluster.create(PODS, &pod("a")).await;

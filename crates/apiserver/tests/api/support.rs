@@ -60,7 +60,16 @@ impl Cluster {
         Self::start_in(TempDir::new().unwrap()).await
     }
 
+    /// A server that remembers only the last few changes of a resource.
+    pub async fn start_forgetful() -> Self {
+        Self::start_with(TempDir::new().unwrap(), Limits { history_events: 8, ..Limits::default() }).await
+    }
+
     pub async fn start_in(directory: TempDir) -> Self {
+        Self::start_with(directory, Limits::default()).await
+    }
+
+    pub async fn start_with(directory: TempDir, limits: Limits) -> Self {
         let authority = Authority::load_or_create(&directory.path().join("pki"), Timestamp::now()).unwrap();
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
@@ -79,7 +88,7 @@ impl Cluster {
             nodes: Arc::new(UnixNodes::new(directory.path().join("nodes"))),
             version: Version { git_version: "v1.36.0+test".into() },
             clock: Arc::new(Timestamp::now),
-            limits: Limits::default(),
+            limits,
         })
         .await
         .unwrap();

@@ -100,6 +100,40 @@ async fn a_revision_from_the_future_is_an_error_event() {
 }
 
 #[tokio::test]
+async fn a_revision_that_is_forgotten_is_an_error_event() {
+    let cluster = Cluster::start_forgetful().await;
+    let from = revision(&cluster).await;
+    cluster.create(CONFIG_MAPS, &config_map("a", json!({}))).await;
+    for change in 0..10 {
+        cluster.put(&format!("{CONFIG_MAPS}/a"), &config_map("a", json!({ "k": change.to_string() }))).await;
+    }
+    let mut events = cluster.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}")).await;
+    let error = events.next().await.unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert_eq!((&error["object"]["reason"], events.next().await), (&json!("Expired"), None));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_told_what_it_missed_instead_of_being_waited_for() {
+    let cluster = Cluster::start_forgetful().await;
+    let from = revision(&cluster).await;
+    let mut events = cluster.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}")).await;
+    // More than the sockets between the two hold.
+    let heavy = "x".repeat(256 << 10);
+    for change in 0..40 {
+        let data = json!({ "k": format!("{change}{heavy}") });
+        let answer =
+            cluster.put(&format!("{CONFIG_MAPS}/kube-root-ca.crt"), &config_map("kube-root-ca.crt", data)).await;
+        assert_eq!(answer.code, 200);
+    }
+    let mut last = events.next().await.unwrap();
+    while let Some(event) = events.next().await {
+        last = event;
+    }
+    assert_eq!((&last["type"], &last["object"]["reason"]), (&json!("ERROR"), &json!("Expired")));
+}
+
+#[tokio::test]
 async fn a_table_watch_defines_its_columns_once() {
     let cluster = Cluster::start().await;
     let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
