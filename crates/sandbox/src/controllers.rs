@@ -9,7 +9,6 @@ mod claim;
 mod daemon_set;
 mod deployment;
 mod endpoints;
-mod event_ttl;
 pub(crate) mod events;
 mod garbage;
 mod history;
@@ -82,7 +81,6 @@ pub async fn run(config: Config, cancel: CancellationToken) {
     let (recorder, event_writer) = events::recorder(&client);
     let mut tasks = JoinSet::new();
     tasks.spawn(event_writer.run());
-    tasks.spawn(event_ttl::run(client.clone(), cancel.clone()));
     let fleet = Fleet { client, stores, recorder, cancel: cancel.clone(), tasks: &mut tasks };
     // Every loop ends with the token; the event writer ends with the last recorder.
     cancel.run_until_cancelled(fleet.launch(config)).await;

@@ -52,7 +52,7 @@ impl GarbageCollector {
         let mut others = Vec::new();
         for resource in RESOURCES {
             let gvr = Gvr::from(resource);
-            if !watched.contains(&gvr) && !LEFT_OUT.contains(&(gvr.group, gvr.plural)) {
+            if resource.allows("watch") && !watched.contains(&gvr) && !LEFT_OUT.contains(&(gvr.group, gvr.plural)) {
                 let store: Store<Bare> = Store::start(client, &gvr, "", ListOptions::default());
                 feed.follow(gvr, &store, |object| &object.metadata);
                 others.push(store);
