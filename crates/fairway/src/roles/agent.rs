@@ -21,7 +21,7 @@ use kubeapi::{Client, ClusterWatch, ObjectKind};
 use model::{Cluster, Node};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -35,6 +35,9 @@ use kernel::{Kernel, Synced};
 const COMPONENT: &str = "fairway-agent";
 /// The pause before the first new try after a failure, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How long the node's status may take to be written; the kernel must not wait for it longer.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Options of the agent.
 #[derive(Debug, clap::Args)]
@@ -90,10 +93,10 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         cancel.cancel();
         outcome
     };
-    let (outcome, (), ()) = tokio::join!(
+    let (outcome, (), _) = tokio::join!(
         keeping,
         pages.serve(pages_of(&health), cancel.clone()),
-        kubeapi::report_refusals(&mut cluster, &client, COMPONENT),
+        cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, &client, COMPONENT)),
     );
     cluster.join().await;
     info!("ended; what is in the kernel stays");
@@ -168,7 +171,8 @@ impl Agent {
         tokio::task::spawn_blocking(move || cni.install(&ranges)).await??;
         self.health.serves_pods();
         if !self.is_reported {
-            kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now()).await?;
+            let report = kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now());
+            timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
             self.is_reported = true;
         }
         Ok(synced)
