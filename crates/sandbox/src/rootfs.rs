@@ -33,13 +33,14 @@ const PRISTINE_ETC: &str = "/opt/fairway/etc";
 const SHOWN: [&str; 9] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"];
 
 /// Directories every root has of its own, with their permissions.
-const OWN: [(&str, u32); 19] = [
+const OWN: [(&str, u32); 20] = [
     ("home", 0o755),
     ("media", 0o755),
     ("mnt", 0o755),
     ("opt", 0o755),
     ("opt/fairway", 0o755),
     ("opt/fairway/bin", 0o755),
+    ("opt/fairway/tools", 0o755),
     ("proc", 0o555),
     ("root", 0o700),
     ("run", 0o755),
@@ -93,6 +94,8 @@ pub struct Root<'a> {
     pub program: &'a Path,
     /// Names under which the program is linked beside [`PROGRAM`].
     pub program_names: &'a [&'a str],
+    /// Names under which the program is linked where the search for programs comes last.
+    pub tool_names: &'a [&'a str],
     /// Whom it is for.
     pub purpose: Purpose,
     /// What else it shows.
@@ -164,6 +167,9 @@ impl Root<'_> {
         self.show_host(&binds)?;
         for name in self.program_names {
             self.link("fairway", Path::new("opt/fairway/bin").join(name))?;
+        }
+        for name in self.tool_names {
+            self.link("../bin/fairway", Path::new("opt/fairway/tools").join(name))?;
         }
         self.show_kernel()?;
         binds.iter().try_for_each(|bind| self.bind(bind))

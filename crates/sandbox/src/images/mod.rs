@@ -8,6 +8,7 @@ mod flags;
 mod http;
 mod http_echo;
 mod journal;
+mod tools;
 mod web;
 
 pub use web::NODE_NAME_FILE;
@@ -124,14 +125,19 @@ pub fn advice() -> String {
     )
 }
 
-/// The names under which this program is to be linked in a container's root.
+/// The names under which this program is to be linked in a container's root, before the host's programs.
 pub fn applet_names() -> Vec<&'static str> {
     APPLETS.iter().map(|(name, _)| *name).collect()
 }
 
+/// The names under which it is to be linked behind the host's programs.
+pub fn tool_names() -> Vec<&'static str> {
+    tools::TOOLS.iter().map(|(name, _)| *name).collect()
+}
+
 /// Runs the applet called `name`; `None` if there is none of that name.
 pub fn run_applet(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
-    let (_, main) = APPLETS.iter().find(|(known, _)| *known == name)?;
+    let (_, main) = APPLETS.iter().chain(tools::TOOLS).find(|(known, _)| *known == name)?;
     let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     Some(main(&arguments))
 }

@@ -18,6 +18,7 @@ use nix::unistd::sethostname;
 use super::enter::supervisor_descriptor;
 use super::network::node_address;
 use super::roles::RoleArgs;
+use crate::images;
 use crate::rootfs::{self, Bind, Purpose, Root, RootError};
 
 /// The namespaces of one node, alive as long as this value or a process in them.
@@ -179,7 +180,14 @@ fn lay_out(args: &RoleArgs, name: &str) -> Result<(), LayOutError> {
     fs::create_dir_all(&at).map_err(|source| LayOutError::Directory { path: at.clone(), source })?;
     let program = env::current_exe().map_err(|source| LayOutError::Program { source })?;
     let binds = [Bind::writable(args.state().path(), args.state().path())];
-    let root = Root { at: &at, program: &program, program_names: &[], purpose: Purpose::Node, binds: &binds };
+    let root = Root {
+        at: &at,
+        program: &program,
+        program_names: &[],
+        tool_names: &images::tool_names(),
+        purpose: Purpose::Node,
+        binds: &binds,
+    };
     root.build()?;
     Ok(rootfs::enter(&at)?)
 }

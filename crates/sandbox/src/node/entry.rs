@@ -30,13 +30,17 @@ pub fn dispatch(arguments: &[OsString]) -> Option<ExitCode> {
 
 fn run_applet(arguments: &[OsString]) -> ExitCode {
     let Some((name, rest)) = arguments.split_first() else {
-        eprintln!("usage: fairway applet NAME ..; there are: {}", images::applet_names().join(", "));
+        eprintln!("usage: fairway applet NAME ..; there are: {}", names());
         return ExitCode::from(2);
     };
     images::run_applet(&name.to_string_lossy(), rest).unwrap_or_else(|| {
-        eprintln!("no applet {name:?}; there are: {}", images::applet_names().join(", "));
+        eprintln!("no applet {name:?}; there are: {}", names());
         ExitCode::from(127)
     })
+}
+
+fn names() -> String {
+    [images::applet_names(), images::tool_names()].concat().join(", ")
 }
 
 #[cfg(test)]

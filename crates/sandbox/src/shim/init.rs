@@ -131,10 +131,16 @@ fn build_root(place: &Place, spec: &ContainerSpec) -> Result<(), StartError> {
     } else {
         std::env::current_exe().map_err(because("cannot find myself"))?
     };
-    let names = images::applet_names();
-    Root { at: &root, program: &program, program_names: &names, purpose: spec.purpose, binds: &spec.binds }
-        .build()
-        .map_err(because("cannot build the container's root"))?;
+    let (names, tools) = (images::applet_names(), images::tool_names());
+    let root_of_container = Root {
+        at: &root,
+        program: &program,
+        program_names: &names,
+        tool_names: &tools,
+        purpose: spec.purpose,
+        binds: &spec.binds,
+    };
+    root_of_container.build().map_err(because("cannot build the container's root"))?;
     enter(&root).map_err(because("cannot enter the container's root"))?;
     for (path, name) in &spec.links {
         symlink(Path::new("/opt/fairway/bin").join(name), path).map_err(because("cannot link the image's program"))?;
