@@ -3,7 +3,7 @@
 mod pod;
 
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ const SERVICES: GroupResource = GroupResource::of("", "services");
 /// Used by writes only, which run one after another: what a write plans is still true when it is kept.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    services: Mutex<ServiceAllocator>,
+    services: Arc<Mutex<ServiceAllocator>>,
     authority_pem: String,
 }
 
@@ -52,7 +52,7 @@ impl Admission {
         for service in store.list(&SERVICES, None).objects {
             services.restore(&service.value);
         }
-        Self { services: Mutex::new(services), authority_pem: rules.authority_pem }
+        Self { services: Arc::new(Mutex::new(services)), authority_pem: rules.authority_pem }
     }
 
     /// What pods verify the server with; every namespace has one.
@@ -91,16 +91,20 @@ impl Admission {
     }
 
     /// The write will be stored, unless it is a dry run.
-    pub fn keep(&self, admitted: &Admitted, mode: WriteMode) {
-        if let (Some(allocation), WriteMode::Persist) = (&admitted.services, mode) {
-            self.services().apply(allocation);
+    pub fn keep(&self, tx: &mut Transaction<'_>, admitted: Admitted, mode: WriteMode) {
+        if let (Some(allocation), WriteMode::Persist) = (admitted.services, mode) {
+            lock(&self.services).apply(&allocation);
+            let services = self.services.clone();
+            tx.on_lost(move || lock(&services).undo(&allocation));
         }
     }
 
     /// An object is removed, unless it is a dry run.
-    pub fn release(&self, resource: &'static Resource, object: &Value, mode: WriteMode) {
+    pub fn release(&self, tx: &mut Transaction<'_>, resource: &'static Resource, object: &Value, mode: WriteMode) {
         if group_resource(resource) == SERVICES && mode == WriteMode::Persist {
-            self.services().release(object);
+            lock(&self.services).release(object);
+            let (services, object) = (self.services.clone(), object.clone());
+            tx.on_lost(move || lock(&services).restore(&object));
         }
     }
 
@@ -108,7 +112,7 @@ impl Admission {
         if group_resource(resource) != SERVICES {
             return Ok(Admitted::default());
         }
-        match self.services().plan(object, old, ids::random_seed()) {
+        match lock(&self.services).plan(object, old, ids::random_seed()) {
             Ok(allocation) => Ok(Admitted { services: Some(allocation) }),
             Err(AllocationError::Invalid(errors)) => {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -117,8 +121,8 @@ impl Admission {
             Err(full) => Err(ApiError::internal(full)),
         }
     }
+}
 
-    fn services(&self) -> MutexGuard<'_, ServiceAllocator> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(services: &Mutex<ServiceAllocator>) -> MutexGuard<'_, ServiceAllocator> {
+    services.lock().unwrap_or_else(PoisonError::into_inner)
 }

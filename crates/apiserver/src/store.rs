@@ -45,15 +45,18 @@ impl Shared {
 impl Store {
     /// Opens or creates the database and starts its writer.
     pub fn open(path: &Path, durability: Durability, limits: LogLimits) -> Result<Self, StoreError> {
-        let disk = Disk::open(path, durability)?;
+        Self::start(Disk::in_file(path, durability), limits)
+    }
+
+    fn start(mut disk: Disk, limits: LogLimits) -> Result<Self, StoreError> {
         let (state, garbage) = disk.load(limits)?;
         let shared = Arc::new(Shared { state: RwLock::new(state) });
         let (jobs, queue) = mpsc::channel(writer::BATCH);
         let for_writer = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || writer::run(&for_writer, &disk, queue, garbage))
-            .map_err(|source| StoreError::OpenFile { path: path.into(), source })?;
+            .spawn(move || writer::run(&for_writer, disk, queue, garbage))
+            .map_err(StoreError::Thread)?;
         Ok(Self { shared, jobs: Some(jobs), writer: Some(writer) })
     }
 

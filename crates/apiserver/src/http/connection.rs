@@ -20,8 +20,13 @@ use super::Handler;
 use super::authenticate::Peer;
 use crate::auth::identity_of_certificate;
 
-/// How long a client may take for the TLS handshake, and for the headers of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection from the network may be idle, the headers of the next request included. Longer than the pools
+/// of clients keep connections, so that it is them who close, and not us while a request is on its way.
+const IDLE_PATIENCE: Duration = Duration::from_secs(120);
+/// How often a silent HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait after the system could not give us another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests one HTTP/2 connection may have open.
@@ -76,7 +81,7 @@ impl Connections {
                 stream.set_nodelay(true)?;
                 let handshake = acceptor.accept(stream);
                 Box::pin(async move {
-                    match tokio::time::timeout(PATIENCE, handshake).await {
+                    match tokio::time::timeout(HANDSHAKE_PATIENCE, handshake).await {
                         Ok(Ok(stream)) => connections.serve(peer_of(&stream), stream).await,
                         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -88,13 +93,19 @@ impl Connections {
 
     async fn serve(self, peer: Peer, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let handler = self.handler;
+        let trusted = matches!(peer, Peer::Trusted);
         let service = service_fn(|request| {
             let (handler, peer) = (handler.clone(), peer.clone());
             async move { Ok::<_, Infallible>(handler.handle(&peer, request).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION);
+        let idle = if trusted { None } else { Some(IDLE_PATIENCE) };
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(idle);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .keep_alive_interval(PING_INTERVAL);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let result = tokio::select! {

@@ -113,6 +113,16 @@ impl ServiceAllocator {
         }
     }
 
+    /// Takes back what was [applied](Self::apply), when the write has not been stored after all.
+    pub fn undo(&mut self, allocation: &Allocation) {
+        for &claim in &allocation.taken {
+            self.give_back(claim);
+        }
+        for &claim in &allocation.released {
+            self.take(claim);
+        }
+    }
+
     fn take(&mut self, claim: Claim) {
         match claim {
             Claim::Address(address) => {

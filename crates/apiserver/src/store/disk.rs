@@ -18,6 +18,9 @@ const REVISIONS: TableDefinition<'_, u64, Record<'static>> = TableDefinition::ne
 /// resource -> the revision up to which its log has been trimmed.
 const FLOORS: TableDefinition<'_, &str, u64> = TableDefinition::new("floors");
 
+/// Memory for pages: reads are answered from elsewhere.
+const CACHE_BYTES: usize = 8 << 20;
+
 type Record<'a> = (&'a str, &'a str, &'a str, u8, &'a [u8]);
 
 /// What an acknowledged write survives.
@@ -64,37 +67,45 @@ pub enum StoreError {
     /// A commit failed; nothing of it is stored.
     #[error("cannot write the database: {0}")]
     Commit(#[source] Box<redb::Error>),
+    /// The writer cannot be started.
+    #[error("cannot start the writer of the database")]
+    Thread(#[source] io::Error),
     /// The writer has stopped.
     #[error("the store is closed")]
     Closed,
 }
 
-#[derive(Debug)]
+/// The database; closed after an error and opened again by the next commit, so that a disk that was full is no more
+/// than a pause.
 pub(super) struct Disk {
-    database: Database,
+    open: Opener,
+    database: Option<Database>,
 }
 
+/// Opens the database.
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, StoreError> + Send>;
+
 impl Disk {
-    pub fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let open_file = |source| StoreError::OpenFile { path: path.into(), source };
-        let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(open_file)?;
-        let open = |source| StoreError::Open { path: path.into(), source: Box::new(source) };
-        let file = FileBackend::new(file).map_err(open)?;
-        let backend = Backend { file, durability };
-        let database = Builder::new().set_cache_size(8 << 20).create_with_backend(backend).map_err(open)?;
-        Ok(Self { database })
+    pub fn new(open: Opener) -> Self {
+        Self { open, database: None }
+    }
+
+    /// The database in a file, made if it is not there.
+    pub fn in_file(path: &Path, durability: Durability) -> Self {
+        let path = path.to_owned();
+        Self::new(Box::new(move || open_file(&path, durability)))
     }
 
     /// Replays every stored revision.
-    pub fn load(&self, limits: LogLimits) -> Result<(State, Garbage), StoreError> {
-        self.create_tables().map_err(|error| StoreError::Commit(Box::new(error)))?;
+    pub fn load(&mut self, limits: LogLimits) -> Result<(State, Garbage), StoreError> {
+        let database = self.database()?;
+        create_tables(database).map_err(|error| StoreError::Commit(Box::new(error)))?;
         let (mut state, mut garbage) = (State::new(limits), Garbage::default());
         let read = |error: redb::Error| StoreError::Read(Box::new(error));
-        for (resource, floor) in self.read_floors().map_err(read)? {
+        for (resource, floor) in read_floors(database).map_err(read)? {
             state.set_floor(&resource, floor);
         }
-        let transaction = self.database.begin_read().map_err(|error| read(error.into()))?;
+        let transaction = database.begin_read().map_err(|error| read(error.into()))?;
         let revisions = transaction.open_table(REVISIONS).map_err(|error| read(error.into()))?;
         for row in revisions.iter().map_err(|error| read(error.into()))? {
             let (revision, record) = row.map_err(|error| read(error.into()))?;
@@ -103,49 +114,75 @@ impl Disk {
         Ok((state, garbage))
     }
 
-    fn create_tables(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(REVISIONS)?;
-        transaction.open_table(FLOORS)?;
-        transaction.commit()?;
-        Ok(())
+    /// Stores changes that follow `revision` and forgets garbage, in one transaction.
+    pub fn commit(&mut self, revision: u64, changes: &[Change], garbage: &Garbage) -> Result<(), StoreError> {
+        let result = try_commit(self.database()?, revision, changes, garbage);
+        result.map_err(|error| {
+            self.database = None;
+            StoreError::Commit(Box::new(error))
+        })
     }
 
-    fn read_floors(&self) -> Result<Vec<(GroupResource, u64)>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(FLOORS)?;
-        let mut floors = Vec::new();
-        for row in table.iter()? {
-            let (resource, floor) = row?;
-            floors.push((parse_resource(resource.value()), floor.value()));
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        match &mut self.database {
+            Some(database) => Ok(database),
+            closed => Ok(closed.insert((self.open)()?)),
         }
-        Ok(floors)
     }
+}
 
-    /// Stores changes and forgets garbage in one transaction.
-    pub fn commit(&self, changes: &[Change], garbage: &Garbage) -> Result<(), StoreError> {
-        self.try_commit(changes, garbage).map_err(|error| StoreError::Commit(Box::new(error)))
+fn open_file(path: &Path, durability: Durability) -> Result<Database, StoreError> {
+    let open_file = |source| StoreError::OpenFile { path: path.into(), source };
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(open_file)?;
+    let open = |source| StoreError::Open { path: path.into(), source: Box::new(source) };
+    let file = FileBackend::new(file).map_err(open)?;
+    open_backend(Backend { file, durability }).map_err(open)
+}
+
+pub(super) fn open_backend(backend: impl StorageBackend) -> Result<Database, redb::DatabaseError> {
+    Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
+}
+
+fn create_tables(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(REVISIONS)?;
+    transaction.open_table(FLOORS)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read_floors(database: &Database) -> Result<Vec<(GroupResource, u64)>, redb::Error> {
+    let table = database.begin_read()?.open_table(FLOORS)?;
+    let mut floors = Vec::new();
+    for row in table.iter()? {
+        let (resource, floor) = row?;
+        floors.push((parse_resource(resource.value()), floor.value()));
     }
+    Ok(floors)
+}
 
-    fn try_commit(&self, changes: &[Change], garbage: &Garbage) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut revisions = transaction.open_table(REVISIONS)?;
-            for Change { key, kind, object } in changes {
-                let resource = format_resource(&key.resource);
-                let record: Record<'_> = (&resource, &key.namespace, &key.name, kind_code(*kind), &object.json);
-                revisions.insert(object.revision, record)?;
-            }
-            for revision in &garbage.revisions {
-                revisions.remove(revision)?;
-            }
-            let mut floors = transaction.open_table(FLOORS)?;
-            for (resource, floor) in &garbage.floors {
-                floors.insert(format_resource(resource).as_str(), floor)?;
-            }
+fn try_commit(database: &Database, revision: u64, changes: &[Change], garbage: &Garbage) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut revisions = transaction.open_table(REVISIONS)?;
+        // What an earlier commit left that failed halfway, and whose authors were told so.
+        revisions.retain_in(revision + 1.., |_, _| false)?;
+        for Change { key, kind, object } in changes {
+            let resource = format_resource(&key.resource);
+            let record: Record<'_> = (&resource, &key.namespace, &key.name, kind_code(*kind), &object.json);
+            revisions.insert(object.revision, record)?;
         }
-        transaction.commit()?;
-        Ok(())
+        for revision in &garbage.revisions {
+            revisions.remove(revision)?;
+        }
+        let mut floors = transaction.open_table(FLOORS)?;
+        for (resource, floor) in &garbage.floors {
+            floors.insert(format_resource(resource).as_str(), floor)?;
+        }
     }
+    transaction.commit()?;
+    Ok(())
 }
 
 /// A file whose `sync_data` may be left to the kernel.

@@ -1,10 +1,14 @@
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::disk::open_backend;
 use super::*;
 
 const PODS: GroupResource = GroupResource::of("", "pods");
@@ -157,6 +161,70 @@ async fn a_watch_that_falls_behind_the_log_is_told() {
     assert!(cursor.next().await.is_err());
 }
 
+/// A disk in memory that can be full.
+#[derive(Debug, Clone)]
+struct Fillable {
+    kept: Arc<InMemoryBackend>,
+    full: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Fillable {
+    fn len(&self) -> io::Result<u64> {
+        self.kept.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.kept.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.kept.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.kept.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            self.kept.write(offset, data)
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_is_forgotten_once_there_is_room() {
+    let disk = Fillable { kept: Arc::default(), full: Arc::default() };
+    let open = {
+        let disk = disk.clone();
+        move || {
+            let failed = |source| StoreError::Open { path: "memory".into(), source: Box::new(source) };
+            open_backend(disk.clone()).map_err(failed)
+        }
+    };
+    let store = Store::start(Disk::new(Box::new(open.clone())), LIMITS).unwrap();
+    put(&store, "a", 1).await;
+    disk.full.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let lost = Arc::new(AtomicBool::new(false));
+        let told = lost.clone();
+        let write = move |tx: &mut Transaction<'_>| {
+            tx.on_lost(move || told.store(true, Ordering::SeqCst));
+            Ok(tx.put(key("b"), pod("b", 1)).revision)
+        };
+        assert!(matches!(store.write(WriteMode::Persist, write).await, Err(ApiError::Internal { .. })));
+        assert!(lost.load(Ordering::SeqCst));
+    }
+    assert_eq!(names(&store.list(&PODS, None)), ["a"]);
+    disk.full.store(false, Ordering::SeqCst);
+    let revision = put(&store, "c", 1).await;
+    drop(store);
+    let store = Store::start(Disk::new(Box::new(open)), LIMITS).unwrap();
+    assert_eq!((names(&store.list(&PODS, None)), store.revision()), (vec!["a", "c"], revision));
+}
+
 #[test]
 fn a_database_in_use_is_refused() {
     let directory = TempDir::new().unwrap();
@@ -210,7 +278,7 @@ fn write_until_killed(path: &Path) -> ! {
                     tx.put(key(&name), value);
                     Ok(())
                 });
-                async move { write.await.map(|()| writeln!(std::io::stdout(), "stored {done}").unwrap()) }
+                async move { write.await.map(|()| writeln!(io::stdout(), "stored {done}").unwrap()) }
             });
             futures::future::join_all(writes).await;
         }

@@ -39,6 +39,8 @@ pub(super) struct Batch {
     overlay: HashMap<Key, Option<Arc<Object>>>,
     /// For each change, what the overlay said before it.
     undo: Vec<Option<Option<Arc<Object>>>>,
+    /// What to do if the commit fails.
+    on_lost: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// Runs one write and returns what answers its caller once the commit is done.
@@ -66,27 +68,28 @@ where
 }
 
 /// Serves writes until every sender is gone.
-pub(super) fn run(shared: &Shared, disk: &Disk, mut jobs: mpsc::Receiver<Job>, mut garbage: Garbage) {
+pub(super) fn run(shared: &Shared, mut disk: Disk, mut jobs: mpsc::Receiver<Job>, mut garbage: Garbage) {
     let mut waiting = Vec::with_capacity(BATCH);
     while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
         let mut batch = Batch { revision: shared.state().revision, ..Batch::default() };
         let answers: Vec<Answer> =
             waiting.drain(..).map(|job| job(&mut Transaction { shared, batch: &mut batch })).collect();
-        let committed = commit(shared, disk, batch.changes, &mut garbage);
+        let committed = commit(shared, &mut disk, batch.changes, &mut garbage);
+        if committed.is_err() {
+            batch.on_lost.into_iter().rev().for_each(|undo| undo());
+        }
         for answer in answers {
             answer(committed.clone());
         }
     }
 }
 
-fn commit(shared: &Shared, disk: &Disk, changes: Vec<Change>, garbage: &mut Garbage) -> Result<(), ApiError> {
+fn commit(shared: &Shared, disk: &mut Disk, changes: Vec<Change>, garbage: &mut Garbage) -> Result<(), ApiError> {
     if changes.is_empty() {
         return Ok(());
     }
-    disk.commit(&changes, garbage).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "commit failed");
-        ApiError::internal(error)
-    })?;
+    let revision = shared.state().revision;
+    disk.commit(revision, &changes, garbage).map_err(ApiError::internal)?;
     *garbage = Garbage::default();
     let mut state = shared.state.write().unwrap_or_else(PoisonError::into_inner);
     let touched: HashSet<_> = changes.iter().map(|change| change.key.resource.clone()).collect();
@@ -115,6 +118,12 @@ impl Transaction<'_> {
     /// Removes an object; `last` is its final version, as watches will see it.
     pub fn delete(&mut self, key: Key, last: Value) -> Arc<Object> {
         self.batch.push(key, ChangeKind::Deleted, last)
+    }
+
+    /// Undoes what a write did outside of the store, should it not be stored after all. To be called by a write that
+    /// cannot fail any more.
+    pub fn on_lost(&mut self, undo: impl FnOnce() + Send + 'static) {
+        self.batch.on_lost.push(Box::new(undo));
     }
 }
 

@@ -44,7 +44,7 @@ impl Write {
         let admitted = self.admission.admit_create(self.resource, &mut object, tx)?;
         self.check(&object, self.resource.validate_create(&object))?;
         let object = self.put(tx, object, None);
-        self.admission.keep(&admitted, self.mode());
+        self.admission.keep(tx, admitted, self.mode());
         if is_namespace(self.resource) && self.mode() == WriteMode::Persist {
             self.publish_authority(tx, &name)?;
         }

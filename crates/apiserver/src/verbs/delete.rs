@@ -174,7 +174,7 @@ impl Write {
         set_dependents_finalizer(&mut object, options.propagation);
         let grace = if is_pod(self.resource) { pod_grace(&object, options.grace_seconds) } else { Grace::Ends };
         if grace == Grace::Ends && may_go(self.resource, &object) {
-            self.admission.release(self.resource, &old.value, self.mode());
+            self.admission.release(tx, self.resource, &old.value, self.mode());
             return Ok(Deleted { object: self.remove(tx, object, &old), gone: true });
         }
         self.mark_deleted(&mut object, grace);

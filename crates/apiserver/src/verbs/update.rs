@@ -150,13 +150,13 @@ impl Write {
         let admitted = self.admission.admit_update(self.resource, &mut new, &old.value)?;
         self.check(&new, self.resource.validate_update(&new, &old.value, self.subresource))?;
         let object = if is_deleting(&new) && !waits_for_grace(&new) && may_go(self.resource, &new) {
-            self.admission.release(self.resource, &old.value, self.mode());
+            self.admission.release(tx, self.resource, &old.value, self.mode());
             self.remove(tx, new, old)
         } else if unchanged(&new, &old.value) {
             old.clone()
         } else {
             let object = self.put(tx, new, Some(old));
-            self.admission.keep(&admitted, self.mode());
+            self.admission.keep(tx, admitted, self.mode());
             object
         };
         Ok(Written { object, created: false })

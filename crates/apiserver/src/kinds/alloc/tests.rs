@@ -37,6 +37,16 @@ fn a_new_service_gets_an_address_and_its_family() {
 }
 
 #[test]
+fn what_was_not_stored_after_all_is_free_again() {
+    let mut allocator = allocator();
+    let asked = json!({"clusterIP": "10.96.0.10", "ports": [{"port": 53}]});
+    let allocation = allocator.plan(&mut service(&asked), None, 42).expect("allocated");
+    allocator.apply(&allocation);
+    allocator.undo(&allocation);
+    store(&mut allocator, &asked, None).expect("free again");
+}
+
+#[test]
 fn an_address_asked_for_is_taken_once() {
     let mut allocator = allocator();
     let asked = json!({"clusterIP": "10.96.0.10", "ports": [{"port": 53}]});
