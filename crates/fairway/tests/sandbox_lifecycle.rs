@@ -1,5 +1,7 @@
 //! Sandboxes come up, stand beside each other, survive the loss of any part, and leave nothing behind.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use std::net::TcpListener;

@@ -96,6 +96,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
+        #[expect(clippy::disallowed_methods, reason = "this loop is the wait for a condition")]
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -203,7 +203,8 @@ impl Probe<'_> {
         let resolves = ["nslookup", "nobody.shop.svc.cluster.local"];
         until("the new Service has a name", || async { Ok(self.exec_any(client, &resolves).await?.1 == 0) }).await?;
         let begun = SystemTime::now();
-        let (said, code) = self.exec_any(client, &["wget", "-T", "5", "-qO-", "http://nobody/"]).await?;
+        let (said, code) =
+            self.exec_any(client, &["wget", "-T", "5", "-t", "1", "-O", "/dev/null", "http://nobody/"]).await?;
         let waited = begun.elapsed().unwrap_or_default();
         let refused = said.to_lowercase().contains("refused");
         Ok(Seen {
