@@ -43,8 +43,7 @@ pub fn read_machine() -> MachineFacts {
         capacity: Capacity {
             cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
             memory_bytes: total_memory(&text("/proc/meminfo")),
-            storage_bytes: statvfs(Path::new("/"))
-                .map_or(0, |facts| u64::from(facts.blocks()) * facts.fragment_size() as u64),
+            storage_bytes: statvfs(Path::new("/")).map_or(0, |facts| facts.blocks() * facts.fragment_size()),
         },
         kernel,
         os_image: pretty_name(&text("/etc/os-release")),

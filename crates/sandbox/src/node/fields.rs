@@ -16,8 +16,6 @@ pub struct NodeSide<'a> {
     pub host_address: IpAddr,
     /// The pod's addresses, once it has some.
     pub pod_addresses: &'a [IpAddr],
-    /// What a container without limits may use.
-    pub capacity: Capacity,
 }
 
 /// The value of the field at `path`. The error is a sentence for the user.
@@ -103,7 +101,7 @@ mod tests {
         .unwrap();
         let addresses = ["10.244.1.5".parse().unwrap()];
         let host_address = "10.89.0.1".parse().unwrap();
-        field_value(&pod, path, NodeSide { host_address, pod_addresses: &addresses, capacity: CAPACITY })
+        field_value(&pod, path, NodeSide { host_address, pod_addresses: &addresses })
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let (tell_problem, network_problem) = watch::channel(readiness::network_problem(&paths.cni_config));
     let network = readiness::follow_network(paths.cni_config.clone(), tell_problem);
     let network = AbortOnDropHandle::new(tokio::spawn(network));
-    let context = Arc::new(context(&config, &client, recorder, network_problem));
+    let context = Arc::new(context(&config, &client, &recorder, network_problem));
     let listener = listen(&config.listen)?;
     let server = StreamServer { containers: Arc::new(context.registry.clone()), program: this_program() };
     let streams = AbortOnDropHandle::new(tokio::spawn(streams::serve(listener, server, cancel.clone())));
@@ -120,7 +120,7 @@ fn listen(path: &Path) -> Result<UnixListener, NodeError> {
 fn context(
     config: &Config,
     client: &Client,
-    recorder: events::Recorder,
+    recorder: &events::Recorder,
     network_problem: watch::Receiver<Option<String>>,
 ) -> Context {
     let (paths, objects, machine) = (&config.paths, Objects::new(client.clone()), facts::read_machine());

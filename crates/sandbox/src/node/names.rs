@@ -194,11 +194,11 @@ mod tests {
 
     const NODE: &str = "# made by hand\nnameserver 192.0.2.1\nsearch example.net\noptions edns0\n";
 
-    fn pod(spec: Value) -> Pod {
+    fn pod(spec: &Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "shop"}, "spec": spec})).unwrap()
     }
 
-    fn resolv_conf(spec: Value) -> String {
+    fn resolv_conf(spec: &Value) -> String {
         let servers = ["10.96.0.10".parse().unwrap()];
         let cluster = ClusterNames { servers: &servers, domain: "cluster.local" };
         plan_resolver(&pod(spec), cluster, &Resolver::parse(NODE)).to_file()
@@ -217,7 +217,7 @@ mod tests {
             (json!({"containers": [], "dnsPolicy": "None"}), ""),
         ];
         for (spec, expected) in cases {
-            assert_eq!(resolv_conf(spec.clone()), expected, "{spec}");
+            assert_eq!(resolv_conf(&spec), expected, "{spec}");
         }
     }
 
@@ -229,26 +229,26 @@ mod tests {
             "options": [{"name": "ndots", "value": "2"}, {"name": "use-vc"}],
         });
         assert_eq!(
-            resolv_conf(json!({"containers": [], "dnsPolicy": "Default", "dnsConfig": config})),
+            resolv_conf(&json!({"containers": [], "dnsPolicy": "Default", "dnsConfig": config})),
             "search example.net extra.test\nnameserver 192.0.2.1\nnameserver 192.0.2.9\nnameserver 10.96.0.10\n\
              options edns0 ndots:2 use-vc\n"
         );
-        assert!(resolv_conf(json!({"containers": [], "dnsConfig": config})).ends_with("options ndots:2 use-vc\n"));
+        assert!(resolv_conf(&json!({"containers": [], "dnsConfig": config})).ends_with("options ndots:2 use-vc\n"));
     }
 
     #[test]
     fn a_subdomain_gives_a_full_name_that_may_become_the_host_name() {
-        let name = plan_name(&pod(json!({"containers": [], "subdomain": "db"})), "cluster.local").unwrap();
+        let name = plan_name(&pod(&json!({"containers": [], "subdomain": "db"})), "cluster.local").unwrap();
         assert_eq!((name.host_name.as_str(), name.full.as_deref()), ("web-0", Some("web-0.db.shop.svc.cluster.local")));
         let spec = json!({"containers": [], "hostname": "x", "subdomain": "db", "setHostnameAsFQDN": true});
-        assert_eq!(plan_name(&pod(spec), "cluster.local").unwrap().host_name, "x.db.shop.svc.cluster.local");
+        assert_eq!(plan_name(&pod(&spec), "cluster.local").unwrap().host_name, "x.db.shop.svc.cluster.local");
         let long = json!({"containers": [], "hostname": "x".repeat(60), "subdomain": "db", "setHostnameAsFQDN": true});
-        assert!(plan_name(&pod(long), "cluster.local").unwrap_err().contains("64 is the max"));
+        assert!(plan_name(&pod(&long), "cluster.local").unwrap_err().contains("64 is the max"));
     }
 
     #[test]
     fn the_hosts_file_names_the_pod_and_its_aliases() {
-        let name = plan_name(&pod(json!({"containers": [], "subdomain": "db"})), "cluster.local").unwrap();
+        let name = plan_name(&pod(&json!({"containers": [], "subdomain": "db"})), "cluster.local").unwrap();
         let alias = HostAlias { ip: "192.0.2.5".into(), hostnames: Some(vec!["a".into(), "b".into()]) };
         let file = hosts_file(&["10.244.1.2".parse().unwrap()], &name, std::slice::from_ref(&alias));
         assert!(

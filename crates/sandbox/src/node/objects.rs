@@ -124,7 +124,7 @@ impl Followed {
     /// Waits until it is no longer what [`Followed::get`] gave.
     pub async fn changed(&mut self) {
         if self.latest.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

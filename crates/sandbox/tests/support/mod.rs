@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
@@ -112,6 +112,7 @@ pub fn shell(script: &str) -> ContainerSpec {
 pub struct Container {
     directory: tempfile::TempDir,
     place: Place,
+    shim: RefCell<Child>,
     /// The connection over which the exit is learned.
     watch: RefCell<Option<UnixStream>>,
 }
@@ -140,7 +141,7 @@ impl Container {
         BufReader::new(shim.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let started = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         let watch = RefCell::new(UnixStream::connect(place.socket()).ok());
-        (Self { directory, place, watch }, started)
+        (Self { directory, place, shim: RefCell::new(shim), watch }, started)
     }
 
     /// Waits for the end.
@@ -202,10 +203,8 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if let Ok(running) = self.place.running() {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.shim_pid), nix::sys::signal::Signal::SIGKILL);
-        }
+        let _ = self.shim.borrow_mut().kill();
+        let _ = self.shim.borrow_mut().wait();
     }
 }
 

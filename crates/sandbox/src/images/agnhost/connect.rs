@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_listening_port_connects_and_a_closed_one_is_refused() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address no other test uses: its port stays closed once it is closed.
+        let listener = std::net::TcpListener::bind("127.0.7.1:0").unwrap();
         let open = listener.local_addr().unwrap().to_string();
         assert_eq!(connect_tcp(&open, Some(Duration::from_secs(5))), Ok(()));
         drop(listener);
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn udp_needs_an_answer_to_count_as_connected() {
-        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let silent = UdpSocket::bind("127.0.7.2:0").unwrap();
         let address = silent.local_addr().unwrap().to_string();
         let failure = connect_udp(&address, Some(Duration::from_millis(20)), "hostname").unwrap_err();
         assert!(failure.line().starts_with("TIMEOUT"), "{failure:?}");

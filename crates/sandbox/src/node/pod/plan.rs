@@ -155,7 +155,8 @@ fn plan_init(containers: &[ContainerView], policy: RestartPolicy, now: Timestamp
         };
         // A sidecar that has ended is started again at any time, and holds up nobody who already runs.
         let main_runs = containers.iter().any(|other| other.role == Role::Main && other.life != Life::Fresh);
-        if !go_on && !(container.role == Role::Sidecar && main_runs) {
+        let optional = container.role == Role::Sidecar && main_runs;
+        if !go_on && !optional {
             state = Init::Incomplete;
             break;
         }
@@ -176,7 +177,7 @@ pub fn plan_end(containers: &[ContainerView], outcome: Option<Outcome>) -> Plan 
     let to_stop = |(index, container): (usize, &ContainerView)| (container.life != Life::Stopping).then_some(index);
     if running(|role| role != Role::Sidecar).next().is_some() {
         plan.stop = running(|role| role != Role::Sidecar).filter_map(to_stop).collect();
-    } else if let Some(last) = running(|role| role == Role::Sidecar).last() {
+    } else if let Some(last) = running(|role| role == Role::Sidecar).next_back() {
         plan.stop = to_stop(last).into_iter().collect();
     } else {
         plan.over = Some(outcome.unwrap_or_else(|| outcome_of(containers)));

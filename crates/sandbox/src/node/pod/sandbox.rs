@@ -106,6 +106,14 @@ pub async fn remove(context: &Context, pod: &Pod, sandbox: &SandboxRecord) -> Re
     places(context, pod, &sandbox.id).remove().map_err(|error| chain(&error))
 }
 
+/// Asks the CNI plugins whether a pod's network is still as they made it. The error is for an event.
+pub async fn check(context: &Context, pod: &Pod, sandbox: &SandboxRecord) -> Result<(), String> {
+    match sandbox.netns {
+        Some(_) => context.networks.check(&attachment(pod, sandbox)).await.map_err(|error| chain(&error)),
+        None => Ok(()),
+    }
+}
+
 /// The namespaces a container of the pod joins.
 pub fn namespaces(context: &Context, pod: &Pod, sandbox: &SandboxRecord) -> Namespaces {
     match sandbox.netns {

@@ -201,7 +201,7 @@ mod tests {
         .unwrap()
     }
 
-    fn container(name: &str, state: Value, ready: bool) -> ContainerStatus {
+    fn container(name: &str, state: &Value, ready: bool) -> ContainerStatus {
         let state =
             json!({"name": name, "image": "i", "imageID": "", "restartCount": 0, "ready": ready, "state": state});
         serde_json::from_value(state).unwrap()
@@ -230,13 +230,13 @@ mod tests {
     #[test]
     fn a_pod_is_pending_running_and_ready_in_turn() {
         let plan = |status| plan_status(&pod(), &facts(vec![(Role::Main, status)]), NOW.parse().unwrap());
-        let waiting = container("web", json!({"waiting": {"reason": "ContainerCreating"}}), false);
+        let waiting = container("web", &json!({"waiting": {"reason": "ContainerCreating"}}), false);
         assert_eq!(
             summary(&plan(waiting)),
             "Pending PodReadyToStartContainers=True Initialized=True Ready=False(ContainersNotReady) \
              ContainersReady=False(ContainersNotReady) PodScheduled=True example.test/gate=True"
         );
-        let running = container("web", json!({"running": {}}), true);
+        let running = container("web", &json!({"running": {}}), true);
         let status = plan(running);
         assert_eq!(
             summary(&status),
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_condition_keeps_its_time_while_its_status_stays() {
-        let running = container("web", json!({"running": {}}), true);
+        let running = container("web", &json!({"running": {}}), true);
         let status = plan_status(&pod(), &facts(vec![(Role::Main, running)]), NOW.parse().unwrap());
         let time = |kind: &str| {
             let condition = status.conditions.iter().flatten().find(|c| c.type_ == kind).unwrap();
@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn an_init_container_that_runs_keeps_the_pod_uninitialized() {
-        let init = container("setup", json!({"running": {}}), false);
-        let main = container("web", json!({"waiting": {"reason": "PodInitializing"}}), false);
+        let init = container("setup", &json!({"running": {}}), false);
+        let main = container("web", &json!({"waiting": {"reason": "PodInitializing"}}), false);
         let status = plan_status(&pod(), &facts(vec![(Role::Init, init), (Role::Main, main)]), NOW.parse().unwrap());
         assert!(summary(&status).contains("Initialized=False(ContainersNotInitialized)"), "{}", summary(&status));
         assert_eq!(status.init_container_statuses.map(|statuses| statuses.len()), Some(1));
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_succeeded_is_completed_and_not_ready() {
-        let done = container("web", json!({"terminated": {"exitCode": 0}}), false);
+        let done = container("web", &json!({"terminated": {"exitCode": 0}}), false);
         let mut facts = facts(vec![(Role::Main, done)]);
         (facts.outcome, facts.sandbox_ready) = (Some(Outcome::Succeeded), false);
         let status = plan_status(&pod(), &facts, NOW.parse().unwrap());

@@ -151,6 +151,7 @@ impl Worker {
             // Volumes must be followed again, and probes asked again.
             self.set_up().await;
             self.watch_over_all();
+            self.check_network().await;
         }
         loop {
             self.note_ends();
@@ -303,6 +304,14 @@ impl Worker {
             findings: &self.findings.0,
         };
         starter.start(&mut self.slots[index]).await;
+    }
+
+    /// Tells if the network of a pod taken over is not as it was made. What to do about it is for people to decide.
+    async fn check_network(&self) {
+        let Some(sandbox) = &self.record.sandbox else { return };
+        if let Err(error) = sandbox::check(&self.context, &self.pod, sandbox).await {
+            self.context.pod_event(&self.pod, Warning, "NetworkNotAsMade", error);
+        }
     }
 
     fn watch_over_all(&mut self) {

@@ -177,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_and_a_bad_status_are_told_in_the_kubelets_words() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.7.4:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let target =
             HttpTarget { address, path: "/x".into(), tls: false, headers: vec![("Host".into(), "a.test".into())] };

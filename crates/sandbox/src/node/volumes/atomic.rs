@@ -71,7 +71,7 @@ fn count_files(directory: &Path) -> usize {
 /// Makes the visible links those of `content` and removes others.
 fn link_top(volume: &Path, content: &Content) -> io::Result<()> {
     let tops: BTreeSet<&OsStr> =
-        content.keys().filter_map(|path| path.components().next()).map(|part| part.as_os_str()).collect();
+        content.keys().filter_map(|path| path.components().next()).map(Component::as_os_str).collect();
     for entry in fs::read_dir(volume)?.flatten() {
         let name = entry.file_name();
         if !name.to_string_lossy().starts_with("..") && !tops.contains(name.as_os_str()) {
