@@ -71,6 +71,7 @@ mod expiry;
 mod http;
 mod ids;
 pub mod kinds;
+mod metrics;
 pub mod patch;
 pub mod protobuf;
 mod render;

@@ -25,6 +25,7 @@ use crate::expiry;
 use crate::http::Handler;
 use crate::http::connection::{Connections, Source};
 use crate::http::quota::{Limits, Quotas};
+use crate::metrics::Metrics;
 use crate::schema::openapi_index;
 use crate::store::{Durability, LogLimits, Store, StoreError};
 use crate::streams::NodeDialer;
@@ -126,13 +127,15 @@ impl Server {
         let api = Api { store, tokens: Tokens::new(config.token_key), admission, clock: config.clock };
         bootstrap::Cluster { api_address, advertise: config.advertise }.create(&api).await?;
         let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new());
         let handler = Arc::new(Handler {
             api,
             discovery: Discovery::new(&config.advertise.to_string()),
             openapi_index: Document::new(&openapi_index()),
             version: config.version.document(),
             nodes: config.nodes,
-            quotas: Quotas::new(config.limits),
+            quotas: Quotas::new(config.limits, metrics.clone()),
+            metrics,
             limits: config.limits,
             stop: stop.clone(),
         });

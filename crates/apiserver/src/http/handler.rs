@@ -1,7 +1,7 @@
 //! One request: who asks, for what, and the answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -20,6 +20,8 @@ use crate::api::{Api, Call};
 use crate::auth::Identity;
 use crate::discovery::{Aggregated, Discovery, Document};
 use crate::error::ApiError;
+use crate::kinds::{Resource, Subresource};
+use crate::metrics::{self, Metrics, Operation};
 use crate::schema;
 use crate::streams::{self, NodeDialer};
 
@@ -37,9 +39,19 @@ pub(crate) struct Handler {
     pub version: Document,
     pub nodes: Arc<dyn NodeDialer>,
     pub quotas: Quotas,
+    pub metrics: Arc<Metrics>,
     pub limits: Limits,
     /// Ends watches and streams.
     pub stop: CancellationToken,
+}
+
+/// What a request wants done with which resource.
+struct Asked<'a> {
+    target: &'a Target,
+    verb: Verb,
+    resource: &'static Resource,
+    subresource: Option<&'static Subresource>,
+    query: Query,
 }
 
 impl Handler {
@@ -95,6 +107,7 @@ impl Handler {
             Route::Index => plain(Some(&self.discovery.paths)),
             Route::OpenApiIndex => plain(Some(&self.openapi_index)),
             Route::OpenApiDocument(path) => plain(schema::openapi_document(path).map(Document::of_text).as_ref()),
+            Route::Metrics => Ok(respond::plain(200, metrics::MEDIA_TYPE, self.metrics.render())),
             Route::TokenKeys => {
                 Ok(respond::document(&Document::new(&self.api.tokens.key_set()), "application/jwk-set+json", headers))
             }
@@ -119,6 +132,28 @@ impl Handler {
         let verb =
             target.verb(request.method(), query.watching()).ok_or(ApiError::MethodNotAllowed { resource: None })?;
         let (resource, subresource) = Call::resolve(target, verb)?;
+        let operation = Operation {
+            verb: verb.name(),
+            group: resource.group,
+            version: resource.version,
+            resource: resource.plural,
+            subresource: subresource.map_or("", |sub| sub.name),
+        };
+        let started = Instant::now();
+        let asked = Asked { target, verb, resource, subresource, query };
+        let result = self.answer_resource(asked, identity, request).await;
+        let code = result.as_ref().map_or_else(ApiError::code, |answer| answer.status().as_u16());
+        self.metrics.answered(operation, code, started.elapsed());
+        result
+    }
+
+    async fn answer_resource(
+        &self,
+        asked: Asked<'_>,
+        identity: Identity,
+        request: Request<Incoming>,
+    ) -> Result<Answer, ApiError> {
+        let Asked { target, verb, resource, subresource, query } = asked;
         let load = if verb == Verb::Watch { Load::Watch } else { Load::Request };
         if let Some(stream) = subresource.and_then(|sub| streams::Stream::named(sub.name)) {
             let permit = self.quotas.admit(&identity.user, Load::Watch)?;

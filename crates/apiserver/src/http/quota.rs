@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 
 /// Limits of what the server holds for its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub(crate) enum Load {
 pub(crate) struct Quotas {
     limits: Limits,
     users: Arc<Mutex<HashMap<String, Usage>>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +67,12 @@ pub(crate) struct Permit {
     quotas: Quotas,
     user: String,
     load: Load,
+    under_way: Gauge,
 }
 
 impl Quotas {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, users: Arc::default() }
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self { limits, users: Arc::default(), metrics }
     }
 
     pub fn admit(&self, user: &str, load: Load) -> Result<Permit, ApiError> {
@@ -85,12 +90,15 @@ impl Quotas {
             });
         }
         *used += 1;
-        Ok(Permit { quotas: self.clone(), user: user.to_owned(), load })
+        let under_way = self.metrics.under_way(load);
+        under_way.inc();
+        Ok(Permit { quotas: self.clone(), user: user.to_owned(), load, under_way })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.under_way.dec();
         let mut users = self.quotas.users.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(usage) = users.get_mut(&self.user) else { return };
         match self.load {
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn one_client_at_its_limit_leaves_the_others_alone() {
-        let quotas = Quotas::new(Limits { requests: 1, ..Limits::default() });
+        let quotas = Quotas::new(Limits { requests: 1, ..Limits::default() }, Arc::new(Metrics::new()));
         let first = quotas.admit("a", Load::Request).unwrap();
         assert_eq!(quotas.admit("a", Load::Request).unwrap_err().code(), 429);
         let others = (quotas.admit("b", Load::Request).unwrap(), quotas.admit("a", Load::Watch).unwrap());

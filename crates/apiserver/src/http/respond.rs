@@ -37,8 +37,12 @@ pub(super) fn json(code: u16, body: Bytes) -> Answer {
 }
 
 pub(super) fn text(code: u16, body: impl Into<Bytes>) -> Answer {
+    plain(code, "text/plain; charset=utf-8", body)
+}
+
+pub(super) fn plain(code: u16, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = with_code(code, full(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 

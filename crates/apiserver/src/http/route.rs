@@ -9,6 +9,7 @@ pub(crate) enum Route {
     Index,
     Health(Probe),
     Version,
+    Metrics,
     OpenApiIndex,
     /// The OpenAPI document of `api/v1` or `apis/GROUP/VERSION`.
     OpenApiDocument(String),
@@ -66,6 +67,7 @@ pub(crate) fn parse_path(path: &str) -> Option<Route> {
         ["livez", ..] => Route::Health(Probe::Livez),
         ["readyz", ..] => Route::Health(Probe::Readyz),
         ["version"] => Route::Version,
+        ["metrics"] => Route::Metrics,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", group_version @ ..] => Route::OpenApiDocument(group_version.join("/")),
         ["openid", "v1", "jwks"] => Route::TokenKeys,

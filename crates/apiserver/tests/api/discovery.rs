@@ -51,6 +51,15 @@ async fn every_group_version_has_an_openapi_document() {
 }
 
 #[tokio::test]
+async fn requests_are_counted() {
+    let cluster = Cluster::start().await;
+    cluster.get("/api/v1/namespaces/default/pods/nope").await;
+    let metrics = cluster.get("/metrics").await;
+    let counted = "apiserver_request_total{verb=\"get\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",code=\"404\"} 1";
+    assert!(metrics.text.contains(counted), "{}", metrics.text);
+}
+
+#[tokio::test]
 async fn the_server_says_its_version_and_how_it_is() {
     let cluster = Cluster::start().await;
     let version = cluster.get("/version").await.body;
