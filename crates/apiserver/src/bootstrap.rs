@@ -95,20 +95,16 @@ impl Cluster {
     }
 }
 
-/// Replaces an object, or creates it if there is none.
-///
-/// In this order: a Service that is there has its address, so that creating it once more is refused for that.
+/// Changes an object where it differs, so that what others added to it stays, or creates it.
 async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
-    let mut call = call(group, resource, object)?;
-    call.verb = Verb::Update;
-    call.name = object["metadata"]["name"].as_str().map(str::to_owned);
-    match api.answer(&call).await {
-        Err(ApiError::NotFound { .. }) => {}
-        outcome => return outcome.map(drop),
+    let create = call(group, resource, object)?;
+    let name = object["metadata"]["name"].as_str().map(str::to_owned);
+    let content_type = Some("application/merge-patch+json".into());
+    let change = Call { verb: Verb::Patch, name, content_type, ..call(group, resource, object)? };
+    match api.answer(&change).await {
+        Err(ApiError::NotFound { .. }) => api.answer(&create).await.map(drop),
+        outcome => outcome.map(drop),
     }
-    call.verb = Verb::Create;
-    call.name = None;
-    api.answer(&call).await.map(drop)
 }
 
 /// A request of the server's own.
