@@ -96,7 +96,7 @@ impl Api {
 }
 
 impl Call {
-    /// Finds what a target means; everything else of the call is as given by `rest`.
+    /// The resource and subresource that a target means, if the verb is offered there.
     pub fn resolve(target: &Target, verb: Verb) -> Result<(&'static Resource, Option<&'static Subresource>), ApiError> {
         let resource =
             kinds::resource(&target.group, &target.version, &target.resource).ok_or(ApiError::NoSuchResource)?;

@@ -66,48 +66,40 @@ impl Api {
     pub(crate) fn watch(&self, call: &Call) -> Result<Reply, ApiError> {
         let options = call.query.list_options()?;
         let filter = Filter::of(call, &options)?;
-        let resource = storage_of(call.resource);
+        let body = match self.begin_watch(call, &options, filter) {
+            Ok(watch) => ReplyBody::Watch(Box::new(watch)),
+            // A watch answers 200 and says what is wrong as its first and only event.
+            Err(error) => ReplyBody::Json(error_line(&error)),
+        };
+        Ok(Reply { code: 200, body, warnings: Vec::new() })
+    }
+
+    fn begin_watch(&self, call: &Call, options: &ListOptions, filter: Filter) -> Result<Watch, ApiError> {
         let asked = options.resource_version.unwrap_or(0);
-        let mut refused = None;
-        let initial = wants_initial(&options).then(|| call.objects(&self.store));
-        let from = match &initial {
+        self.require_revision(asked)?;
+        let snapshot = wants_initial(options).then(|| call.objects(&self.store));
+        let from = match &snapshot {
             Some(snapshot) => snapshot.revision,
             None if asked == 0 => self.store.revision(),
             None => asked,
         };
-        if let Err(error) = self.require_revision(asked) {
-            refused = Some(error);
-        }
-        let cursor = match self.store.watch(&resource, from) {
-            Ok(cursor) => cursor,
-            Err(compacted) => {
-                refused = Some(expired(compacted));
-                self.store.watch(&resource, self.store.revision()).map_err(expired)?
-            }
-        };
-        if let Some(error) = refused {
-            // A watch answers 200 and says what is wrong as its first and only event.
-            return Ok(Reply::json(200, error_line(&error)));
-        }
-        let initial = initial.map(|snapshot| Initial {
-            objects: snapshot.objects.into_iter(),
-            revision: snapshot.revision,
-            marked: options.send_initial_events == Some(true) && options.allow_bookmarks,
-        });
         let now = Instant::now();
-        let deadline = now + timeout(&options);
-        let watch = Watch {
-            cursor,
+        let deadline = now + timeout(options);
+        Ok(Watch {
+            cursor: self.store.watch(&storage_of(call.resource), from).map_err(expired)?,
             filter,
             renderer: call.renderer(),
             clock: self.clock.clone(),
             columns: Columns::Defined,
-            initial,
+            initial: snapshot.map(|snapshot| Initial {
+                objects: snapshot.objects.into_iter(),
+                revision: snapshot.revision,
+                marked: options.send_initial_events == Some(true) && options.allow_bookmarks,
+            }),
             bookmarks: options.allow_bookmarks.then(|| next_bookmark(now, deadline)),
             deadline,
             ended: false,
-        };
-        Ok(Reply { code: 200, body: ReplyBody::Watch(Box::new(watch)), warnings: Vec::new() })
+        })
     }
 }
 
