@@ -131,11 +131,13 @@ fn standard_input_ends_with_the_first_client() {
     let mut spec = shell("cat; echo end");
     spec.stdin = Stdin::Once;
     let container = Container::start(spec);
+    assert!(!container.was_attached());
     let mut client = container.connect();
     client.send(&Frame::Attach { stdin: true });
     client.send(&Frame::Stdin(b"in\n".to_vec()));
     client.send(&Frame::CloseStdin);
     assert_eq!(client.read_until("end"), "in\nend\n");
+    assert!(container.was_attached());
     assert_eq!(container.wait().code, 0);
 }
 

@@ -175,10 +175,13 @@ impl Hub {
     }
 
     /// Sends output to watcher `number` from now on; the first one of an interactive container gets what it missed.
-    pub fn attach(&self, number: u64) {
+    ///
+    /// `note` is called before anything is sent, and not at all if the container has ended already.
+    pub fn attach(&self, number: u64, note: impl FnOnce()) {
         let mut state = self.lock();
         let missed = state.backlog.take().map(|backlog| backlog.frames).unwrap_or_default();
         if let Some(watcher) = state.watchers.iter_mut().find(|watcher| watcher.number == number) {
+            note();
             watcher.attached = true;
             for frame in missed {
                 // More pieces than fit are more than anyone would have read.
@@ -302,14 +305,14 @@ mod tests {
         let (hub, _directory) = hub(Stdin::Once);
         hub.drain(&b"early\n"[..], Stream::Stdout);
         let (number, frames) = hub.watch();
-        hub.attach(number);
+        hub.attach(number, || {});
         hub.drain(&b"late\n"[..], Stream::Stdout);
         assert_eq!(
             frames.try_iter().collect::<Vec<_>>(),
             [Frame::Stdout(b"early\n".to_vec()), Frame::Stdout(b"late\n".to_vec())]
         );
         let (second, frames) = hub.watch();
-        hub.attach(second);
+        hub.attach(second, || {});
         assert_eq!(frames.try_iter().count(), 0);
     }
 

@@ -59,6 +59,16 @@ impl Place {
         json_file::write(&self.directory.join("running.json"), running)
     }
 
+    /// Whether anybody has ever been shown the container's output as it came.
+    pub fn was_attached(&self) -> bool {
+        self.directory.join("attached").exists()
+    }
+
+    /// Notes that somebody is about to be shown the container's output.
+    pub fn note_attached(&self) -> io::Result<()> {
+        std::fs::write(self.directory.join("attached"), b"")
+    }
+
     /// Reads how the container ended; absent until it did.
     pub fn exit(&self) -> io::Result<ExitStatus> {
         json_file::read(&self.directory.join("exit.json"))

@@ -78,7 +78,7 @@ fn supervise(place: &Place) -> io::Result<()> {
         Running { pid: container.child.id() as i32, shim_pid: std::process::id() as i32, started_at: Timestamp::now() };
     place.write_running(&running)?;
     report(&Started::Running(running.clone()))?;
-    let Ending { code, signal, finished_at, reception } = stay(container, log, listener, &spec)?;
+    let Ending { code, signal, finished_at, reception } = stay(container, log, listener, place)?;
     let exit = ExitStatus { code, signal, started_at: running.started_at, finished_at, start_error: None };
     let written = place.write_exit(&exit);
     reception.dismiss(&exit);
@@ -198,11 +198,13 @@ impl Container {
 }
 
 /// Serves everyone until the container has ended and all its output is written.
-fn stay(mut container: Container, log: LogFile, listener: UnixListener, spec: &ContainerSpec) -> io::Result<Ending> {
+fn stay(mut container: Container, log: LogFile, listener: UnixListener, place: &Place) -> io::Result<Ending> {
+    let spec = place.spec()?;
     let pid = Pid::from_raw(container.child.id() as i32);
     let hub = Arc::new(Hub::new(log, container.take_input(spec.stdin), pid));
     let readers = container.drain_into(&hub);
-    let reception = Arc::new(Reception { hub, stop_signal: spec.stop_signal, writers: Mutex::default() });
+    let reception =
+        Arc::new(Reception { place: place.clone(), hub, stop_signal: spec.stop_signal, writers: Mutex::default() });
     let receiving = Arc::clone(&reception);
     thread::spawn(move || receiving.receive(&listener));
     let enforcing = Arc::clone(&reception);
@@ -246,6 +248,7 @@ fn wait(hub: &Hub, child: &mut Child) -> io::Result<(i32, Option<i32>)> {
 
 /// Receives clients.
 struct Reception {
+    place: Place,
     hub: Arc<Hub>,
     stop_signal: StopSignal,
     /// The threads that write to clients: joined before the shim ends, so that everyone hears of the exit.
@@ -278,7 +281,11 @@ impl Reception {
             match frame {
                 Frame::Attach { stdin } => {
                     provides_input |= stdin;
-                    self.hub.attach(number);
+                    self.hub.attach(number, || {
+                        if let Err(error) = self.place.note_attached() {
+                            eprintln!("cannot note that somebody attached: {error}");
+                        }
+                    });
                 }
                 Frame::Stdin(bytes) => self.hub.feed(&bytes),
                 Frame::CloseStdin => self.hub.end_input(),

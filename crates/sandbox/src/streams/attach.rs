@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use super::Container;
 use super::channel::{Ending, FromClient, ToClient};
 use super::request::Streams;
+use crate::shim::log::{Line, Stream};
 use crate::shim::protocol::Frame;
 
 /// Joins a client to a container until either ends; the container goes on when the client leaves.
@@ -23,8 +24,28 @@ pub async fn run(container: &Container, streams: Streams, input: Receiver<FromCl
         },
     };
     if let Some(ending) = ending {
+        if matches!(ending, Ending::Exited(_)) && container.stdin && !container.place.was_attached() {
+            replay(container, streams, &output).await;
+        }
         // A client that left does not care.
         let _ = output.send(ToClient::Ended(ending)).await;
+    }
+}
+
+/// Shows what a container said that ended before anybody could attach: an interactive one is started to be seen.
+async fn replay(container: &Container, streams: Streams, output: &Sender<ToClient>) {
+    let log = tokio::fs::read(&container.log).await.unwrap_or_default();
+    for line in log.split_inclusive(|&byte| byte == b'\n').filter_map(|line| Line::parse(line.strip_suffix(b"\n")?)) {
+        let mut text = line.text.to_vec();
+        text.extend((!line.partial).then_some(b'\n'));
+        let message = match line.stream {
+            Stream::Stdout if streams.stdout => ToClient::Stdout(text),
+            Stream::Stderr if streams.stderr => ToClient::Stderr(text),
+            _ => continue,
+        };
+        if output.send(message).await.is_err() {
+            return;
+        }
     }
 }
 

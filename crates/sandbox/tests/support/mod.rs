@@ -156,6 +156,10 @@ impl Container {
         self.place.exit().unwrap()
     }
 
+    pub fn was_attached(&self) -> bool {
+        self.place.was_attached()
+    }
+
     pub fn running(&self) -> Running {
         self.place.running().unwrap()
     }
