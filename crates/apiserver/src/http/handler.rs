@@ -105,6 +105,7 @@ impl Handler {
         };
         match route {
             Route::Index => plain(Some(&self.discovery.paths)),
+            Route::OpenApiV2 => Ok(openapi_v2(headers)),
             Route::OpenApiIndex => plain(Some(&self.openapi_index)),
             Route::OpenApiDocument(path) => plain(schema::openapi_document(path).map(Document::of_text).as_ref()),
             Route::Metrics => Ok(respond::plain(200, metrics::MEDIA_TYPE, self.metrics.render())),
@@ -186,6 +187,17 @@ impl Handler {
             Err(_) => Err(ApiError::bad_request("the body of the request did not arrive in time")),
         }
     }
+}
+
+/// The OpenAPI v2 document; it is asked for in protobuf and, by people, in JSON.
+fn openapi_v2(headers: &HeaderMap) -> Answer {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (text, media_type) = if accept.contains(schema::OPENAPI_V2_PROTOBUF_ASKED) {
+        (schema::OPENAPI_V2_PROTOBUF, schema::OPENAPI_V2_PROTOBUF_TYPE)
+    } else {
+        (schema::OPENAPI_V2_JSON, JSON)
+    };
+    respond::document(&Document::of_text(text), media_type, headers)
 }
 
 fn discovery(legacy: &Document, aggregated: &Aggregated, headers: &HeaderMap) -> Result<Answer, ApiError> {

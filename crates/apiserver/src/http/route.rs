@@ -10,6 +10,7 @@ pub(crate) enum Route {
     Health(Probe),
     Version,
     Metrics,
+    OpenApiV2,
     OpenApiIndex,
     /// The OpenAPI document of `api/v1` or `apis/GROUP/VERSION`.
     OpenApiDocument(String),
@@ -68,6 +69,7 @@ pub(crate) fn parse_path(path: &str) -> Option<Route> {
         ["readyz", ..] => Route::Health(Probe::Readyz),
         ["version"] => Route::Version,
         ["metrics"] => Route::Metrics,
+        ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", group_version @ ..] => Route::OpenApiDocument(group_version.join("/")),
         ["openid", "v1", "jwks"] => Route::TokenKeys,

@@ -46,7 +46,6 @@ async fn every_group_version_has_an_openapi_document() {
         let document = cluster.get(entry["serverRelativeURL"].as_str().unwrap()).await;
         assert_eq!((document.code, &document.body["openapi"]), (200, &json!("3.0.0")), "{entry}");
     }
-    assert_eq!(cluster.get("/openapi/v2").await.code, 404);
     assert_eq!(cluster.get("/openapi/v3/apis/nope/v1").await.code, 404);
 }
 
@@ -57,6 +56,16 @@ async fn requests_are_counted() {
     let metrics = cluster.get("/metrics").await;
     let counted = "apiserver_request_total{verb=\"get\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",code=\"404\"} 1";
     assert!(metrics.text.contains(counted), "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn the_old_openapi_document_is_there_and_leaves_all_checks_to_the_server() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.get("/openapi/v2").await.body["paths"], json!({}));
+    let go = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = cluster.ask(Ask::new("GET", "/openapi/v2").header("accept", go)).await;
+    assert_eq!((answer.code, answer.headers["content-type"].to_str().unwrap()), (200, &*go.replace('@', ".")));
+    assert!(answer.text.starts_with("\n\u{3}2.0"), "{:?}", answer.text);
 }
 
 #[tokio::test]
