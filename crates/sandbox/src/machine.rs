@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Everything lives in the supervisor's pid namespace, so the kernel itself ends every process, namespace, interface and
-//! mount when the supervisor ends, however it ends. What is left are files, and [`teardown`] removes those.
+//! mount when the supervisor ends, however it ends. What is left are files, and [`tear_down`] removes those.
 
 mod boot;
 mod enter;
