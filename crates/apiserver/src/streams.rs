@@ -113,14 +113,15 @@ pub(crate) async fn proxy(
     mut request: Request<Incoming>,
     permit: Permit,
 ) -> Result<Answer, ApiError> {
-    if stream != Stream::Log {
-        require_websocket(&request)?;
-    }
     let (namespace, name) = (target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default());
     let key = Key { resource: PODS, namespace: namespace.clone(), name: name.clone() };
     let pod = handler.api.store.get(&key).ok_or_else(|| ApiError::NotFound { resource: PODS, name: name.clone() })?;
     let query = request.uri().query().unwrap_or_default().to_owned();
     let container = choose_container(&pod.value, parameter(&query, "container"))?;
+    // What is wrong with the wish itself is said first: clients try again over SPDY and show only the second answer.
+    if stream != Stream::Log {
+        require_websocket(&request)?;
+    }
     let node = node_of(&pod.value)?;
     let path = format!("/{}/{namespace}/{name}/{container}?{query}", stream.at_node());
     let client = hyper::upgrade::on(&mut request);

@@ -33,11 +33,11 @@ fn orphan(kubectl: &Kubectl) {
 }
 
 fn now(kubectl: &Kubectl) {
-    kubectl.ok("run brief --image=agnhost -- /agnhost pause");
+    kubectl.ok("run brief --image=agnhost -- pause");
     kubectl.ok("wait --for=condition=Ready pod/brief --timeout=60s");
     says_deleted(&kubectl.ok("delete pod brief --now"), "pod \"brief\"");
     kubectl.refused("get pod brief");
-    kubectl.ok("run forced --image=agnhost -- /agnhost pause");
+    kubectl.ok("run forced --image=agnhost -- pause");
     let said = kubectl.run("delete pod forced --force --grace-period=0");
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.starts_with("pod \"forced\" force deleted"), "{}", said.out);

@@ -11,7 +11,7 @@ fn value<'a>(text: &'a str, heading: &str) -> &'a str {
 }
 
 fn pod(kubectl: &Kubectl) {
-    kubectl.ok("run described --image=agnhost --labels=app=described -- /agnhost pause");
+    kubectl.ok("run described --image=agnhost --labels=app=described -- pause");
     kubectl.ok("wait --for=condition=Ready pod/described --timeout=60s");
     let text = kubectl.eventually("describe pod described", |said| said.contains("  Started  "));
     assert_eq!(value(&text, "Name"), "described");

