@@ -1,46 +1,94 @@
 //! The test tiers: all that this machine can run, and one line for each it cannot.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The test target that needs kubectl.
-const KUBECTL_TEST: &str = "kubectl";
+/// A tier that needs a program.
+struct Tier {
+    name: &'static str,
+    /// What must be on the machine.
+    program: &'static str,
+    /// The Debian package that has it, when installing it is ours to do.
+    package: Option<&'static str>,
+    arguments: &'static [&'static str],
+}
+
+const EVERYWHERE: &[&str] = &["--workspace"];
+
+const WITH_PROGRAMS: [Tier; 2] = [
+    Tier {
+        name: "golden",
+        program: "nft",
+        package: Some("nftables"),
+        arguments: &["--package", "datapath", "--features", "golden-tests", "--test", "net_golden"],
+    },
+    Tier {
+        name: "kubectl",
+        program: "kubectl",
+        package: None,
+        arguments: &["--package", "fairway", "--features", "kubectl-tests", "--test", "kubectl"],
+    },
+];
 
 /// Runs every tier and passes `filter` on to the test binaries.
 pub fn test(filter: &[String]) -> Result<()> {
-    let kubectl = find_kubectl();
     let mut failed = Vec::new();
-    let mut run = |name: &str, arguments: &[&str]| -> Result<()> {
-        println!("== {name}");
-        let status = Command::new("cargo")
-            .args(["test", "--locked", "--no-fail-fast"])
-            .args(arguments)
-            .args(if filter.is_empty() { &[][..] } else { &["--"] })
-            .args(filter)
-            .status()
-            .context("cannot run cargo test")?;
-        if !status.success() {
-            failed.push(name.to_owned());
+    if !run("unit, scenario, net and sandbox", EVERYWHERE, filter)? {
+        failed.push("unit, scenario, net and sandbox");
+    }
+    for tier in &WITH_PROGRAMS {
+        match tier.find_program() {
+            Some(path) => {
+                println!("{}: {}", tier.program, path.display());
+                if !run(tier.name, tier.arguments, filter)? {
+                    failed.push(tier.name);
+                }
+            }
+            None => println!("left out: the {} tier, because there is no {} on this machine", tier.name, tier.program),
         }
-        Ok(())
-    };
-    run("unit, scenario, net and sandbox tiers", &["--workspace"])?;
-    match &kubectl {
-        Some(path) => {
-            println!("kubectl: {}", path.display());
-            run("kubectl tier", &["--package", "fairway", "--features", "kubectl-tests", "--test", KUBECTL_TEST])?;
-        }
-        None => println!("left out: the kubectl tier, because there is no kubectl on the PATH"),
     }
     if failed.is_empty() {
         return Ok(());
     }
-    bail!("failed: {}", failed.join(", "))
+    bail!("failed tiers: {}", failed.join("; "))
 }
 
-fn find_kubectl() -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|folder| folder.join("kubectl")).find(|path| Path::is_file(path))
+/// Runs one tier; whether it passed.
+fn run(name: &str, arguments: &[&str], filter: &[String]) -> Result<bool> {
+    println!("== {name}");
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+    if !filter.is_empty() {
+        command.arg("--").args(filter);
+    }
+    Ok(command.status().context("cannot run cargo test")?.success())
+}
+
+impl Tier {
+    /// Where the program is; one that Debian has is installed first where that can be done without asking.
+    fn find_program(&self) -> Option<PathBuf> {
+        find_program(self.program).or_else(|| {
+            install(self.package?);
+            find_program(self.program)
+        })
+    }
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let listed = std::env::var_os("PATH").unwrap_or_default();
+    // Administrators' programs are not on every user's path.
+    let folders = std::env::split_paths(&listed).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Installs a Debian package; without the rights or the tool nothing happens, and the tier is left out with a word.
+fn install(package: &str) {
+    for arguments in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", package]] {
+        let quietly = Command::new("apt-get").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status();
+        if !quietly.is_ok_and(|status| status.success()) {
+            return;
+        }
+    }
 }
