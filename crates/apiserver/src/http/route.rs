@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn paths_that_lead_nowhere_are_refused() {
-        for path in ["/favicon.ico", "/openapi/v2", "/api/v1/nodes/a/b/c/d", "/api/v1/nodes/%ff"] {
+        for path in ["/favicon.ico", "/openapi/v1", "/api/v1/nodes/a/b/c/d", "/api/v1/nodes/%ff"] {
             assert_eq!(parse_path(path), None, "{path}");
         }
     }
