@@ -22,6 +22,6 @@ pub use pod::Pod;
 pub use port::{PortRange, Protocol};
 pub use rejected::Rejected;
 pub use service::{
-    Affinity, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,
+    Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,
     TrafficPolicy,
 };

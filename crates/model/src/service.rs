@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::{Name, NamespacedName, Protocol};
 
 /// A Service: a stable name, and for most kinds stable addresses, in front of endpoints.
@@ -19,6 +21,8 @@ pub struct Service {
     pub internal_policy: TrafficPolicy,
     /// Which endpoints serve clients outside the cluster.
     pub external_policy: TrafficPolicy,
+    /// Who may use its load balancer addresses.
+    pub clients: Clients,
     /// Whether one client keeps meeting one endpoint.
     pub affinity: Affinity,
     /// Whether endpoints that are not ready are published in DNS and served.
@@ -26,6 +30,23 @@ pub struct Service {
     /// Whether another proxy serves its addresses (label `service.kubernetes.io/service-proxy-name`); its names are
     /// ours all the same.
     pub delegated: bool,
+}
+
+impl Service {
+    /// A Service of which nothing is asked but this; it has no ports yet.
+    pub const fn new(name: NamespacedName, kind: ServiceKind) -> Self {
+        Self {
+            name,
+            kind,
+            ports: Vec::new(),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            clients: Clients::All,
+            affinity: Affinity::None,
+            publish_not_ready: false,
+            delegated: false,
+        }
+    }
 }
 
 /// How a Service is reached.
@@ -84,6 +105,16 @@ pub enum TrafficPolicy {
     Cluster,
     /// Only endpoints on the node where the packet enters.
     Local,
+}
+
+/// Who may use a Service's load balancer addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// Everybody.
+    #[default]
+    All,
+    /// Those in one of these ranges (`spec.loadBalancerSourceRanges`); of a family without a range, nobody.
+    Within(Vec<IpNet>),
 }
 
 /// Whether one client keeps meeting one endpoint.
@@ -161,4 +192,11 @@ pub struct Endpoint {
     pub serving: bool,
     /// On its way out.
     pub terminating: bool,
+}
+
+impl Endpoint {
+    /// A ready endpoint of which only the address is known.
+    pub const fn new(address: IpAddr) -> Self {
+        Self { address, hostname: None, node: None, pod: None, ready: true, serving: true, terminating: false }
+    }
 }

@@ -9,7 +9,7 @@ pub use reason::{FrontendKind, Reason, Scope, Selection};
 
 use std::net::{IpAddr, SocketAddr};
 
-use model::{Affinity, Cluster, Endpoint, IpFamily, Service, ServiceKind, ServicePort, TrafficPolicy};
+use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 use crate::NodeView;
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
@@ -55,10 +55,10 @@ impl World<'_> {
         let is_node_port = port.node_port.is_some_and(|node_port| node_port.get() == self.packet.port);
         if is_port && cluster_ips.contains(destination) {
             Some(FrontendKind::ClusterIp)
-        } else if is_port && external_ips.contains(destination) {
-            Some(FrontendKind::ExternalIp)
         } else if is_port && load_balancer_ips.contains(destination) {
             Some(FrontendKind::LoadBalancerIp)
+        } else if is_port && external_ips.contains(destination) {
+            Some(FrontendKind::ExternalIp)
         } else if is_node_port && self.is_own(*destination) {
             Some(FrontendKind::NodePort)
         } else {
@@ -67,6 +67,10 @@ impl World<'_> {
     }
 
     fn serve(&self, service: &Service, port: &ServicePort, frontend: FrontendKind) -> Verdict {
+        if frontend == FrontendKind::LoadBalancerIp && !self.is_client(service) {
+            let (service, port) = (service.name.clone(), port.name.clone());
+            return Verdict { outcome: Outcome::Dropped, by: Reason::SourceRanges { service, port } };
+        }
         let endpoints = self.endpoints(service, port);
         let scope = self.scope(service, frontend);
         let here: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| self.is_here(endpoint)).collect();
@@ -91,6 +95,20 @@ impl World<'_> {
         };
         let (service, port) = (service.name.clone(), port.name.clone());
         Verdict { outcome, by: Reason::Service { service, port, frontend, scope, selection: chosen.1 } }
+    }
+
+    /// Whether the packet comes from one of the Service's source ranges.
+    fn is_client(&self, service: &Service) -> bool {
+        let Clients::Within(ranges) = &service.clients else { return true };
+        let may = |address: IpAddr| ranges.iter().any(|range| range.contains(&address));
+        // A node that has the load balancer's address sends from it what it sends to it.
+        let is_from_balancer = match &service.kind {
+            ServiceKind::Virtual { load_balancer_ips, .. } => load_balancer_ips.contains(&self.packet.source),
+            _ => false,
+        };
+        let family = IpFamily::of(self.packet.source);
+        may(self.packet.source)
+            || (is_from_balancer && self.own_addresses().any(|own| IpFamily::of(own) == family && may(own)))
     }
 
     /// All endpoints of a Service port in the packet's family, with the sockets they serve it at.
@@ -139,8 +157,12 @@ impl World<'_> {
         self.is_pod(self.packet.source) && !self.is_in_cluster(destination)
     }
 
+    fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.cluster.nodes.get(&self.view.name).into_iter().flat_map(|node| node.addresses.iter().copied())
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
-        self.cluster.nodes.get(&self.view.name).is_some_and(|node| node.addresses.contains(&address))
+        self.own_addresses().any(|own| own == address)
     }
 
     fn is_pod(&self, address: IpAddr) -> bool {

@@ -11,6 +11,13 @@ pub enum Reason {
     NoService,
     /// The destination belongs to no Service, and a pod's packet leaves the cluster.
     LeavesCluster,
+    /// A Service's source ranges: the client is in none of them.
+    SourceRanges {
+        /// Its name.
+        service: NamespacedName,
+        /// The name of its port; empty when unnamed.
+        port: Name,
+    },
     /// A Service.
     Service {
         /// Its name.
@@ -66,11 +73,12 @@ impl fmt::Display for Reason {
             Self::LeavesCluster => {
                 f.write_str("no Service has this address, protocol and port; a pod's packet leaves the cluster")
             }
+            Self::SourceRanges { service, port } => {
+                write_port(f, service, port)?;
+                write!(f, "{}: the client is in none of its source ranges", FrontendKind::LoadBalancerIp)
+            }
             Self::Service { service, port, frontend, scope, selection } => {
-                write!(f, "Service {service}, ")?;
-                if !port.as_str().is_empty() {
-                    write!(f, "port {port}, ")?;
-                }
+                write_port(f, service, port)?;
                 let endpoints = match selection {
                     Selection::Ready => "ready endpoints",
                     Selection::Terminating => "no ready endpoint, those that serve while terminating",
@@ -84,6 +92,11 @@ impl fmt::Display for Reason {
             }
         }
     }
+}
+
+fn write_port(f: &mut fmt::Formatter<'_>, service: &NamespacedName, port: &Name) -> fmt::Result {
+    write!(f, "Service {service}, ")?;
+    if port.as_str().is_empty() { Ok(()) } else { write!(f, "port {port}, ") }
 }
 
 impl fmt::Display for FrontendKind {

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use model::{IpFamily, SharedMap};
+use model::{Clients, IpFamily, SharedMap};
 
-use super::layout::{self, Choice, LoadBalancer, OUTSIDE_SLOTS, SetKind};
+use super::balancer::{Choice, LoadBalancer, OUTSIDE_SLOTS, SharedChain};
+use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
 use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
@@ -16,8 +17,8 @@ use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
 #[derive(Clone, Debug)]
 pub(super) struct Elements {
     ruleset: Ruleset,
-    /// How many frontends need the chain of each load balancer that is not always there.
-    balancers: SharedMap<LoadBalancer, u32>,
+    /// How many frontends need each chain that is not always there.
+    shared: SharedMap<SharedChain, u32>,
     /// How many frontends have each endpoint address on this node.
     hairpins: SharedMap<IpAddr, u32>,
 }
@@ -25,7 +26,7 @@ pub(super) struct Elements {
 impl Default for Elements {
     fn default() -> Self {
         let ruleset = Ruleset { sets: layout::sets(), chains: layout::chains() };
-        Self { ruleset, balancers: SharedMap::new(), hairpins: SharedMap::new() }
+        Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new() }
     }
 }
 
@@ -55,14 +56,14 @@ impl Elements {
         let new_entries = new.map(|treatment| entries(frontend, treatment)).unwrap_or_default();
         let family = IpFamily::of(frontend.address);
         // New chains first and old ones last: an element never leads to a chain that is not there.
-        self.count_balancers(family, new, 1);
+        self.count_chains(family, new, 1);
         for (kind, key, _) in old_entries {
             self.set(kind, family, |elements| elements.remove(&key));
         }
         for (kind, key, data) in new_entries {
             self.set(kind, family, |elements| elements.insert(key, data));
         }
-        self.count_balancers(family, old, -1);
+        self.count_chains(family, old, -1);
         self.count_hairpins(family, new, 1);
         self.count_hairpins(family, old, -1);
     }
@@ -82,13 +83,12 @@ impl Elements {
         }
     }
 
-    fn count_balancers(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
-        let Some(balancer) = treatment.and_then(|treatment| balancer(family, treatment)) else { return };
-        let needed = balancer.parts().into_iter().chain([balancer]);
-        for each in needed.filter(|each| !each.is_standing()) {
-            match count(&mut self.balancers, each, by) {
-                Count::Appeared => self.ruleset.chains.insert(each.chain_name(), each.chain()),
-                Count::Vanished => self.ruleset.chains.remove(&each.chain_name()),
+    fn count_chains(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
+        let Some(shared) = treatment.and_then(|treatment| shared_chain(family, treatment)) else { return };
+        for each in shared.with_parts().into_iter().filter(|each| !each.is_standing()) {
+            match count(&mut self.shared, each, by) {
+                Count::Appeared => self.ruleset.chains.insert(each.name(), each.chain()),
+                Count::Vanished => self.ruleset.chains.remove(&each.name()),
                 Count::Changed => None,
             };
         }
@@ -136,6 +136,9 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
     let verdict = |kind, verdict| (kind, frontend_key(frontend, []), Some(Data::Verdict(verdict)));
     let mut entries = vec![verdict(SetKind::Services, dispatch_verdict(family, treatment))];
+    if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
+        entries.extend(ranges.iter().map(|range| (SetKind::Clients, clients_key(frontend, *range), None)));
+    }
     let (inside, outside): (&[_], &[_]) = match &treatment.dispatch {
         Dispatch::Refuse | Dispatch::Drop => return entries,
         Dispatch::Balance(endpoints) => (endpoints, &[]),
@@ -161,8 +164,8 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
 }
 
 fn dispatch_verdict(family: IpFamily, treatment: &Treatment) -> Verdict {
-    match balancer(family, treatment) {
-        Some(balancer) => Verdict::Goto(balancer.chain_name()),
+    match shared_chain(family, treatment) {
+        Some(shared) => Verdict::Goto(shared.name()),
         None if treatment.dispatch == Dispatch::Refuse => Verdict::Goto(layout::REFUSE.into()),
         None => Verdict::Drop,
     }
@@ -173,6 +176,16 @@ fn slots(frontend: &Frontend, endpoints: &[SocketAddr], first: u32) -> impl Iter
         let data = Data::Values(values(endpoint).to_vec());
         (SetKind::Endpoints, frontend_key(frontend, [Value::Mark(slot)]), Some(data))
     })
+}
+
+/// The chain that does what a treatment asks, if it is not one that is always there.
+fn shared_chain(family: IpFamily, treatment: &Treatment) -> Option<SharedChain> {
+    let balancer = balancer(family, treatment);
+    match (&treatment.clients, &treatment.dispatch) {
+        (_, Dispatch::Drop) => None,
+        (Clients::Within(_), _) => Some(SharedChain::Guard(family, balancer)),
+        (Clients::All, _) => balancer.map(SharedChain::Balancer),
+    }
 }
 
 /// The load balancer a treatment needs, if it sends connections anywhere.
@@ -188,14 +201,19 @@ fn balancer(family: IpFamily, treatment: &Treatment) -> Option<LoadBalancer> {
 }
 
 fn frontend_key<const N: usize>(frontend: &Frontend, rest: [Value; N]) -> ElementKey {
-    let mut key = Vec::with_capacity(3 + N);
-    key.extend([
-        Value::from(frontend.address),
-        Value::Protocol(frontend.protocol.number()),
-        Value::Port(frontend.port),
-    ]);
-    key.extend(rest);
-    ElementKey::Exact(key)
+    ElementKey::Exact(frontend_values(frontend).into_iter().chain(rest).collect())
+}
+
+fn clients_key(frontend: &Frontend, range: IpNet) -> ElementKey {
+    let fields = |client: IpAddr| {
+        let frontend: [Value; 3] = frontend_values(frontend);
+        frontend.into_iter().chain([client.into()]).collect()
+    };
+    ElementKey::Range(fields(range.network()), fields(range.broadcast()))
+}
+
+fn frontend_values(frontend: &Frontend) -> [Value; 3] {
+    [frontend.address.into(), Value::Protocol(frontend.protocol.number()), Value::Port(frontend.port)]
 }
 
 fn values(endpoint: &SocketAddr) -> [Value; 2] {

@@ -1,24 +1,17 @@
 //! The names and shapes of the table's sets and chains.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use model::{IpFamily, Name};
 
+use super::balancer::{SharedChain, standing};
 use crate::ruleset::{
     BaseHook, Chain, ChainKind, Comparison, ConntrackField, DataType, Dynamic, FieldType, HeaderField, Hook, Load,
-    MetaField, NatKind, Policy, RejectWith, Rule, Set, SetSpec, SetUpdate, Statement, Value, Verdict, conntrack_status,
+    MetaField, Policy, RejectWith, Rule, Set, SetSpec, Statement, Value, Verdict, conntrack_status,
 };
 
-/// The first slot of the endpoints that serve clients outside the cluster, where those differ from the others.
-pub(super) const OUTSIDE_SLOTS: u32 = 1 << 31;
 /// How many clients are remembered for affinity; beyond it they are balanced without.
 const AFFINITY_SIZE: u32 = 1 << 18;
-
-/// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
-/// table anew, which takes it three times as long as a new Service; most Services never need one.
-const STANDING: u32 = 16;
 
 const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 
@@ -54,6 +47,8 @@ sets! {
     Hairpins => "hairpins", "hairpins6";
     /// Frontend and endpoint, for frontends with affinity: who may still be remembered.
     Live => "live", "live6";
+    /// Frontend and range of clients, for frontends that are not for all.
+    Clients => "clients", "clients6";
     /// Client and frontend to the endpoint it had; filled by packets.
     Affinity => "affinity", "affinity6";
     /// Ranges of pods.
@@ -80,6 +75,7 @@ impl SetKind {
                 dynamic: Some(Dynamic { size: AFFINITY_SIZE }),
                 ..map([&[address], &frontend[..]].concat(), DataType::Fields(endpoint))
             },
+            Self::Clients => SetSpec { interval: true, ..plain([&frontend[..], &[address]].concat()) },
             Self::Pods | Self::Cluster => SetSpec { interval: true, ..plain(vec![address]) },
             Self::Own => plain(vec![address]),
         }
@@ -134,17 +130,12 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
         let is_known = in_set(vec![source(family)], SetKind::Cluster, family, false);
         let known = Rule::new([is_known, Statement::Verdict(Verdict::Return)]);
         chains.insert(outsiders(family).into(), regular([known, Rule::new([masquerade()])]));
-        chains.extend(standing(family).map(|balancer| (balancer.chain_name(), balancer.chain())));
+        chains.extend(standing(family).map(SharedChain::Balancer).map(|shared| (shared.name(), shared.chain())));
     }
     chains
 }
 
-fn standing(family: IpFamily) -> impl Iterator<Item = LoadBalancer> {
-    let counts = (1..=STANDING).filter_map(NonZeroU32::new);
-    counts.map(move |count| LoadBalancer { family, choice: Choice::Any(count), affinity: None })
-}
-
-fn regular(rules: impl Into<Vec<Rule>>) -> Chain {
+pub(super) fn regular(rules: impl Into<Vec<Rule>>) -> Chain {
     Chain { hook: None, rules: rules.into() }
 }
 
@@ -181,131 +172,11 @@ fn leaving_rules(family: IpFamily) -> Vec<Rule> {
     ]
 }
 
-/// A chain that exists once for all frontends that need the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct LoadBalancer {
-    pub(super) family: IpFamily,
-    pub(super) choice: Choice,
-    /// Affinity's time-out in seconds.
-    pub(super) affinity: Option<u32>,
-}
-
-/// How a load balancer chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Choice {
-    /// One of the slots from 0.
-    Any(NonZeroU32),
-    /// One of the slots from [`OUTSIDE_SLOTS`].
-    Outside(NonZeroU32),
-    /// By where the client is; none means drop.
-    Split { inside: NonZeroU32, outside: Option<NonZeroU32> },
-}
-
-impl LoadBalancer {
-    /// The chain's name: `lb_5` for five endpoints, `lb_local_2`, `lb_split_5_2`; `lb6` for IPv6 and the affinity's
-    /// time-out at the end.
-    pub(super) fn chain_name(self) -> Name {
-        let lb = match self.family {
-            IpFamily::V4 => "lb",
-            IpFamily::V6 => "lb6",
-        };
-        let choice = match self.choice {
-            Choice::Any(count) => format!("{count}"),
-            Choice::Outside(count) => format!("local_{count}"),
-            Choice::Split { inside, outside } => format!("split_{inside}_{}", outside.map_or(0, NonZeroU32::get)),
-        };
-        let affinity = self.affinity.map(|seconds| format!("_{seconds}s")).unwrap_or_default();
-        format!("{lb}_{choice}{affinity}").into()
-    }
-
-    /// Whether it exists however many frontends need it.
-    pub(super) fn is_standing(self) -> bool {
-        self.affinity.is_none() && matches!(self.choice, Choice::Any(count) if count.get() <= STANDING)
-    }
-
-    /// The load balancers this one goes on to.
-    pub(super) fn parts(self) -> Vec<Self> {
-        let Choice::Split { inside, outside } = self.choice else { return Vec::new() };
-        let inside = Self { choice: Choice::Any(inside), ..self };
-        let outside = outside.map(|count| Self { choice: Choice::Outside(count), ..self });
-        [Some(inside), outside].into_iter().flatten().collect()
-    }
-
-    pub(super) fn chain(self) -> Chain {
-        regular(match self.choice {
-            Choice::Any(count) => self.choose(count, 0),
-            Choice::Outside(count) => self.choose(count, OUTSIDE_SLOTS),
-            Choice::Split { .. } => self.split(),
-        })
-    }
-
-    fn split(self) -> Vec<Rule> {
-        let parts = self.parts();
-        let go = |part: Option<&Self>| {
-            Statement::Verdict(part.map_or(Verdict::Drop, |part| Verdict::Goto(part.chain_name())))
-        };
-        let from = |kind| in_set(vec![source(self.family)], kind, self.family, false);
-        vec![
-            Rule::new([from(SetKind::Pods), go(parts.first())]),
-            Rule::new([from(SetKind::Own), go(parts.first())]),
-            Rule::new([go(parts.get(1))]),
-        ]
-    }
-
-    fn choose(self, modulus: NonZeroU32, offset: u32) -> Vec<Rule> {
-        let mut key = frontend_key(self.family);
-        key.push(Load::Random { modulus, offset });
-        let random = self.endpoint_in(SetKind::Endpoints, key);
-        let balance = Rule::new([self.translate_to(random.clone())]);
-        match self.affinity {
-            None => vec![balance],
-            Some(seconds) => self.remember(&random, Duration::from_secs(seconds.into()), balance),
-        }
-    }
-
-    /// The client's endpoint when it has one that still serves, else a new one that is remembered, else (the memory is
-    /// full) any.
-    fn remember(self, random: &Load, timeout: Duration, balance: Rule) -> Vec<Rule> {
-        let mut key = frontend_key(self.family);
-        key.insert(0, source(self.family));
-        let remembered = self.endpoint_in(SetKind::Affinity, key.clone());
-        let mut live = frontend_key(self.family);
-        live.push(remembered.clone());
-        let update = |change, data: &Load| Statement::Update {
-            change,
-            set: SetKind::Affinity.name(self.family).into(),
-            key: key.clone(),
-            timeout: (change != SetUpdate::Delete).then_some(timeout),
-            data: vec![data.clone()],
-        };
-        vec![
-            Rule::new([
-                in_set(live, SetKind::Live, self.family, false),
-                update(SetUpdate::Update, &remembered),
-                self.translate_to(remembered.clone()),
-            ]),
-            Rule::new([update(SetUpdate::Delete, &remembered)]),
-            Rule::new([update(SetUpdate::Add, random)]),
-            Rule::new([self.translate_to(remembered)]),
-            balance,
-        ]
-    }
-
-    fn endpoint_in(self, map: SetKind, key: Vec<Load>) -> Load {
-        let yields = vec![FieldType::address(self.family), FieldType::Port];
-        Load::Lookup { key, map: map.name(self.family).into(), yields }
-    }
-
-    fn translate_to(self, to: Load) -> Statement {
-        Statement::Nat { kind: NatKind::Destination, family: self.family, to }
-    }
-}
-
-fn frontend_key(family: IpFamily) -> Vec<Load> {
+pub(super) fn frontend_key(family: IpFamily) -> Vec<Load> {
     vec![destination(family), Load::Meta(MetaField::Protocol), Load::Header(HeaderField::DestinationPort)]
 }
 
-const fn source(family: IpFamily) -> Load {
+pub(super) const fn source(family: IpFamily) -> Load {
     Load::Header(HeaderField::SourceAddress(family))
 }
 
@@ -313,7 +184,7 @@ const fn destination(family: IpFamily) -> Load {
     Load::Header(HeaderField::DestinationAddress(family))
 }
 
-fn in_set(key: Vec<Load>, kind: SetKind, family: IpFamily, negate: bool) -> Statement {
+pub(super) fn in_set(key: Vec<Load>, kind: SetKind, family: IpFamily, negate: bool) -> Statement {
     Statement::InSet { key, set: kind.name(family).into(), negate }
 }
 

@@ -14,11 +14,14 @@
 //! - `endpoints`: the same three and a slot to an endpoint. `lb_5` draws a slot at random and translates the
 //!   destination in the same expression, so that packet marks, which belong to routing policy and to other
 //!   programs, are neither read nor written;
+//! - `clients`: ranges of clients, for the frontends that are not for all; only these lead to `guard_...`, where it is
+//!   asked;
 //! - `sources`: for translated connections, by where they were first sent, whose source is masqueraded.
 //!
 //! NAT chains see the first packet of a connection only; connection tracking does the rest. All of it exists once per
 //! address family.
 
+mod balancer;
 mod elements;
 mod layout;
 mod network;

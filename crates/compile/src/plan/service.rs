@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use model::{
-    Affinity, Cluster, Endpoint, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind, ServicePort,
-    TrafficPolicy,
+    Affinity, Clients, Cluster, Endpoint, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind,
+    ServicePort, TrafficPolicy,
 };
 
 use super::Treatments;
-use super::network::Network;
+use super::network::{Network, outermost};
 
 /// Where clients send connections for a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,8 @@ pub struct Treatment {
     pub dispatch: Dispatch,
     /// Whose source is masqueraded.
     pub sources: SourceRule,
+    /// Who may connect; ranges are of the frontend's family, none within another. Others are dropped.
+    pub clients: Clients,
     /// How long a silent client is sent to the endpoint it had, when the Service asks for affinity.
     pub affinity: Option<Duration>,
     /// Endpoint addresses that may be on this node: a pod that reaches itself is masqueraded, or it would answer
@@ -96,6 +99,8 @@ enum Audience {
     Internal,
     /// Clients outside the cluster.
     External,
+    /// Those of them the Service names.
+    LoadBalanced,
 }
 
 /// What a Service asks for, by frontend. Empty for one without addresses and for one another proxy serves.
@@ -109,7 +114,10 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
         for (frontend, audience) in frontends(service, port, &network.own_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
-            treatments.entry(frontend).or_insert_with(|| Arc::new(treatment(service, port, audience, usable, network)));
+            treatments.entry(frontend).or_insert_with(|| {
+                let clients = clients(service, &frontend, audience, network);
+                Arc::new(Treatment { clients, ..treatment(service, port, audience, usable, network) })
+            });
         }
     }
     treatments
@@ -122,8 +130,9 @@ fn frontends(service: &Service, port: &ServicePort, own_addresses: &[IpAddr]) ->
     let at = |address: &IpAddr, number: u16| Frontend { address: *address, protocol: port.protocol, port: number };
     let mut frontends = Vec::new();
     frontends.extend(cluster_ips.iter().map(|address| (at(address, port.port.get()), Audience::Internal)));
-    let external = external_ips.iter().chain(load_balancer_ips);
-    frontends.extend(external.map(|address| (at(address, port.port.get()), Audience::External)));
+    // An address that is listed twice has the narrower meaning.
+    frontends.extend(load_balancer_ips.iter().map(|address| (at(address, port.port.get()), Audience::LoadBalanced)));
+    frontends.extend(external_ips.iter().map(|address| (at(address, port.port.get()), Audience::External)));
     if let Some(node_port) = port.node_port {
         frontends.extend(own_addresses.iter().map(|address| (at(address, node_port.get()), Audience::External)));
     }
@@ -175,6 +184,23 @@ fn fittest(service: &Service, endpoints: &[(SocketAddr, &Endpoint)]) -> BTreeSet
     if ready.is_empty() { sockets(|_, endpoint| endpoint.serving && endpoint.terminating) } else { ready }
 }
 
+/// The Service's source ranges of the frontend's family, for its load balancer addresses.
+///
+/// When this node is in one of them, so are the load balancer's addresses: where one is an address of the node too, a
+/// connection of the node to it has it as its source.
+fn clients(service: &Service, frontend: &Frontend, audience: Audience, network: &Network) -> Clients {
+    let (Clients::Within(ranges), Audience::LoadBalanced) = (&service.clients, audience) else { return Clients::All };
+    let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return Clients::All };
+    let of_family = |address: IpAddr| address.is_ipv4() == frontend.address.is_ipv4();
+    let mut ranges: Vec<IpNet> = ranges.iter().copied().filter(|range| of_family(range.addr())).collect();
+    if network.own_addresses.iter().any(|own| ranges.iter().any(|range| range.contains(own))) {
+        ranges.extend(
+            load_balancer_ips.iter().filter(|address| of_family(**address)).map(|address| IpNet::from(*address)),
+        );
+    }
+    Clients::Within(outermost(ranges))
+}
+
 fn treatment(
     service: &Service,
     port: &ServicePort,
@@ -184,12 +210,12 @@ fn treatment(
 ) -> Treatment {
     let policy = match audience {
         Audience::Internal => service.internal_policy,
-        Audience::External => service.external_policy,
+        Audience::External | Audience::LoadBalanced => service.external_policy,
     };
     let sources = match (audience, policy) {
         (Audience::Internal, _) => SourceRule::MasqueradeOutsiders,
-        (Audience::External, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
-        (Audience::External, TrafficPolicy::Local) => SourceRule::Keep,
+        (_, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
+        (_, TrafficPolicy::Local) => SourceRule::Keep,
     };
     let addresses = usable.all.union(&usable.local).map(SocketAddr::ip);
     Treatment {
@@ -197,6 +223,7 @@ fn treatment(
         port: port.name.clone(),
         dispatch: dispatch(audience, policy, usable),
         sources,
+        clients: Clients::All,
         affinity: match service.affinity {
             Affinity::None => None,
             Affinity::ClientIp { timeout } => Some(timeout),
@@ -212,11 +239,7 @@ fn dispatch(audience: Audience, policy: TrafficPolicy, usable: &Usable) -> Dispa
         (TrafficPolicy::Cluster, _) => Dispatch::Balance(list(&usable.all)),
         (TrafficPolicy::Local, Audience::Internal) if usable.local.is_empty() => Dispatch::Drop,
         (TrafficPolicy::Local, Audience::Internal) => Dispatch::Balance(list(&usable.local)),
-        (TrafficPolicy::Local, Audience::External) if usable.local == usable.all => {
-            Dispatch::Balance(list(&usable.all))
-        }
-        (TrafficPolicy::Local, Audience::External) => {
-            Dispatch::Split { inside: list(&usable.all), outside: list(&usable.local) }
-        }
+        (TrafficPolicy::Local, _) if usable.local == usable.all => Dispatch::Balance(list(&usable.all)),
+        (TrafficPolicy::Local, _) => Dispatch::Split { inside: list(&usable.all), outside: list(&usable.local) },
     }
 }

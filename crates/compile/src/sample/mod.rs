@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    Affinity, Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, Node, Protocol, Service,
-    ServiceKind, ServicePort, TargetPort, TrafficPolicy,
+    Affinity, Clients, Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, Node, Protocol,
+    Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy,
 };
 
 use crate::packet::{Entry, Packet};
@@ -191,9 +191,27 @@ fn service(choices: &mut Choices<'_>, index: usize) -> Service {
         } else {
             Affinity::None
         },
+        clients: clients(choices),
         publish_not_ready: choices.once_in(8),
         delegated: choices.once_in(16),
     }
+}
+
+/// Mostly everybody; else up to three ranges, of which some lie in others.
+fn clients(choices: &mut Choices<'_>) -> Clients {
+    const RANGES: [(Ipv4Addr, u8); 5] = [
+        (Ipv4Addr::new(192, 0, 2, 0), 24),
+        (Ipv4Addr::new(10, 244, 1, 0), 24),
+        (Ipv4Addr::new(10, 244, 0, 0), 16),
+        (NODES[0].address, 32),
+        (Ipv4Addr::UNSPECIFIED, 0),
+    ];
+    let count = choices.below(6).saturating_sub(2);
+    if count == 0 {
+        return Clients::All;
+    }
+    let ranges = (0..count).map(|_| choices.of(&RANGES, RANGES[0]));
+    Clients::Within(ranges.map(|(address, length)| ipnet::Ipv4Net::new_assert(address, length).into()).collect())
 }
 
 fn kind(choices: &mut Choices<'_>, index: usize) -> ServiceKind {

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use model::{
-    Affinity, Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Protocol, Service, ServiceKind,
-    ServicePort, TargetPort, TrafficPolicy,
+    Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Protocol, Service, ServiceKind,
+    ServicePort, TargetPort,
 };
 
 use super::{NODES, TARGET_PORTS, node_of, sample_node};
@@ -22,13 +22,10 @@ pub const fn plain_address(index: u32) -> Ipv4Addr {
 /// A Service with one TCP port and nothing special.
 pub fn plain_service(index: u32) -> Service {
     let port = |number: u16| NonZeroU16::MIN.saturating_add(number - 1);
+    let name = NamespacedName::new("shop", format!("plain{index:06}"));
+    let cluster_ips = vec![plain_address(index).into()];
+    let kind = ServiceKind::Virtual { cluster_ips, external_ips: Vec::new(), load_balancer_ips: Vec::new() };
     Service {
-        name: NamespacedName::new("shop", format!("plain{index:06}")),
-        kind: ServiceKind::Virtual {
-            cluster_ips: vec![plain_address(index).into()],
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-        },
         ports: vec![ServicePort {
             name: "http".into(),
             protocol: Protocol::Tcp,
@@ -36,25 +33,13 @@ pub fn plain_service(index: u32) -> Service {
             target: TargetPort::Number(port(TARGET_PORTS[0])),
             node_port: None,
         }],
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: Affinity::None,
-        publish_not_ready: false,
-        delegated: false,
+        ..Service::new(name, kind)
     }
 }
 
 /// The one slice of a plain Service: ready endpoints at these addresses.
 pub fn plain_slice(service: &Service, addresses: impl IntoIterator<Item = Ipv4Addr>) -> EndpointSlice {
-    let endpoint = |address: Ipv4Addr| Endpoint {
-        address: address.into(),
-        hostname: None,
-        node: node_of(address),
-        pod: None,
-        ready: true,
-        serving: true,
-        terminating: false,
-    };
+    let endpoint = |address: Ipv4Addr| Endpoint { node: node_of(address), ..Endpoint::new(address.into()) };
     EndpointSlice {
         name: service.name.clone(),
         service: service.name.clone(),

@@ -9,8 +9,8 @@ use crate::{Reply, Transport, Zone, ZoneSettings};
 use hickory_proto::op::{Edns, Message, Query};
 use hickory_proto::rr::{Name as DnsName, RecordType};
 use model::{
-    Affinity, Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, Protocol, Service,
-    ServiceKind, ServicePort, TargetPort, TrafficPolicy,
+    Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, Protocol, Service, ServiceKind,
+    ServicePort, TargetPort,
 };
 
 pub const UDP: Transport = Transport::Udp { max_payload: 1232 };
@@ -35,16 +35,7 @@ pub fn service(namespace: &str, name: &str, kind: ServiceKind, ports: &[(&str, P
         target: TargetPort::Number(port.try_into().unwrap()),
         node_port: None,
     };
-    Service {
-        name: NamespacedName::new(namespace, name),
-        kind,
-        ports: ports.iter().map(port).collect(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: Affinity::None,
-        publish_not_ready: false,
-        delegated: false,
-    }
+    Service { ports: ports.iter().map(port).collect(), ..Service::new(NamespacedName::new(namespace, name), kind) }
 }
 
 pub fn virtual_ips(cluster_ips: &[&str]) -> ServiceKind {
@@ -64,15 +55,7 @@ pub fn alias(target: &str) -> ServiceKind {
 }
 
 pub fn endpoint(address: &str, hostname: Option<&str>, ready: bool) -> Endpoint {
-    Endpoint {
-        address: ip(address),
-        hostname: hostname.map(Name::from),
-        node: None,
-        pod: None,
-        ready,
-        serving: ready,
-        terminating: false,
-    }
+    Endpoint { hostname: hostname.map(Name::from), ready, serving: ready, ..Endpoint::new(ip(address)) }
 }
 
 pub fn slice(service: (&str, &str), ports: &[(&str, Protocol, u16)], endpoints: Vec<Endpoint>) -> EndpointSlice {

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected};
@@ -107,6 +108,15 @@ impl Door {
             self.reject(field, format!("\"{text}\" is not an IP address; it must be like 10.0.0.1 or 2001:db8::1"));
         }
         address
+    }
+
+    /// A range of addresses; bits beyond its prefix are ignored.
+    fn range(&mut self, field: &str, text: &str) -> Option<IpNet> {
+        let range = text.parse::<IpNet>().ok().map(|range| range.trunc());
+        if range.is_none() {
+            self.reject(field, format!("\"{text}\" is not a range of addresses; it must be like 10.244.1.0/24"));
+        }
+        range
     }
 
     /// An address that packets of other machines can carry.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Admitted, Door, Repeated, indexed};
-use crate::{Affinity, IpFamily, Name, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
+use crate::{Affinity, Clients, IpFamily, Name, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
 
 /// How long a silent client is remembered when the object does not say (`sessionAffinityConfig.clientIP`).
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
@@ -32,6 +32,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         ports: ports(&mut door, spec),
         internal_policy: policy(&mut door, "spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref()),
         external_policy: policy(&mut door, "spec.externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
+        clients: clients(&mut door, spec),
         affinity: affinity(&mut door, spec),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         delegated: object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PROXY_LABEL)),
@@ -127,14 +128,19 @@ fn load_balancer_ips(door: &mut Door, spec: &api::ServiceSpec, status: Option<&a
             Some((format!("status.loadBalancer.ingress[{index}].ip"), ingress.ip.as_deref()?))
         })
         .collect();
-    if spec.load_balancer_source_ranges.as_ref().is_some_and(|ranges| !ranges.is_empty()) && !texts.is_empty() {
-        door.reject(
-            "spec.loadBalancerSourceRanges",
-            "cannot be enforced yet, so the load balancer's addresses are not served; remove it to serve them to all",
-        );
-        return Vec::new();
-    }
     door.routable_addresses(texts, Repeated::Address)
+}
+
+/// A range that makes no sense lets nobody in: the others stand, and no range at all would mean everybody.
+fn clients(door: &mut Door, spec: &api::ServiceSpec) -> Clients {
+    match spec.load_balancer_source_ranges.as_deref() {
+        Some(texts) if spec.type_.as_deref() == Some("LoadBalancer") && !texts.is_empty() => {
+            // The API server lets blanks around a range through.
+            let texts = indexed("spec.loadBalancerSourceRanges", texts.iter().map(|text| text.trim()));
+            Clients::Within(texts.iter().filter_map(|(field, text)| door.range(field, text)).collect())
+        }
+        _ => Clients::All,
+    }
 }
 
 fn ports(door: &mut Door, spec: &api::ServiceSpec) -> Vec<ServicePort> {

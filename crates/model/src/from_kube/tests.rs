@@ -6,7 +6,7 @@ use k8s_openapi::serde::de::DeserializeOwned;
 
 use super::{Admitted, endpoint_slice, namespace, node, pod, service};
 use crate::{
-    Affinity, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Node, Pod, Protocol, Service,
+    Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Node, Pod, Protocol, Service,
     ServiceKind, ServicePort, TargetPort, TrafficPolicy,
 };
 
@@ -67,6 +67,7 @@ fn a_node_port_service_becomes_a_fact_in_full() {
         ],
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Local,
+        clients: Clients::All,
         affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) },
         publish_not_ready: false,
         delegated: false,
@@ -126,21 +127,18 @@ fn headless_and_external_name_services_have_no_address() {
 }
 
 #[test]
-fn a_load_balancer_whose_source_ranges_cannot_be_enforced_is_not_opened() {
-    let admitted = service(&read(
-        "
-        metadata: {namespace: a, name: b}
-        spec:
-          type: LoadBalancer
-          clusterIP: 10.96.0.9
-          loadBalancerSourceRanges: [192.0.2.0/24]
-          ports: [{port: 80}]
-        status: {loadBalancer: {ingress: [{ip: 198.51.100.1}]}}
-        ",
-    ));
-    assert_eq!(admitted.rejected[0].field, "spec.loadBalancerSourceRanges");
-    let kind = admitted.fact.expect("a fact").kind;
-    assert!(matches!(kind, ServiceKind::Virtual { load_balancer_ips, .. } if load_balancer_ips.is_empty()));
+fn a_bad_source_range_lets_nobody_in_and_the_others_stand() {
+    let clients = |ranges: &str| {
+        let spec = format!("type: LoadBalancer, clusterIP: 10.96.0.9, loadBalancerSourceRanges: {ranges}");
+        let admitted = service(&read(&format!("{{metadata: {{namespace: a, name: b}}, spec: {{{spec}}}}}")));
+        (refusals(&admitted), admitted.fact.expect("a fact").clients)
+    };
+    let within = |range: &str| Clients::Within(vec![range.parse().expect("a range")]);
+    let why = "Service a/b: spec.loadBalancerSourceRanges[0]: \"everyone\" is not a range of addresses; \
+               it must be like 10.244.1.0/24";
+    assert_eq!(clients("[everyone, ' 192.0.2.7/24 ']"), (vec![why.to_owned()], within("192.0.2.0/24")));
+    assert_eq!(clients("[everyone]"), (vec![why.to_owned()], Clients::Within(vec![])));
+    assert_eq!(clients("[]"), (vec![], Clients::All));
 }
 
 #[test]

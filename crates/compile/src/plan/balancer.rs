@@ -1,0 +1,197 @@
+//! Chains that exist once for all frontends that need the same.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use model::{IpFamily, Name};
+
+use super::layout::{REFUSE, SetKind, frontend_key, in_set, regular, source};
+use crate::ruleset::{Chain, FieldType, Load, NatKind, Rule, SetUpdate, Statement, Verdict};
+
+/// The first slot of the endpoints that serve clients outside the cluster, where those differ from the others.
+pub(super) const OUTSIDE_SLOTS: u32 = 1 << 31;
+
+/// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
+/// table anew, which takes it three times as long as a new Service; most Services never need one.
+const STANDING: u32 = 16;
+
+/// The load balancers every node has.
+pub(super) fn standing(family: IpFamily) -> impl Iterator<Item = LoadBalancer> {
+    let counts = (1..=STANDING).filter_map(NonZeroU32::new);
+    counts.map(move |count| LoadBalancer { family, choice: Choice::Any(count), affinity: None })
+}
+
+/// A chain that frontends share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum SharedChain {
+    /// One that chooses an endpoint.
+    Balancer(LoadBalancer),
+    /// One that lets only a frontend's clients on to a load balancer, or to the refusal when there is no endpoint.
+    Guard(IpFamily, Option<LoadBalancer>),
+}
+
+impl SharedChain {
+    /// The chain's name: that of the load balancer, or with `guard_` before it.
+    pub(super) fn name(self) -> Name {
+        match self {
+            Self::Balancer(balancer) => balancer.chain_name(),
+            Self::Guard(_, Some(balancer)) => format!("guard_{}", balancer.chain_name()).into(),
+            Self::Guard(IpFamily::V4, None) => format!("guard_{REFUSE}").into(),
+            Self::Guard(IpFamily::V6, None) => format!("guard6_{REFUSE}").into(),
+        }
+    }
+
+    pub(super) fn chain(self) -> Chain {
+        match self {
+            Self::Balancer(balancer) => balancer.chain(),
+            Self::Guard(family, balancer) => guard(family, balancer),
+        }
+    }
+
+    /// Whether it exists however many frontends need it.
+    pub(super) fn is_standing(self) -> bool {
+        matches!(self, Self::Balancer(balancer) if balancer.is_standing())
+    }
+
+    /// This chain and all it goes on to, those first that others go to.
+    pub(super) fn with_parts(self) -> Vec<Self> {
+        let balancer = match self {
+            Self::Balancer(balancer) => Some(balancer),
+            Self::Guard(_, balancer) => balancer,
+        };
+        let parts = balancer.into_iter().flat_map(|balancer| balancer.parts().into_iter().chain([balancer]));
+        let guard = matches!(self, Self::Guard(..)).then_some(self);
+        parts.map(Self::Balancer).chain(guard).collect()
+    }
+}
+
+/// Ranges are looked up here, behind the map of all frontends: others do not pay for them.
+fn guard(family: IpFamily, balancer: Option<LoadBalancer>) -> Chain {
+    let mut key = frontend_key(family);
+    key.push(source(family));
+    let on = balancer.map_or_else(|| REFUSE.into(), LoadBalancer::chain_name);
+    let allowed = in_set(key, SetKind::Clients, family, false);
+    regular([
+        Rule::new([allowed, Statement::Verdict(Verdict::Goto(on))]),
+        Rule::new([Statement::Verdict(Verdict::Drop)]),
+    ])
+}
+
+/// A chain that sends each connection to one of a number of endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct LoadBalancer {
+    pub(super) family: IpFamily,
+    pub(super) choice: Choice,
+    /// Affinity's time-out in seconds.
+    pub(super) affinity: Option<u32>,
+}
+
+/// How a load balancer chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Choice {
+    /// One of the slots from 0.
+    Any(NonZeroU32),
+    /// One of the slots from [`OUTSIDE_SLOTS`].
+    Outside(NonZeroU32),
+    /// By where the client is; none means drop.
+    Split { inside: NonZeroU32, outside: Option<NonZeroU32> },
+}
+
+impl LoadBalancer {
+    /// The chain's name: `lb_5` for five endpoints, `lb_local_2`, `lb_split_5_2`; `lb6` for IPv6 and the affinity's
+    /// time-out at the end.
+    fn chain_name(self) -> Name {
+        let lb = match self.family {
+            IpFamily::V4 => "lb",
+            IpFamily::V6 => "lb6",
+        };
+        let choice = match self.choice {
+            Choice::Any(count) => format!("{count}"),
+            Choice::Outside(count) => format!("local_{count}"),
+            Choice::Split { inside, outside } => format!("split_{inside}_{}", outside.map_or(0, NonZeroU32::get)),
+        };
+        let affinity = self.affinity.map(|seconds| format!("_{seconds}s")).unwrap_or_default();
+        format!("{lb}_{choice}{affinity}").into()
+    }
+
+    fn is_standing(self) -> bool {
+        self.affinity.is_none() && matches!(self.choice, Choice::Any(count) if count.get() <= STANDING)
+    }
+
+    /// The load balancers this one goes on to.
+    fn parts(self) -> Vec<Self> {
+        let Choice::Split { inside, outside } = self.choice else { return Vec::new() };
+        let inside = Self { choice: Choice::Any(inside), ..self };
+        let outside = outside.map(|count| Self { choice: Choice::Outside(count), ..self });
+        [Some(inside), outside].into_iter().flatten().collect()
+    }
+
+    fn chain(self) -> Chain {
+        regular(match self.choice {
+            Choice::Any(count) => self.choose(count, 0),
+            Choice::Outside(count) => self.choose(count, OUTSIDE_SLOTS),
+            Choice::Split { .. } => self.split(),
+        })
+    }
+
+    fn split(self) -> Vec<Rule> {
+        let parts = self.parts();
+        let go = |part: Option<&Self>| {
+            Statement::Verdict(part.map_or(Verdict::Drop, |part| Verdict::Goto(part.chain_name())))
+        };
+        let from = |kind| in_set(vec![source(self.family)], kind, self.family, false);
+        vec![
+            Rule::new([from(SetKind::Pods), go(parts.first())]),
+            Rule::new([from(SetKind::Own), go(parts.first())]),
+            Rule::new([go(parts.get(1))]),
+        ]
+    }
+
+    fn choose(self, modulus: NonZeroU32, offset: u32) -> Vec<Rule> {
+        let mut key = frontend_key(self.family);
+        key.push(Load::Random { modulus, offset });
+        let random = self.endpoint_in(SetKind::Endpoints, key);
+        let balance = Rule::new([self.translate_to(random.clone())]);
+        match self.affinity {
+            None => vec![balance],
+            Some(seconds) => self.remember(&random, Duration::from_secs(seconds.into()), balance),
+        }
+    }
+
+    /// The client's endpoint when it has one that still serves, else a new one that is remembered, else (the memory is
+    /// full) any.
+    fn remember(self, random: &Load, timeout: Duration, balance: Rule) -> Vec<Rule> {
+        let mut key = frontend_key(self.family);
+        key.insert(0, source(self.family));
+        let remembered = self.endpoint_in(SetKind::Affinity, key.clone());
+        let mut live = frontend_key(self.family);
+        live.push(remembered.clone());
+        let update = |change, data: &Load| Statement::Update {
+            change,
+            set: SetKind::Affinity.name(self.family).into(),
+            key: key.clone(),
+            timeout: (change != SetUpdate::Delete).then_some(timeout),
+            data: vec![data.clone()],
+        };
+        vec![
+            Rule::new([
+                in_set(live, SetKind::Live, self.family, false),
+                update(SetUpdate::Update, &remembered),
+                self.translate_to(remembered.clone()),
+            ]),
+            Rule::new([update(SetUpdate::Delete, &remembered)]),
+            Rule::new([update(SetUpdate::Add, random)]),
+            Rule::new([self.translate_to(remembered)]),
+            balance,
+        ]
+    }
+
+    fn endpoint_in(self, map: SetKind, key: Vec<Load>) -> Load {
+        let yields = vec![FieldType::address(self.family), FieldType::Port];
+        Load::Lookup { key, map: map.name(self.family).into(), yields }
+    }
+
+    fn translate_to(self, to: Load) -> Statement {
+        Statement::Nat { kind: NatKind::Destination, family: self.family, to }
+    }
+}
