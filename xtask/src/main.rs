@@ -1,7 +1,8 @@
-//! Chores of the project: `cargo xtask check | rules | test | sizes`.
+//! Chores of the project: `cargo xtask check | rules | test | sizes | image`.
 
 mod check;
 mod directions;
+mod image;
 mod purity;
 mod sizes;
 mod source;
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   rules   the part of check that needs no compiler: directions, licences, await and unsafe, sizes
   test    every test tier this machine can run; says in one line which it leaves out
   sizes   the table of file and function sizes alone
+  image   the container image as an archive: [--profile release|dev] [--output FILE] [--tag NAME]...
 
 `cargo xtask test -- FILTER` passes FILTER on to the test binaries.";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some("rules") => check::rules(),
         Some("test") => tiers::test(words.get(2..).unwrap_or_default()),
         Some("sizes") => sizes::report().map(|_| ()),
+        Some("image") => image::make(&words[1..]),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())
