@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{Name, SharedMap};
 
-use crate::ruleset::{BaseHook, Chain, Data, Element, ElementKey, Operation, Rule, Ruleset, Set};
+use crate::ruleset::{BaseHook, Chain, Data, Element, ElementKey, Keeper, Operation, Rule, Ruleset, Set};
 
 /// The operations that turn `old`, which the kernel holds, into `new`, as one transaction; none when they are equal.
 ///
@@ -58,7 +58,9 @@ fn replace_rules(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operation>) 
 
 fn replace_elements(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operation>) {
     let nothing = SharedMap::new();
-    for (name, set) in new.sets.iter().filter(|(_, set)| set.spec.dynamic.is_none()) {
+    let is_kept_here = |name: &Name, set: &Set| set.keeper == Keeper::Ruleset || !old.sets.contains_key(name);
+    let sets = new.sets.iter().filter(|(_, set)| set.spec.dynamic.is_none());
+    for (name, set) in sets.filter(|(name, set)| is_kept_here(name, set)) {
         let old = old.sets.get(name).map_or(&nothing, |set| &set.elements);
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for change in SharedMap::changes_between(old, &set.elements) {
@@ -131,6 +133,10 @@ impl Observed {
             let rules = if is_known { wanted.to_vec() } else { vec![Rule::new([])] };
             (name.clone(), Chain { hook: found.hook, rules })
         });
-        Ruleset { sets: self.sets.clone(), chains: chains.collect() }
+        let sets = self.sets.iter().map(|(name, found)| {
+            let keeper = wanted.sets.get(name).map_or(found.keeper, |set| set.keeper);
+            (name.clone(), Set { keeper, ..found.clone() })
+        });
+        Ruleset { sets: sets.collect(), chains: chains.collect() }
     }
 }

@@ -4,7 +4,7 @@ mod kernel;
 
 use compile::sample::{self, Choices, NODES};
 use compile::{NodeView, Observed, ObservedChain, Plan, diff, ruleset::Ruleset};
-use kernel::Kernel;
+use kernel::{Kernel, as_held};
 use proptest::prelude::*;
 
 fn view() -> NodeView {
@@ -45,7 +45,7 @@ proptest! {
             prop_assert_eq!(plan.ruleset(), anew.ruleset());
             prop_assert_eq!(plan.routes(), anew.routes());
             prop_assert_eq!(plan.rejected(), anew.rejected());
-            prop_assert_eq!(kernel.ruleset(), plan.ruleset());
+            prop_assert_eq!(kernel.ruleset(), &as_held(plan.ruleset()));
         }
         let found = observe(kernel.ruleset()).recognise(plan.ruleset());
         prop_assert_eq!(diff(&found, plan.ruleset()), []);
@@ -68,6 +68,6 @@ proptest! {
             found.chains.entry("postrouting".into()).and_modify(|chain| chain.rules.push(None));
         }
         kernel.apply(&diff(&found.recognise(wanted.ruleset()), wanted.ruleset())).map_err(TestCaseError::fail)?;
-        prop_assert_eq!(kernel.ruleset(), wanted.ruleset());
+        prop_assert_eq!(kernel.ruleset(), &as_held(wanted.ruleset()));
     }
 }

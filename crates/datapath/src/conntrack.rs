@@ -72,7 +72,7 @@ pub enum ConntrackError {
     },
 }
 
-/// A tracked flow whose destination is translated.
+/// A tracked flow, as a rule one whose destination is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     /// The transport protocol's number in the IP header.
@@ -113,7 +113,7 @@ impl Conntrack {
         // The kernel leaves out the others since Linux 5.15; older ones send all.
         request.u32_be(CTA_STATUS, STATUS_DESTINATION_NAT).u32_be(CTA_STATUS_MASK, STATUS_DESTINATION_NAT);
         self.socket
-            .query(GET, flag::DUMP, request.as_bytes(), |message| Ok(parse_flow(message)))
+            .query(GET, flag::DUMP, request.as_bytes(), |message| Ok(parse_flow(message, STATUS_DESTINATION_NAT)))
             .map_err(|source| ConntrackError::List { source })
     }
 
@@ -128,6 +128,20 @@ impl Conntrack {
             self.delete(flow)?;
         }
         Ok(unwanted)
+    }
+
+    /// Removes the UDP flows, translated or not, of which `is_meant` holds, so that their next packets are judged anew.
+    /// Returns how many there were. Takes time in proportion to all the kernel tracks.
+    pub fn forget_udp_flows(&mut self, is_meant: impl Fn(&Flow) -> bool) -> Result<usize, ConntrackError> {
+        let flows = self
+            .socket
+            .query(GET, flag::DUMP, &[0; HEADER_LEN], |message| Ok(parse_flow(message, 0)))
+            .map_err(|source| ConntrackError::List { source })?;
+        let meant: Vec<&Flow> = flows.iter().filter(|flow| flow.protocol == UDP && is_meant(flow)).collect();
+        for flow in &meant {
+            self.delete(flow)?;
+        }
+        Ok(meant.len())
     }
 
     fn delete(&mut self, flow: &Flow) -> Result<(), ConntrackError> {
@@ -161,8 +175,8 @@ fn put_tuple(request: &mut Attributes, flow: &Flow) {
     });
 }
 
-/// A flow, when it is of a protocol with ports and its destination is translated.
-fn parse_flow(message: &Message<'_>) -> Option<Flow> {
+/// A flow, when it is of a protocol with ports and its status has these bits.
+fn parse_flow(message: &Message<'_>, required: u32) -> Option<Flow> {
     let (mut original, mut reply, mut status, mut id) = (None, None, 0, 0);
     for (kind, value) in parse_attributes(message.payload.get(HEADER_LEN..)?) {
         match kind {
@@ -173,7 +187,7 @@ fn parse_flow(message: &Message<'_>) -> Option<Flow> {
             _ => {}
         }
     }
-    let (original, reply) = original.zip(reply).filter(|_| status & STATUS_DESTINATION_NAT != 0)?;
+    let (original, reply) = original.zip(reply).filter(|_| status & required == required)?;
     Some(Flow {
         protocol: original.protocol,
         client: original.source,

@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod conntrack;
+mod host_ports;
 mod netlink;
 pub mod netns;
 pub mod nft;
@@ -15,6 +16,7 @@ pub mod sysctl;
 pub mod testing;
 
 pub use apply::{Datapath, DatapathError, Outcome, Wanted};
+pub use host_ports::{HostPortError, HostPorts};
 pub use netlink::{KernelRefusal, NetlinkError};
 pub use netns::Netns;
 

@@ -113,7 +113,7 @@ fn many_elements(count: u32) -> (Set, Operation) {
     };
     let elements: Vec<Element> = (0..count).map(element).collect();
     let held = elements.iter().map(|element| (element.key.clone(), element.data.clone())).collect();
-    (Set { spec, elements: held }, Operation::AddElements("endpoints".into(), elements))
+    (Set { elements: held, ..Set::new(spec) }, Operation::AddElements("endpoints".into(), elements))
 }
 
 #[test]

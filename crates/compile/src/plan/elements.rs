@@ -11,6 +11,7 @@ use super::balancer::{Choice, LoadBalancer, OUTSIDE_SLOTS, SharedChain};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
+use crate::host_ports::{self, HostPort};
 use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
@@ -25,7 +26,9 @@ pub(super) struct Elements {
 
 impl Default for Elements {
     fn default() -> Self {
-        let ruleset = Ruleset { sets: layout::sets(), chains: layout::chains() };
+        let mut ruleset = host_ports::ruleset(&[]);
+        ruleset.sets.extend(layout::sets());
+        ruleset.chains.extend(layout::chains());
         Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new() }
     }
 }
@@ -48,6 +51,11 @@ impl Elements {
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
             self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
         }
+    }
+
+    /// Sets what the maps the CNI plugin keeps begin with, should they have to be made.
+    pub(super) fn replace_host_ports(&mut self, ports: &[HostPort]) {
+        self.ruleset.sets.extend(host_ports::ruleset(ports).sets);
     }
 
     /// Replaces what a frontend put into the maps.

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{Cluster, Name, NamespacedName, Rejected, SharedMap};
 
+use crate::host_ports::HostPort;
 use crate::ruleset::Ruleset;
 use elements::Elements;
 use network::Network;
@@ -108,6 +109,13 @@ impl Plan {
             next.replace_service(&service);
         }
         next
+    }
+
+    /// Tells the plan which ports of the node lead to pods.
+    ///
+    /// The CNI plugin keeps them in the kernel: what is said here counts only where their maps have to be made.
+    pub fn set_host_ports(&mut self, ports: &[HostPort]) {
+        self.elements.replace_host_ports(ports);
     }
 
     /// The wanted content of the table.

@@ -135,6 +135,7 @@ impl Display for Statement {
             Self::InSet { key, set, negate } => {
                 write!(f, "{} {}@{set}", Loads(key), if *negate { "!= " } else { "" })
             }
+            Self::DestinationIsLocal => f.write_str("fib daddr type local"),
             Self::Branch { key, map } => write!(f, "{} vmap @{map}", Loads(key)),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::SetMark(load) => write!(f, "meta mark set {load}"),

@@ -104,12 +104,24 @@ pub struct Set {
     pub spec: SetSpec,
     /// Its elements; always empty for a [dynamic](SetSpec::dynamic) one, whose elements packets make.
     pub elements: SharedMap<ElementKey, Option<Data>>,
+    /// Whose business its elements are.
+    pub keeper: Keeper,
+}
+
+/// Who keeps the elements of a set up to date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeper {
+    /// Whoever applies the ruleset: the kernel is to hold the elements the ruleset has.
+    #[default]
+    Ruleset,
+    /// Another program: the ruleset's elements are put in when the set is made, and left alone afterwards.
+    Others,
 }
 
 impl Set {
-    /// An empty set of this shape.
+    /// An empty set of this shape, kept by whoever applies the ruleset.
     pub const fn new(spec: SetSpec) -> Self {
-        Self { spec, elements: SharedMap::new() }
+        Self { spec, elements: SharedMap::new(), keeper: Keeper::Ruleset }
     }
 }
 

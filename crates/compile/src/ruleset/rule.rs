@@ -47,6 +47,8 @@ pub enum Statement {
         /// Whether the test is the other way round.
         negate: bool,
     },
+    /// Go on only if the packet's destination is an address of this host (`fib daddr type local`).
+    DestinationIsLocal,
     /// Follow the verdict the map holds for the key (`vmap`); the rule ends here when it holds none.
     Branch {
         /// The key, one load per field.
@@ -162,8 +164,12 @@ pub enum ConntrackField {
 
 /// Bits of [`ConntrackField::State`] (`NF_CT_STATE_BIT` in `nf_conntrack_common.h`).
 pub mod conntrack_state {
+    /// The packet fits no connection.
+    pub const INVALID: u32 = 1;
     /// The connection has seen no answer yet.
     pub const NEW: u32 = 8;
+    /// The packet is exempt from connection tracking.
+    pub const UNTRACKED: u32 = 64;
     /// The connection has seen packets in both directions.
     pub const ESTABLISHED: u32 = 2;
 }

@@ -9,8 +9,8 @@ use model::{IpFamily, Name};
 use super::TraceError;
 use crate::packet::Packet;
 use crate::ruleset::{
-    Comparison, ConntrackField, Data, ElementKey, FieldType, HeaderField, Hook, Load, MetaField, NatKind, Policy, Rule,
-    Ruleset, Set, SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
+    BaseHook, ChainKind, Comparison, ConntrackField, Data, ElementKey, FieldType, HeaderField, Hook, Load, MetaField,
+    NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
 };
 
 /// How deep chains may jump (`NFT_JUMP_STACK_SIZE`).
@@ -38,6 +38,7 @@ enum Step {
 /// A packet, its connection and the ruleset it goes through.
 pub(super) struct Machine<'a> {
     ruleset: &'a Ruleset,
+    own_addresses: &'a [IpAddr],
     /// What every random number is, modulo its range.
     draw: u32,
     /// The largest range a random number was drawn from; 1 when none was.
@@ -54,9 +55,10 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(ruleset: &'a Ruleset, packet: &'a Packet, draw: u32) -> Self {
+    pub(super) fn new(ruleset: &'a Ruleset, own_addresses: &'a [IpAddr], packet: &'a Packet, draw: u32) -> Self {
         Self {
             ruleset,
+            own_addresses,
             draw,
             choices: 1,
             packet,
@@ -81,11 +83,24 @@ impl<'a> Machine<'a> {
 
     /// Runs a base chain.
     pub(super) fn run(&mut self, chain: &Name) -> Result<End, TraceError> {
-        let policy = self.ruleset.chains.get(chain).and_then(|chain| chain.hook).map(|base| base.policy);
+        let base = self.ruleset.chains.get(chain).and_then(|chain| chain.hook);
+        if base.is_some_and(|base| self.is_settled(base)) {
+            return Ok(End::Accept);
+        }
+        let policy = base.map(|base| base.policy);
         match self.run_chain(chain, 0)? {
             Step::End(end) => Ok(end),
             _ if policy == Some(Policy::Drop) => Ok(End::Drop),
             _ => Ok(End::Accept),
+        }
+    }
+
+    /// Whether the chain translates what is translated already; the kernel does not ask it then.
+    const fn is_settled(&self, base: BaseHook) -> bool {
+        match (base.kind, base.hook) {
+            (ChainKind::Nat, Hook::Prerouting | Hook::Output) => self.translated,
+            (ChainKind::Nat, Hook::Input | Hook::Postrouting) => self.masqueraded,
+            _ => false,
         }
     }
 
@@ -128,6 +143,7 @@ impl<'a> Machine<'a> {
                 let set = self.set(set, &key)?;
                 Ok(go_on_if(find(set, &key).is_some() != *negate))
             }
+            Statement::DestinationIsLocal => Ok(go_on_if(self.own_addresses.contains(&self.destination.ip()))),
             Statement::Branch { key, map } => self.branch(key, map, depth),
             Statement::Verdict(verdict) => self.follow(verdict, depth),
             Statement::SetMark(load) => match self.load(load)?.as_deref() {

@@ -60,7 +60,7 @@ fn trace_once(
     packet: &Packet,
     draw: u32,
 ) -> Result<(Outcome, u32), TraceError> {
-    let mut machine = Machine::new(ruleset, packet, draw);
+    let mut machine = Machine::new(ruleset, own_addresses, packet, draw);
     let outcome = match enter(&mut machine, own_addresses, packet)? {
         Some(stopped) => stopped,
         None => arrived(&machine),

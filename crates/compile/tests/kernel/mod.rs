@@ -2,13 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use compile::ruleset::{Chain, Data, Element, Load, Operation, Rule, Ruleset, Set, Statement, Verdict};
+use compile::ruleset::{Chain, Data, Element, Keeper, Load, Operation, Rule, Ruleset, Set, Statement, Verdict};
 use model::Name;
 
 #[derive(Default)]
 pub struct Kernel {
     has_table: bool,
     ruleset: Ruleset,
+}
+
+/// A ruleset as a kernel holds it, which does not know who keeps which set.
+pub fn as_held(ruleset: &Ruleset) -> Ruleset {
+    let mut held = ruleset.clone();
+    held.sets.values_mut().for_each(|set| set.keeper = Keeper::default());
+    held
 }
 
 type Checked = Result<(), String>;
@@ -153,7 +160,10 @@ fn references_of_rule(rule: &Rule) -> References {
             }
             Statement::Verdict(verdict) => used.note_verdict(verdict),
             Statement::Nat { to, .. } => used.note_loads(std::slice::from_ref(to)),
-            Statement::Masquerade { .. } | Statement::Reject(_) | Statement::Counter => {}
+            Statement::DestinationIsLocal
+            | Statement::Masquerade { .. }
+            | Statement::Reject(_)
+            | Statement::Counter => {}
         }
     }
     used

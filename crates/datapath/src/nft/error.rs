@@ -30,6 +30,12 @@ pub enum NftError {
         #[source]
         source: NetlinkError,
     },
+    /// A set of the table is not of the shape this program gives it: another version of it made the table.
+    #[error("the set {set} was made by another version of this program")]
+    Shape {
+        /// The set.
+        set: String,
+    },
     /// Other programs changed nf_tables each time we listed the table.
     #[error("nf_tables changed {attempts} times while the table was listed")]
     Unstable {
@@ -74,7 +80,11 @@ impl NftError {
             Self::Connect { source } | Self::List { source, .. } | Self::Send { source } => source.errno(),
             Self::Refused { refusal, .. } => Some(refusal.errno),
             Self::Unanswered { source } => source.as_ref().and_then(NetlinkError::errno),
-            Self::Namespace(_) | Self::Unsupported | Self::Unstable { .. } | Self::RuleTooWide { .. } => None,
+            Self::Namespace(_)
+            | Self::Unsupported
+            | Self::Shape { .. }
+            | Self::Unstable { .. }
+            | Self::RuleTooWide { .. } => None,
         }
     }
 }

@@ -17,4 +17,4 @@ mod support;
 
 pub use error::NftError;
 pub use listing::Listing;
-pub use table::{Applied, Table};
+pub use table::{Applied, Elements, Table};

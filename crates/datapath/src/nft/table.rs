@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use compile::ruleset::{Operation, Set, SetSpec, TABLE};
-use model::Name;
+use compile::ruleset::{Data, ElementKey, Operation, Set, SetSpec, TABLE};
+use model::{Name, SharedMap};
 use nix::errno::Errno;
 
 use super::batch::Encoded;
@@ -23,6 +23,9 @@ const HEADER_LEN: usize = 4;
 pub struct Table {
     socket: Socket,
 }
+
+/// The elements of a set: keys with their data, which only maps have.
+pub type Elements = SharedMap<ElementKey, Option<Data>>;
 
 /// What became of operations that were applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +101,19 @@ impl Table {
         Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
     }
 
+    /// Lists the elements of one set; `None` when there is no such set.
+    ///
+    /// `spec` is the shape it is known to have; [`NftError::Shape`] when its elements have another.
+    pub fn read_set(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
+        match self.list_elements(name) {
+            Ok(listed) => {
+                assemble(spec, listed).map(Some).ok_or_else(|| NftError::Shape { set: name.as_str().to_owned() })
+            }
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The number the kernel counts up with every transaction of anybody in the namespace.
     pub fn generation(&mut self) -> Result<u32, NftError> {
         let parse = |message: &Message<'_>| {
@@ -126,7 +142,7 @@ impl Table {
             let elements = if spec.dynamic.is_some() { Vec::new() } else { self.list_elements(&name)? };
             match assemble(&spec, elements) {
                 Some(elements) => {
-                    listing.observed.sets.insert(name, Set { spec, elements });
+                    listing.observed.sets.insert(name, Set { elements, ..Set::new(spec) });
                 }
                 None => listing.foreign.push(format!("an element of {name}")),
             }

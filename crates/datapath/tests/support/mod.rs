@@ -8,7 +8,7 @@ use compile::ruleset::{
     HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, Set, SetSpec,
     SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
 };
-use model::{IpFamily, Name, SharedMap};
+use model::{IpFamily, Name};
 
 const V4: IpFamily = IpFamily::V4;
 const V6: IpFamily = IpFamily::V6;
@@ -18,7 +18,7 @@ fn ipv4(text: &str) -> Value {
 }
 
 fn set(key: &[FieldType], data: Option<DataType>) -> Set {
-    Set { spec: SetSpec { key: key.to_vec(), data, interval: false, dynamic: None }, elements: SharedMap::new() }
+    Set::new(SetSpec { key: key.to_vec(), data, interval: false, dynamic: None })
 }
 
 fn with(mut set: Set, elements: impl IntoIterator<Item = (ElementKey, Option<Data>)>) -> Set {
@@ -203,6 +203,7 @@ fn dispatch() -> Vec<Rule> {
     vec![
         Rule::new([
             equal(Load::Meta(MetaField::Family), Value::Family(V4)),
+            Statement::DestinationIsLocal,
             Statement::Branch { key: service_key(), map: "services".into() },
         ]),
         Rule::new([

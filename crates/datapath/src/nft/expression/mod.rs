@@ -16,7 +16,7 @@ use model::{IpFamily, Name};
 use super::constant::{LIST_ELEMENT, NFPROTO_IPV4, NFPROTO_IPV6, data, rule};
 use super::value::{field_length, fields_length, put_verdict, value_bytes};
 use crate::netlink::Attributes;
-use number::{bitwise, cmp, counter, ct, dynset, immediate, lookup, masq, meta, nat, numgen, payload, reject};
+use number::{bitwise, cmp, counter, ct, dynset, fib, immediate, lookup, masq, meta, nat, numgen, payload, reject};
 
 /// `NFT_REG_VERDICT`.
 const VERDICT_REGISTER: u32 = 0;
@@ -72,6 +72,7 @@ impl Encoder {
             Statement::Match(load, comparison, value) => self.compare(load, *comparison, value)?,
             Statement::AnyBit(load, bits) => self.any_bit(load, *bits)?,
             Statement::InSet { key, set, negate } => self.in_set(key, set, *negate)?,
+            Statement::DestinationIsLocal => self.destination_is_local(),
             Statement::Branch { key, map } => self.branch(key, map)?,
             Statement::Verdict(verdict) => self.expression("immediate", |immediate| {
                 immediate.u32_be(immediate::DREG, VERDICT_REGISTER);
@@ -140,6 +141,14 @@ impl Encoder {
             }
         });
         Ok(())
+    }
+
+    fn destination_is_local(&mut self) {
+        self.expression("fib", |fib| {
+            fib.u32_be(fib::DREG, Register::FIRST.number()).u32_be(fib::RESULT, fib::ADDRESS_TYPE);
+            fib.u32_be(fib::FLAGS, fib::DESTINATION);
+        });
+        self.cmp(cmp::EQ, &fib::LOCAL.to_ne_bytes());
     }
 
     fn branch(&mut self, key: &[Load], map: &Name) -> Result<(), TooWide> {
@@ -332,7 +341,7 @@ mod tests {
 
     #[test]
     fn an_encoding_that_changes_gets_a_new_version() {
-        const VERSION_AND_HASH: (u8, u64) = (1, 0x8056_5f8a_be61_c21b);
+        const VERSION_AND_HASH: (u8, u64) = (1, 0x1c5d_e17c_1927_c893);
         let rules = super::super::support::everything().chains.into_values().flat_map(|chain| chain.rules);
         let bytes = rules.flat_map(|rule| encode_rule(&rule).unwrap());
         let hash =

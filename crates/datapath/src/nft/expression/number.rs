@@ -47,6 +47,18 @@ pub(super) mod dynset {
     pub(in crate::nft) const DELETE: u32 = 2;
 }
 
+pub(super) mod fib {
+    pub(in crate::nft) const DREG: u16 = 1;
+    pub(in crate::nft) const RESULT: u16 = 2;
+    pub(in crate::nft) const FLAGS: u16 = 3;
+    /// `NFT_FIB_RESULT_ADDRTYPE`.
+    pub(in crate::nft) const ADDRESS_TYPE: u32 = 3;
+    /// `NFTA_FIB_F_DADDR`.
+    pub(in crate::nft) const DESTINATION: u32 = 1 << 1;
+    /// `RTN_LOCAL` of `linux/rtnetlink.h`.
+    pub(in crate::nft) const LOCAL: u32 = 2;
+}
+
 pub(super) mod nat {
     pub(in crate::nft) const TYPE: u16 = 1;
     pub(in crate::nft) const FAMILY: u16 = 2;

@@ -1,0 +1,252 @@
+//! Ports of this node that lead to a pod (`hostPort`): their part of the table.
+//!
+//! The CNI plugin knows which pod has which port, and must work while nobody else does. So the table has chains and maps
+//! for it that depend on no other, and the elements of the maps are [the plugin's](Keeper::Others): whoever applies a
+//! whole ruleset makes the maps with what is known then and leaves their elements alone afterwards.
+//!
+//! A port at one address is looked for first, then one at any of the node's addresses. The client's address is kept
+//! but where an answer would not come back: for a pod that reaches itself, and for clients at the loopback address.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+use model::{IpFamily, Name, Protocol};
+
+use crate::ruleset::{
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Element, ElementKey, FieldType,
+    HeaderField, Hook, InterfaceName, Keeper, Load, MetaField, NatKind, Policy, Rule, Ruleset, Set, SetSpec, Statement,
+    Value, Verdict, conntrack_state, conntrack_status,
+};
+
+const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
+/// Right after Services: a port that is both is the Service's.
+const DESTINATION_PRIORITY: i32 = -99;
+/// Right before the masquerade of what leaves the cluster.
+const SOURCE_PRIORITY: i32 = 99;
+/// The addresses of the host itself (RFC 1122, 3.2.1.3).
+const LOOPBACK: &str = "loopback";
+const LOOPBACK_NET: IpNet = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+
+/// A port of this node that leads to a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// The node's address; none for all of the endpoint's family.
+    pub address: Option<IpAddr>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The node's port.
+    pub port: NonZeroU16,
+    /// Where it leads. An `address` is of the same family.
+    pub endpoint: SocketAddr,
+}
+
+impl HostPort {
+    /// Whether both ask for the same port of the same address; one address and all addresses are not the same.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        let family = |port: &Self| IpFamily::of(port.endpoint.ip());
+        (self.address, self.protocol, self.port, family(self))
+            == (other.address, other.protocol, other.port, family(other))
+    }
+}
+
+/// The part of the table that serves host ports, its maps filled with these.
+pub fn ruleset(ports: &[HostPort]) -> Ruleset {
+    let mut sets: BTreeMap<Name, Set> = FAMILIES.into_iter().flat_map(empty_sets).collect();
+    for (name, element) in elements(ports) {
+        if let Some(set) = sets.get_mut(&name) {
+            set.elements.insert(element.key, element.data);
+        }
+    }
+    let loopback = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
+    let mut loopback = Set::new(loopback);
+    loopback.elements.insert(ElementKey::of_net(LOOPBACK_NET), None);
+    sets.insert(LOOPBACK.into(), loopback);
+    Ruleset { sets, chains: chains() }
+}
+
+/// The elements that serve these ports, each with the set it belongs to; none twice.
+pub fn elements(ports: &[HostPort]) -> Vec<(Name, Element)> {
+    let mut elements = BTreeMap::new();
+    for port in ports {
+        let family = IpFamily::of(port.endpoint.ip());
+        let endpoint = [port.endpoint.ip().into(), Value::Port(port.endpoint.port())];
+        let wanted = [Value::Protocol(port.protocol.number()), Value::Port(port.port.get())];
+        let (map, key) = match port.address {
+            Some(address) => (Map::AtAddress, [&[address.into()], &wanted[..]].concat()),
+            None => (Map::Anywhere, wanted.to_vec()),
+        };
+        elements.insert((map.name(family), ElementKey::Exact(key)), Some(Data::Values(endpoint.to_vec())));
+        elements.insert((Map::Hairpins.name(family), ElementKey::Exact(vec![port.endpoint.ip().into(); 2])), None);
+    }
+    elements.into_iter().map(|((name, key), data)| (name.into(), Element { key, data })).collect()
+}
+
+/// The sets whose elements are the plugin's.
+#[derive(Clone, Copy)]
+enum Map {
+    /// Address, protocol and port to endpoint.
+    AtAddress,
+    /// Protocol and port to endpoint.
+    Anywhere,
+    /// Pairs of an endpoint's address with itself.
+    Hairpins,
+}
+
+impl Map {
+    const fn name(self, family: IpFamily) -> &'static str {
+        match (self, family) {
+            (Self::AtAddress, IpFamily::V4) => "host_ports",
+            (Self::AtAddress, IpFamily::V6) => "host_ports6",
+            (Self::Anywhere, IpFamily::V4) => "host_ports_any",
+            (Self::Anywhere, IpFamily::V6) => "host_ports_any6",
+            (Self::Hairpins, IpFamily::V4) => "host_port_hairpins",
+            (Self::Hairpins, IpFamily::V6) => "host_port_hairpins6",
+        }
+    }
+
+    fn spec(self, family: IpFamily) -> SetSpec {
+        let address = FieldType::address(family);
+        let endpoint = Some(DataType::Fields(endpoint_type(family)));
+        let (key, data) = match self {
+            Self::AtAddress => (vec![address, FieldType::Protocol, FieldType::Port], endpoint),
+            Self::Anywhere => (vec![FieldType::Protocol, FieldType::Port], endpoint),
+            Self::Hairpins => (vec![address, address], None),
+        };
+        SetSpec { key, data, interval: false, dynamic: None }
+    }
+}
+
+fn endpoint_type(family: IpFamily) -> Vec<FieldType> {
+    vec![FieldType::address(family), FieldType::Port]
+}
+
+fn empty_sets(family: IpFamily) -> [(Name, Set); 3] {
+    [Map::AtAddress, Map::Anywhere, Map::Hairpins]
+        .map(|map| (map.name(family).into(), Set { keeper: Keeper::Others, ..Set::new(map.spec(family)) }))
+}
+
+fn chains() -> BTreeMap<Name, Chain> {
+    let nat = |hook, priority, rules: Vec<Rule>| base(ChainKind::Nat, hook, priority, rules);
+    let destination: Vec<Rule> = FAMILIES.into_iter().flat_map(destination_rules).collect();
+    let source = FAMILIES.into_iter().flat_map(source_rules).collect();
+    BTreeMap::from([
+        ("host_ports_prerouting".into(), nat(Hook::Prerouting, DESTINATION_PRIORITY, destination.clone())),
+        ("host_ports_output".into(), nat(Hook::Output, DESTINATION_PRIORITY, destination)),
+        ("host_ports_postrouting".into(), nat(Hook::Postrouting, SOURCE_PRIORITY, source)),
+        ("loopback_guard".into(), base(ChainKind::Filter, Hook::Input, 0, guard_rules())),
+    ])
+}
+
+fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules }
+}
+
+fn destination_rules(family: IpFamily) -> [Rule; 2] {
+    let protocol_and_port = || vec![Load::Meta(MetaField::Protocol), Load::Header(HeaderField::DestinationPort)];
+    let at_address = [vec![Load::Header(HeaderField::DestinationAddress(family))], protocol_and_port()].concat();
+    let to = |key, map: Map| Statement::Nat {
+        kind: NatKind::Destination,
+        family,
+        to: Load::Lookup { key, map: map.name(family).into(), yields: endpoint_type(family) },
+    };
+    [
+        Rule::new([is_of(family), to(at_address, Map::AtAddress)]),
+        Rule::new([is_of(family), Statement::DestinationIsLocal, to(protocol_and_port(), Map::Anywhere)]),
+    ]
+}
+
+fn source_rules(family: IpFamily) -> Vec<Rule> {
+    let translated = || Statement::AnyBit(Load::Conntrack(ConntrackField::Status), conntrack_status::DESTINATION_NAT);
+    let in_set = |key, set: &str| Statement::InSet { key, set: set.into(), negate: false };
+    let source = Load::Header(HeaderField::SourceAddress(family));
+    let pair = vec![source.clone(), Load::Header(HeaderField::DestinationAddress(family))];
+    let masquerade = || Statement::Masquerade { fully_random: true };
+    let mut rules =
+        vec![Rule::new([is_of(family), translated(), in_set(pair, Map::Hairpins.name(family)), masquerade()])];
+    // The kernel never routes ::1 away from the host, so there is nothing to masquerade.
+    if family == IpFamily::V4 {
+        rules.push(Rule::new([is_of(family), translated(), in_set(vec![source], LOOPBACK), masquerade()]));
+    }
+    rules
+}
+
+/// The host takes packets for its loopback addresses from pods that have a port there (`route_localnet`), since the
+/// answers to masqueraded clients look like that; nothing else may come this way.
+fn guard_rules() -> Vec<Rule> {
+    let unasked = conntrack_state::NEW | conntrack_state::INVALID | conntrack_state::UNTRACKED;
+    let Some(lo) = InterfaceName::new("lo") else { return Vec::new() };
+    vec![Rule::new([
+        is_of(IpFamily::V4),
+        Statement::Match(Load::Meta(MetaField::InputInterface), Comparison::NotEqual, Value::Interface(lo)),
+        Statement::InSet {
+            key: vec![Load::Header(HeaderField::DestinationAddress(IpFamily::V4))],
+            set: LOOPBACK.into(),
+            negate: false,
+        },
+        Statement::AnyBit(Load::Conntrack(ConntrackField::State), unasked),
+        Statement::Verdict(Verdict::Drop),
+    ])]
+}
+
+const fn is_of(family: IpFamily) -> Statement {
+    Statement::Match(Load::Meta(MetaField::Family), Comparison::Equal, Value::Family(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, Outcome, Packet, SourceNat, trace};
+
+    fn port(address: Option<&str>, protocol: Protocol, port: u16, endpoint: &str) -> HostPort {
+        let address = address.map(|text| text.parse().unwrap());
+        HostPort { address, protocol, port: port.try_into().unwrap(), endpoint: endpoint.parse().unwrap() }
+    }
+
+    fn outcome(ruleset: &Ruleset, source: &str, destination: &str) -> Outcome {
+        let destination: SocketAddr = destination.parse().unwrap();
+        let packet = Packet {
+            source: source.parse().unwrap(),
+            destination: destination.ip(),
+            port: destination.port(),
+            protocol: Protocol::Tcp,
+            entered: Entry::Host,
+        };
+        trace(ruleset, &["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()], &packet).unwrap()
+    }
+
+    fn sent_to(endpoint: &str, source: SourceNat) -> Outcome {
+        Outcome::Balanced { endpoints: BTreeMap::from([(endpoint.parse().unwrap(), source)]), affinity: None }
+    }
+
+    #[test]
+    fn a_port_at_one_address_comes_before_one_at_all() {
+        let ruleset = ruleset(&[
+            port(None, Protocol::Tcp, 80, "10.244.0.5:8080"),
+            port(Some("10.0.0.1"), Protocol::Tcp, 80, "10.244.0.6:8080"),
+            port(None, Protocol::Udp, 80, "10.244.0.7:8080"),
+        ]);
+        let client = "192.0.2.7";
+        assert_eq!(outcome(&ruleset, client, "10.0.0.1:80"), sent_to("10.244.0.6:8080", SourceNat::Kept));
+        assert_eq!(outcome(&ruleset, client, "10.0.0.2:80"), sent_to("10.244.0.5:8080", SourceNat::Kept));
+        assert_eq!(outcome(&ruleset, client, "10.0.0.3:80"), Outcome::Passed { source: SourceNat::Kept });
+        assert_eq!(outcome(&ruleset, client, "10.0.0.1:81"), Outcome::Passed { source: SourceNat::Kept });
+    }
+
+    #[test]
+    fn a_pod_that_reaches_itself_and_loopback_clients_are_masqueraded() {
+        let ruleset = ruleset(&[port(None, Protocol::Tcp, 80, "10.244.0.5:8080")]);
+        for source in ["10.244.0.5", "127.0.0.1"] {
+            assert_eq!(outcome(&ruleset, source, "10.0.0.1:80"), sent_to("10.244.0.5:8080", SourceNat::Masqueraded));
+        }
+    }
+
+    #[test]
+    fn elements_are_named_once() {
+        let ports = [80, 81].map(|number| port(None, Protocol::Tcp, number, "[fd00::5]:8080"));
+        let names: Vec<String> = elements(&ports).into_iter().map(|(name, _)| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["host_port_hairpins6", "host_ports_any6", "host_ports_any6"]);
+        assert!(!ports[0].clashes_with(&ports[1]) && ports[0].clashes_with(&ports[0]));
+    }
+}

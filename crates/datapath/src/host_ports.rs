@@ -1,0 +1,194 @@
+//! The maps of host ports in our table, which the CNI plugin keeps.
+//!
+//! Every change is what is missing or too much, by a look at the maps: it does not matter what a call that was killed
+//! left behind. Callers that may run at the same time must take turns, with a lock of their own.
+
+use std::collections::BTreeMap;
+
+use compile::diff;
+use compile::host_ports::{self, HostPort};
+use compile::ruleset::{Data, Element, ElementKey, Keeper, Operation, Ruleset};
+use model::{Name, Protocol, SharedMap};
+use nix::errno::Errno;
+
+use crate::conntrack::{Conntrack, ConntrackError, Flow};
+use crate::nft::{Elements, NftError, Table};
+
+/// Whoever applies whole rulesets may replace the table between our look and our change; then it is done anew.
+const ATTEMPTS: u32 = 5;
+
+/// An operation on host ports that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostPortError {
+    /// The maps could not be read or changed.
+    #[error("cannot bring the maps of host ports to the wanted state")]
+    Table(#[from] NftError),
+    /// Flows that lead elsewhere than the maps say could not be removed.
+    #[error("cannot remove tracked flows of host ports")]
+    Flows(#[from] ConntrackError),
+}
+
+/// The host ports of one network namespace, the one it was opened in, whatever thread uses it.
+#[derive(Debug)]
+pub struct HostPorts {
+    table: Table,
+    conntrack: Conntrack,
+}
+
+/// What the kernel holds of the plugin's sets.
+type Held = BTreeMap<Name, Elements>;
+
+impl HostPorts {
+    /// Connects to the calling thread's namespace. Changes nothing.
+    pub fn open() -> Result<Self, HostPortError> {
+        Ok(Self { table: Table::open()?, conntrack: Conntrack::open()? })
+    }
+
+    /// Makes these ports lead where they say, whatever they led to before. Makes the table where there is none.
+    ///
+    /// UDP flows that were sent elsewhere are forgotten, so that clients who keep their port notice.
+    pub fn add(&mut self, ports: &[HostPort]) -> Result<(), HostPortError> {
+        self.apply(|held| {
+            let wanted = host_ports::elements(ports);
+            wanted.into_iter().flat_map(|(set, element)| replacement(held, &set, element)).collect()
+        })?;
+        self.forget_flows(ports, |port, flow| flow.backend != port.endpoint)
+    }
+
+    /// Makes these ports lead nowhere. Those that lead elsewhere by now, or nowhere, are left alone.
+    ///
+    /// UDP flows that were sent there are forgotten.
+    pub fn remove(&mut self, ports: &[HostPort]) -> Result<(), HostPortError> {
+        self.apply(|held| {
+            let ours = host_ports::elements(ports).into_iter();
+            let there = ours.filter(|(set, element)| {
+                held.get(set).and_then(|elements| elements.get(&element.key)) == Some(&element.data)
+            });
+            there.map(|(set, element)| Operation::DeleteElements(set, vec![element])).collect()
+        })?;
+        self.forget_flows(ports, |port, flow| flow.backend == port.endpoint)
+    }
+
+    /// Makes these ports, and no others, lead where they say. Tells how many elements that took; none as a rule.
+    pub fn replace_all(&mut self, ports: &[HostPort]) -> Result<usize, HostPortError> {
+        let wanted = kept_sets(&host_ports::ruleset(ports));
+        let changes = self.apply(|held| {
+            let nothing = SharedMap::new();
+            let mut changes = Vec::new();
+            for (set, elements) in &wanted {
+                for change in SharedMap::changes_between(held.get(set).unwrap_or(&nothing), elements) {
+                    let element = |data: &Option<Data>| Element { key: change.key.clone(), data: data.clone() };
+                    changes.extend(change.old.map(|data| Operation::DeleteElements(set.clone(), vec![element(data)])));
+                    changes.extend(change.new.map(|data| Operation::AddElements(set.clone(), vec![element(data)])));
+                }
+            }
+            changes
+        })?;
+        Ok(changes)
+    }
+
+    /// Which of these ports do not lead where they say.
+    pub fn missing(&mut self, ports: &[HostPort]) -> Result<Vec<HostPort>, HostPortError> {
+        let held = self.read()?;
+        let is_held = |port: &HostPort| {
+            host_ports::elements(&[*port])
+                .iter()
+                .all(|(set, element)| held.get(set).and_then(|set| set.get(&element.key)) == Some(&element.data))
+        };
+        Ok(ports.iter().copied().filter(|port| !is_held(port)).collect())
+    }
+
+    /// Applies what `plan` makes of what is held, as one transaction; tells how many operations there were.
+    fn apply(&mut self, plan: impl Fn(&Held) -> Vec<Operation>) -> Result<usize, HostPortError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_to_apply(&plan) {
+                Err(error) if attempt < ATTEMPTS && is_outdated(&error) => attempt += 1,
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    fn try_to_apply(&mut self, plan: impl Fn(&Held) -> Vec<Operation>) -> Result<usize, NftError> {
+        let held = self.read()?;
+        let changes = plan(&held);
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let is_prepared = kept_sets(&host_ports::ruleset(&[])).keys().all(|set| held.contains_key(set));
+        let mut operations = if is_prepared { Vec::new() } else { self.plan_sets()? };
+        let count = changes.len();
+        operations.extend(changes);
+        self.table.apply(&operations)?;
+        Ok(count)
+    }
+
+    /// The plugin's sets that there are, with their elements.
+    fn read(&mut self) -> Result<Held, NftError> {
+        let mut held = Held::new();
+        let sets = host_ports::ruleset(&[]).sets.into_iter().filter(|(_, set)| set.keeper == Keeper::Others);
+        for (name, set) in sets {
+            if let Some(elements) = self.table.read_set(&name, &set.spec)? {
+                held.insert(name, elements);
+            }
+        }
+        Ok(held)
+    }
+
+    /// What makes the sets and chains of host ports, where some of it or the whole table is missing.
+    fn plan_sets(&mut self) -> Result<Vec<Operation>, NftError> {
+        let wanted = host_ports::ruleset(&[]);
+        let Some(listing) = self.table.read()? else { return Ok(diff(&Ruleset::default(), &wanted)) };
+        let mut found = listing.observed.recognise(&wanted);
+        found.sets.retain(|name, _| wanted.sets.contains_key(name));
+        found.chains.retain(|name, _| wanted.chains.contains_key(name));
+        let operations = diff(&found, &wanted);
+        match operations.first() {
+            // The table is the agent's too, so only the agent may replace it.
+            Some(Operation::DeleteTable) => Err(NftError::Shape { set: "host_ports".to_owned() }),
+            _ => Ok(operations),
+        }
+    }
+
+    fn forget_flows(
+        &mut self,
+        ports: &[HostPort],
+        is_stale: impl Fn(&HostPort, &Flow) -> bool,
+    ) -> Result<(), HostPortError> {
+        let ports: Vec<&HostPort> = ports.iter().filter(|port| port.protocol == Protocol::Udp).collect();
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let is_of = |port: &HostPort, flow: &Flow| {
+            flow.frontend.port() == port.port.get()
+                && flow.frontend.is_ipv4() == port.endpoint.is_ipv4()
+                && port.address.is_none_or(|address| address == flow.frontend.ip())
+        };
+        self.conntrack.forget_udp_flows(|flow| ports.iter().any(|port| is_of(port, flow) && is_stale(port, flow)))?;
+        Ok(())
+    }
+}
+
+fn kept_sets(ruleset: &Ruleset) -> Held {
+    let kept = ruleset.sets.iter().filter(|(_, set)| set.keeper == Keeper::Others);
+    kept.map(|(name, set)| (name.clone(), set.elements.clone())).collect()
+}
+
+/// What makes `set` hold `element`, in the place of one with the same key.
+fn replacement(held: &Held, set: &Name, element: Element) -> Vec<Operation> {
+    let key: &ElementKey = &element.key;
+    let old = held.get(set).and_then(|elements| elements.get(key)).cloned();
+    match old {
+        Some(data) if data == element.data => Vec::new(),
+        Some(data) => vec![
+            Operation::DeleteElements(set.clone(), vec![Element { key: key.clone(), data }]),
+            Operation::AddElements(set.clone(), vec![element]),
+        ],
+        None => vec![Operation::AddElements(set.clone(), vec![element])],
+    }
+}
+
+/// Whether the table changed between the look and the change.
+fn is_outdated(error: &NftError) -> bool {
+    matches!(error, NftError::Refused { .. }) && matches!(error.errno(), Some(Errno::ENOENT | Errno::EEXIST))
+}

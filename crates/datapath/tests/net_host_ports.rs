@@ -1,0 +1,88 @@
+//! Host ports in the table: kept by one program while another applies whole rulesets.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::net::{IpAddr, SocketAddr};
+
+use compile::host_ports::{self, HostPort};
+use compile::ruleset::{Operation, Ruleset};
+use datapath::nft::Table;
+use datapath::testing::isolated;
+use datapath::{Datapath, HostPorts, Wanted};
+use model::Protocol;
+
+#[expect(clippy::expect_used, reason = "a panic is how a test fails")]
+mod support;
+
+fn port(number: u16, endpoint: &str) -> HostPort {
+    let endpoint: SocketAddr = endpoint.parse().unwrap();
+    HostPort { address: None, protocol: Protocol::Tcp, port: number.try_into().unwrap(), endpoint }
+}
+
+fn at(address: &str, number: u16, endpoint: &str) -> HostPort {
+    HostPort { address: Some(address.parse::<IpAddr>().unwrap()), ..port(number, endpoint) }
+}
+
+/// What an agent wants that knows of these ports, beside much else.
+fn agent(ports: &[HostPort]) -> Ruleset {
+    let mut ruleset = support::everything();
+    ruleset.sets.extend(host_ports::ruleset(ports).sets);
+    ruleset.chains.extend(host_ports::ruleset(ports).chains);
+    ruleset
+}
+
+fn apply(datapath: &mut Datapath, ruleset: &Ruleset) -> usize {
+    datapath.apply(&Wanted { ruleset, routes: &[] }).unwrap().operations
+}
+
+#[test]
+fn ports_work_where_no_agent_ever_ran_and_stay_when_one_comes() {
+    isolated(|| {
+        let ports = [port(80, "10.244.1.5:8080"), at("10.0.0.1", 80, "10.244.1.6:8080"), port(80, "[fd00::5]:8080")];
+        let mut held = HostPorts::open().unwrap();
+        held.add(&ports).unwrap();
+        assert_eq!(held.missing(&ports).unwrap(), []);
+        apply(&mut Datapath::open().unwrap(), &agent(&[]));
+        assert_eq!(held.missing(&ports).unwrap(), []);
+        assert_eq!(apply(&mut Datapath::open().unwrap(), &agent(&[])), 0);
+    });
+}
+
+#[test]
+fn an_agent_that_makes_the_table_anew_puts_in_what_it_knows() {
+    isolated(|| {
+        let (known, news) = (port(80, "10.244.1.5:8080"), port(81, "10.244.1.5:8081"));
+        let mut datapath = Datapath::open().unwrap();
+        apply(&mut datapath, &agent(&[]));
+        let mut held = HostPorts::open().unwrap();
+        held.add(&[known, news]).unwrap();
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(held.missing(&[known, news]).unwrap(), [known, news]);
+        apply(&mut Datapath::open().unwrap(), &agent(&[known]));
+        assert_eq!(held.missing(&[known, news]).unwrap(), [news]);
+        assert_eq!(held.replace_all(&[known, news]).unwrap(), 1);
+        assert_eq!(held.replace_all(&[known, news]).unwrap(), 0);
+        assert_eq!(held.replace_all(&[news]).unwrap(), 1);
+        assert_eq!(held.missing(&[known, news]).unwrap(), [known]);
+    });
+}
+
+#[test]
+fn adding_and_removing_work_twice_and_touch_nobody_else() {
+    isolated(|| {
+        let (first, second, moved) =
+            (port(80, "10.244.1.5:8080"), port(81, "10.244.1.6:8080"), port(80, "10.244.1.7:8080"));
+        let mut held = HostPorts::open().unwrap();
+        held.remove(&[first]).unwrap();
+        assert!(Table::open().unwrap().read().unwrap().is_none(), "removing made the table");
+        for _ in 0..2 {
+            held.add(&[first, second]).unwrap();
+        }
+        held.add(&[moved]).unwrap();
+        held.remove(&[first]).unwrap();
+        assert_eq!(held.missing(&[first, second, moved]).unwrap(), [first]);
+        for _ in 0..2 {
+            held.remove(&[moved]).unwrap();
+        }
+        assert_eq!(held.missing(&[second, moved]).unwrap(), [moved]);
+    });
+}
