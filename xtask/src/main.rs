@@ -1,5 +1,6 @@
-//! Chores of the project: `cargo xtask check | rules | test | sizes | image`.
+//! Chores of the project: `cargo xtask check | rules | test | sizes | bless | image`.
 
+mod bless;
 mod check;
 mod directions;
 mod image;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
   rules   the part of check that needs no compiler: directions, licences, await and unsafe, sizes
   test    every test tier this machine can run; says in one line which it leaves out
   sizes   the table of file and function sizes alone
+  bless   writes the files that are made from others: deploy/install.yaml and the Helm chart
   image   the container image as an archive: [--profile release|dev] [--output FILE] [--tag NAME]...
 
 `cargo xtask test -- FILTER` passes FILTER on to the test binaries.";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some("rules") => check::rules(),
         Some("test") => tiers::test(words.get(2..).unwrap_or_default()),
         Some("sizes") => sizes::report().map(|_| ()),
+        Some("bless") => bless::bless(),
         Some("image") => image::make(&words[1..]),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");

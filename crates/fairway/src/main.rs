@@ -3,10 +3,10 @@
 //! One program: called with `CNI_COMMAND` set it is the CNI plugin; called by the name of a built-in tool it is that tool;
 //! otherwise its first word says which command or role it is.
 
+mod apply;
 mod cli;
 mod commands;
 mod logging;
-mod manifests;
 mod roles;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ mod controllers;
 pub mod dns;
 pub mod early;
 mod node;
+mod ranges;
 mod status_pages;
 
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use super::context::KubeContext;
 use super::report::Report;
 use super::{kubeconfig, state_root};
-use crate::manifests;
+use crate::apply;
 
 /// The API server's usual port; the search for a free one starts here.
 const FIRST_PORT: u16 = 6443;
@@ -101,11 +101,11 @@ async fn raise(
     let client = Client::unix(state.api_socket());
     until("the API server answers", || async { Ok(client.get(&NAMESPACES, "", "kube-system").await.is_ok()) }).await?;
     report.step(&format!("API server    https://127.0.0.1:{api_port}"));
-    manifests::apply_system(&client, spec).await?;
+    apply::apply_system(&client, spec).await?;
     kubeconfig::add(&request.kubeconfig, &kube_context(&authority, &record)?)?;
     until("every node is ready", || nodes_ready(&client, spec.nodes())).await?;
     report.step(&format!("pod network   {}   services {}", spec.pod_cidr(), spec.service_cidr()));
-    until("the cluster's DNS is ready", || deployment_ready(&client, "kube-system", "coredns")).await?;
+    until("the cluster's DNS is ready", || deployment_ready(&client, "kube-system", apply::DNS_DEPLOYMENT)).await?;
     report.step(&format!("DNS           {} (cluster.local)", spec.dns_service()));
     Ok(Sandbox { state: state.clone(), record, client })
 }

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compile::NodeView;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind};
 use model::{Cluster, Node};
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::api_args::ApiArgs;
+use super::ranges::Ranges;
 use super::status_pages::{Page, StatusPages};
 use cni_files::CniFiles;
 use health::Health;
@@ -47,12 +47,12 @@ pub struct AgentArgs {
     node_name: String,
     /// Range of pod addresses beyond those the Node objects carry; may be repeated. Traffic that leaves the cluster is
     /// masqueraded, traffic to these ranges is not.
-    #[arg(long, value_name = "CIDR", env = "FAIRWAY_CLUSTER_CIDR", value_delimiter = ',')]
-    cluster_cidr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", env = "FAIRWAY_CLUSTER_CIDR")]
+    cluster_cidr: Vec<Ranges>,
     /// Range of Service addresses; may be repeated. Lets the agent recognise connections to Services deleted while it
     /// was away.
-    #[arg(long, value_name = "CIDR", env = "FAIRWAY_SERVICE_CIDR", value_delimiter = ',')]
-    service_cidr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", env = "FAIRWAY_SERVICE_CIDR")]
+    service_cidr: Vec<Ranges>,
     /// Directory of CNI plugins, where the agent installs this program.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
     cni_bin_dir: PathBuf,
@@ -68,10 +68,11 @@ pub struct AgentArgs {
 
 /// Runs the agent until cancelled.
 pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
+    let flat = |given: Vec<Ranges>| given.into_iter().flat_map(|ranges| ranges.0).collect();
     let view = NodeView {
         name: args.node_name.as_str().into(),
-        pod_ranges: args.cluster_cidr,
-        service_ranges: args.service_cidr,
+        pod_ranges: flat(args.cluster_cidr),
+        service_ranges: flat(args.service_cidr),
     };
     let kernel = Kernel::open(view).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;

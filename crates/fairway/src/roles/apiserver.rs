@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use sandbox::machine::{GATEWAY, RoleArgs, Spec};
 use tokio_util::sync::CancellationToken;
 
-use crate::manifests::API_PORT_FOR_NODES;
+use crate::apply::API_PORT_FOR_NODES;
 
 /// The names by which pods know the API server.
 const NAMES: [&str; 5] =

@@ -194,7 +194,7 @@ impl Probe<'_> {
     /// A Service nobody stands behind must refuse at once instead of letting its clients wait.
     async fn no_endpoints(&self) -> Result<Seen> {
         let client = self.shop.frontend.first().context("no frontend pod")?;
-        crate::manifests::apply(
+        crate::apply::apply(
             &self.sandbox.client,
             "{apiVersion: v1, kind: Service, metadata: {name: nobody, namespace: shop}, \
               spec: {selector: {app: nobody}, ports: [{port: 80}]}}",

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::launch::{Sandbox, has_condition, until};
 use super::super::report::Report;
-use crate::manifests;
+use crate::apply;
 
 /// The manifests a user would apply with `kubectl apply -f examples/shop/`, in the same order.
 const MANIFESTS: [&str; 5] = [
@@ -46,7 +46,7 @@ impl Shop {
     pub async fn open(sandbox: &Sandbox, report: &mut Report) -> Result<Self> {
         let client = &sandbox.client;
         for manifest in MANIFESTS {
-            manifests::apply(client, manifest).await.context("examples/shop")?;
+            apply::apply(client, manifest).await.context("examples/shop")?;
         }
         report.step("examples/shop frontend, product-service, cart and database applied");
         until("the shop is ready", || is_ready(client)).await?;

@@ -1,0 +1,88 @@
+//! Applying objects to a sandbox, without kubectl.
+
+use anyhow::{Context, Result};
+use apiserver::{
+    client::{Client, Gvr, Patch},
+    kinds::RESOURCES,
+};
+use manifests::Settings;
+use sandbox::machine::{self, Spec};
+use serde_json::{Value, json};
+
+/// The port the API server has for the nodes.
+pub const API_PORT_FOR_NODES: u16 = 6443;
+/// Name of the Deployment of DNS servers in a sandbox, as people know it from other clusters.
+pub const DNS_DEPLOYMENT: &str = "coredns";
+/// Who applies, in `managedFields`.
+const MANAGER: &str = "fairway";
+
+/// Applies Fairway itself, set up for this sandbox.
+pub async fn apply_system(client: &Client, spec: &Spec) -> Result<()> {
+    for object in manifests::objects(&settings(spec)?) {
+        apply_object(client, object).await?;
+    }
+    Ok(())
+}
+
+fn settings(spec: &Spec) -> Result<Settings> {
+    let values = json!({
+        "apiHost": machine::GATEWAY.to_string(),
+        "apiPort": API_PORT_FOR_NODES.to_string(),
+        "clusterCIDR": spec.pod_cidr().to_string(),
+        "serviceCIDR": spec.service_cidr().to_string(),
+        "dns": { "name": DNS_DEPLOYMENT, "serviceIP": spec.dns_service().to_string() },
+    });
+    let mut settings = Settings::default();
+    settings.set_values(values.as_object().context("the settings are no object")?)?;
+    Ok(settings)
+}
+
+/// Applies every object of a YAML text with several documents, in order.
+pub async fn apply(client: &Client, text: &str) -> Result<()> {
+    for object in parse(text)? {
+        apply_object(client, object).await?;
+    }
+    Ok(())
+}
+
+async fn apply_object(client: &Client, object: Value) -> Result<()> {
+    let gvr = kind_of(&object)?;
+    let metadata = &object["metadata"];
+    let name = metadata["name"].as_str().context("an object has no metadata.name")?.to_owned();
+    let namespace = match metadata["namespace"].as_str() {
+        Some(namespace) => namespace.to_owned(),
+        None if gvr.namespaced => "default".to_owned(),
+        None => String::new(),
+    };
+    let patch = Patch::Apply { object, manager: MANAGER.to_owned(), force: true };
+    let applied = client.patch(&gvr, &namespace, &name, &patch).await;
+    applied.with_context(|| format!("cannot apply {} {namespace}/{name}", gvr.kind))?;
+    Ok(())
+}
+
+/// The objects of a YAML text.
+pub fn parse(text: &str) -> Result<Vec<Value>> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("a manifest is not YAML")?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+fn kind_of(object: &Value) -> Result<Gvr> {
+    let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
+    let mut known = RESOURCES.iter().map(Gvr::from);
+    let found = known.find(|gvr| Some(gvr.api_version().as_str()) == version && Some(gvr.kind) == kind);
+    let version = version.unwrap_or("none");
+    found.with_context(|| format!("unknown kind {} of {version}", kind.unwrap_or("none")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_of_fairway_is_of_a_kind_the_client_knows() {
+        let mut settings = Settings::default();
+        settings.set("controller.enabled", true).unwrap();
+        let unknown = manifests::objects(&settings).into_iter().find(|object| kind_of(object).is_err());
+        assert_eq!(unknown, None);
+    }
+}
