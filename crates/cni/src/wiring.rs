@@ -185,7 +185,7 @@ fn outside_mtu(host: &mut Rtnetlink) -> Result<u32, CniError> {
     let links: Vec<LinkIndex> = defaults
         .filter_map(|route| match route.action {
             RouteAction::Via { link, .. } | RouteAction::Link(link) => Some(link),
-            RouteAction::Blackhole | RouteAction::Unreachable => None,
+            RouteAction::Local | RouteAction::Blackhole | RouteAction::Unreachable => None,
         })
         .collect();
     let listed = host.links()?;

@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Scenario {
     packets: Vec<Expectation>,
     #[serde(default)]
     rejected: Vec<String>,
-    routes: Option<BTreeMap<String, IpAddr>>,
+    routes: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -173,7 +173,7 @@ fn faults(scenario: &Scenario) -> Vec<String> {
     if rejected != scenario.rejected {
         faults.push(format!("rejected {rejected:#?}, not {:#?}", scenario.rejected));
     }
-    let routes = plan.routes().iter().map(|route| (route.destination.to_string(), route.via)).collect();
+    let routes = plan.routes().iter().map(|route| (route.destination.to_string(), route.hop.to_string())).collect();
     if scenario.routes.as_ref().is_some_and(|wanted| *wanted != routes) {
         faults.push(format!("routes {routes:?}, not {:?}", scenario.routes));
     }

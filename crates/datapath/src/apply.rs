@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use compile::diff;
+use compile::plan::{self, Hop};
 use compile::ruleset::{Operation, Ruleset};
-use compile::{diff, plan};
 use ipnet::IpNet;
 
 use crate::nft::{NftError, Table};
@@ -28,15 +29,15 @@ struct Committed {
     routes: RouteMap,
 }
 
-/// Planned routes: next hops by destination.
-type RouteMap = BTreeMap<IpNet, IpAddr>;
+/// Planned routes: where they lead by destination.
+type RouteMap = BTreeMap<IpNet, Hop>;
 
 /// What a namespace should hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// The content of our nf_tables table.
     pub ruleset: &'a Ruleset,
-    /// Routes to other nodes' pods. Routes to this node's own pods belong to the CNI plugin and are left alone.
+    /// Routes for pod addresses. Those to each of this node's own pods belong to the CNI plugin and are left alone.
     pub routes: &'a [plan::Route],
 }
 
@@ -169,7 +170,7 @@ impl Datapath {
         for route in routes {
             match self.set_route(*route) {
                 Ok(()) => {
-                    held.insert(route.destination, route.via);
+                    held.insert(route.destination, route.hop);
                     outcome.routes_set += 1;
                 }
                 Err(error) => {
@@ -181,10 +182,16 @@ impl Datapath {
     }
 
     fn set_route(&mut self, route: plan::Route) -> Result<(), DatapathError> {
-        let plan::Route { destination, via } = route;
-        let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
-        let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
-        self.links.replace_route(&Route::via(destination, via, link).ours()).map_err(DatapathError::Routes)
+        let plan::Route { destination, hop } = route;
+        let action = match hop {
+            Hop::Refused => RouteAction::Local,
+            Hop::Via(via) => {
+                let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
+                let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
+                RouteAction::Via { gateway: via, link, on_link: false }
+            }
+        };
+        self.links.replace_route(&Route::new(destination, action).ours()).map_err(DatapathError::Routes)
     }
 
     fn delete_routes(
@@ -198,14 +205,14 @@ impl Datapath {
         }
         held.retain(|destination, _| !gone.contains_key(destination));
         for route in self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)? {
-            let Some((destination, via)) = planned(&route).filter(|(to, via)| gone.get(to) == Some(via)) else {
+            let Some((destination, hop)) = planned(&route).filter(|(to, hop)| gone.get(to) == Some(hop)) else {
                 continue;
             };
             match self.links.delete_route(&route) {
                 Ok(_) => outcome.routes_deleted += 1,
                 Err(error) => {
                     warn(&error);
-                    held.insert(destination, via);
+                    held.insert(destination, hop);
                     outcome.routes_failed += 1;
                 }
             }
@@ -230,20 +237,21 @@ struct RouteChanges {
 impl RouteChanges {
     fn between(held: &RouteMap, wanted: &[plan::Route]) -> Self {
         let set: Vec<plan::Route> =
-            wanted.iter().filter(|route| held.get(&route.destination) != Some(&route.via)).copied().collect();
+            wanted.iter().filter(|route| held.get(&route.destination) != Some(&route.hop)).copied().collect();
         if set.is_empty() && held.len() == wanted.len() {
             return Self::default();
         }
         let destinations: BTreeSet<IpNet> = wanted.iter().map(|route| route.destination).collect();
         let gone = held.iter().filter(|(destination, _)| !destinations.contains(destination));
-        Self { set, gone: gone.map(|(destination, via)| (*destination, *via)).collect() }
+        Self { set, gone: gone.map(|(destination, hop)| (*destination, *hop)).collect() }
     }
 }
 
-/// Destination and next hop of a planned route; `None` for a route of the CNI plugin, which leads to a link.
-fn planned(route: &Route) -> Option<(IpNet, IpAddr)> {
+/// Destination and hop of a planned route; `None` for a route of the CNI plugin, which leads to a link.
+fn planned(route: &Route) -> Option<(IpNet, Hop)> {
     match route.action {
-        RouteAction::Via { gateway, .. } => Some((route.destination, gateway)),
+        RouteAction::Via { gateway, .. } => Some((route.destination, Hop::Via(gateway))),
+        RouteAction::Local => Some((route.destination, Hop::Refused)),
         RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => None,
     }
 }
@@ -253,7 +261,7 @@ mod tests {
     use super::*;
 
     fn route(destination: &str, via: &str) -> plan::Route {
-        plan::Route { destination: destination.parse().unwrap(), via: via.parse().unwrap() }
+        plan::Route { destination: destination.parse().unwrap(), hop: Hop::Via(via.parse().unwrap()) }
     }
 
     #[test]
@@ -262,7 +270,7 @@ mod tests {
         let (old, new) = (route("10.244.2.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3"));
         let gone = route("10.244.3.0/24", "10.89.0.3");
         let map = |routes: &[plan::Route]| -> RouteMap {
-            routes.iter().map(|route| (route.destination, route.via)).collect()
+            routes.iter().map(|route| (route.destination, route.hop)).collect()
         };
         let changes = RouteChanges::between(&map(&[kept, old, gone]), &[kept, new]);
         assert_eq!(changes, RouteChanges { set: vec![new], gone: map(&[gone]) });

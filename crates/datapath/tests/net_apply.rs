@@ -1,7 +1,7 @@
 //! A namespace kept at a wanted state.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use compile::plan;
+use compile::plan::{self, Hop};
 use compile::ruleset::{Operation, Ruleset};
 use datapath::nft::Table;
 use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
@@ -108,7 +108,7 @@ fn a_set_of_another_shape_replaces_the_table_in_one_transaction() {
 }
 
 fn route(destination: &str, via: &str) -> plan::Route {
-    plan::Route { destination: destination.parse().unwrap(), via: via.parse().unwrap() }
+    plan::Route { destination: destination.parse().unwrap(), hop: Hop::Via(via.parse().unwrap()) }
 }
 
 fn links_with_underlay() -> (Rtnetlink, Route) {
@@ -170,5 +170,29 @@ fn a_next_hop_that_is_no_neighbour_stops_nothing_else_and_is_tried_again() {
         links.add_address(uplink.index, "192.0.2.9/24".parse().unwrap()).unwrap();
         let outcome = datapath.apply(&wanted).unwrap();
         assert_eq!((outcome.routes_set, outcome.routes_failed, outcome.transactions), (1, 0, 0));
+    });
+}
+
+#[test]
+fn addresses_of_pods_that_are_gone_end_here_unless_somebody_else_has_a_way() {
+    isolated(|| {
+        let (mut links, _) = links_with_underlay();
+        let refused = ["10.244.0.0/24", "fd00:1::/64"]
+            .map(|range| plan::Route { destination: range.parse().unwrap(), hop: Hop::Refused });
+        let loopback = links.require_link("lo").unwrap().index;
+        links.set_up(loopback).unwrap();
+        let uplink = links.require_link("eth0").unwrap().index;
+        let of_another = Route::on_link("10.244.0.0/24".parse().unwrap(), uplink);
+        links.replace_route(&of_another).unwrap();
+        let ruleset = Ruleset::default();
+        let wanted = Wanted { ruleset: &ruleset, routes: &refused };
+        assert_eq!(Datapath::open().unwrap().apply(&wanted).unwrap().routes_set, 2);
+        assert!(Datapath::open().unwrap().apply(&wanted).unwrap().wrote_nothing());
+        let gone = "10.244.0.77".parse().unwrap();
+        assert_eq!(links.link_towards(gone).unwrap(), Some(uplink), "the other route is in force");
+        assert!(links.delete_route(&of_another).unwrap());
+        assert_eq!(links.link_towards(gone).unwrap(), None, "it is the host's own");
+        let nothing = Wanted { ruleset: &ruleset, routes: &[] };
+        assert_eq!(Datapath::open().unwrap().apply(&nothing).unwrap().routes_deleted, 2);
     });
 }

@@ -96,7 +96,7 @@ fn what_others_put_into_the_table_is_noticed() {
         let rules = &mut wanted.chains.get_mut("filter_forward").unwrap().rules;
         rules.swap(0, 1);
         assert_ne!(committed(&mut table, &wanted), wanted);
-        assert_eq!(table.read().unwrap().unwrap().observed.chains["filter_forward"].rules.len(), 3);
+        assert_eq!(table.read().unwrap().unwrap().observed.chains["filter_forward"].rules.len(), 4);
     });
 }
 

@@ -46,7 +46,7 @@ impl Elements {
                 let nets = nets.iter().filter(|net| of_family(net.network()));
                 nets.map(|net| (ElementKey::of_net(*net), None)).collect()
             };
-            let own = network.own_addresses.iter().copied().filter(|address| of_family(*address));
+            let own = network.held.iter().copied().filter(|address| of_family(*address));
             self.replace_all(SetKind::Pods, family, ranges(&network.pods));
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
             self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());

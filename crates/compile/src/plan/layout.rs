@@ -6,8 +6,8 @@ use model::{IpFamily, Name};
 
 use super::balancer::{SharedChain, standing};
 use crate::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, DataType, Dynamic, FieldType, HeaderField, Hook, Load,
-    MetaField, Policy, RejectWith, Rule, Set, SetSpec, Statement, Value, Verdict, conntrack_status,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, DataType, Direction, Dynamic, FieldType, HeaderField, Hook,
+    Load, MetaField, Policy, RejectWith, Rule, Set, SetSpec, Statement, Value, Verdict, conntrack_status,
 };
 
 /// How many clients are remembered for affinity; beyond it they are balanced without.
@@ -121,9 +121,10 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
     let mut chains = BTreeMap::from([
         (REFUSE.into(), regular(refuse)),
         (MASQUERADE.into(), regular([Rule::new([masquerade()])])),
-        ("prerouting".into(), base(Hook::Prerouting, -100, services_rule)),
-        ("output".into(), base(Hook::Output, -100, services_rule)),
-        ("postrouting".into(), base(Hook::Postrouting, 100, |family| goto(leaving(family)))),
+        ("prerouting".into(), base(ChainKind::Nat, Hook::Prerouting, -100, |family| [services_rule(family)].into())),
+        ("input".into(), base(ChainKind::Filter, Hook::Input, 0, gone_rule)),
+        ("output".into(), base(ChainKind::Nat, Hook::Output, -100, |family| [services_rule(family)].into())),
+        ("postrouting".into(), base(ChainKind::Nat, Hook::Postrouting, 100, |family| [goto(leaving(family))].into())),
     ]);
     for family in FAMILIES {
         chains.insert(leaving(family).into(), regular(leaving_rules(family)));
@@ -139,13 +140,26 @@ pub(super) fn regular(rules: impl Into<Vec<Rule>>) -> Chain {
     Chain { hook: None, rules: rules.into() }
 }
 
-/// A NAT chain that does one thing for each family.
-fn base(hook: Hook, priority: i32, act: impl Fn(IpFamily) -> Statement) -> Chain {
+/// A base chain with one rule for each family.
+fn base(kind: ChainKind, hook: Hook, priority: i32, act: impl Fn(IpFamily) -> Vec<Statement>) -> Chain {
     let rules = FAMILIES.map(|family| {
         let is_family = Statement::Match(Load::Meta(MetaField::Family), Comparison::Equal, Value::Family(family));
-        Rule::new([is_family, act(family)])
+        Rule::new([vec![is_family], act(family)].concat())
     });
-    Chain { hook: Some(BaseHook { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept }), rules: rules.into() }
+    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
+}
+
+/// What arrives here for a pod's address has no pod to go to, see [`Hop::Refused`](super::Hop::Refused): a client gets
+/// a reset in place of silence, and no process of the node ever answers in a pod's name.
+fn gone_rule(family: IpFamily) -> Vec<Statement> {
+    let original = Value::Direction(Direction::Original);
+    vec![
+        // What answers a process of the node is for that process, whatever address it took for its own.
+        Statement::Match(Load::Conntrack(ConntrackField::Direction), Comparison::Equal, original),
+        in_set(vec![destination(family)], SetKind::Pods, family, false),
+        in_set(vec![destination(family)], SetKind::Own, family, true),
+        goto(REFUSE),
+    ]
 }
 
 fn services_rule(family: IpFamily) -> Statement {

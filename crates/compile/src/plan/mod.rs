@@ -27,10 +27,11 @@ mod layout;
 mod network;
 mod service;
 
-pub use network::Route;
+pub use network::{Hop, Route};
 pub use service::{Dispatch, Frontend, SourceRule, Treatment};
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -50,12 +51,14 @@ pub struct NodeView {
     pub pod_ranges: Vec<IpNet>,
     /// Ranges Service addresses come from; traffic to them is never masqueraded as leaving the cluster. May be empty.
     pub service_ranges: Vec<IpNet>,
+    /// Addresses the node's links have, beside those its Node object tells: they are the node's own wherever they lie.
+    pub link_addresses: Vec<IpAddr>,
 }
 
 impl NodeView {
     /// The view of the node `name` with nothing but what the objects say.
     pub fn new(name: impl Into<Name>) -> Self {
-        Self { name: name.into(), pod_ranges: Vec::new(), service_ranges: Vec::new() }
+        Self { name: name.into(), pod_ranges: Vec::new(), service_ranges: Vec::new(), link_addresses: Vec::new() }
     }
 }
 
@@ -123,7 +126,7 @@ impl Plan {
         self.elements.ruleset()
     }
 
-    /// The wanted routes to other nodes' pods, ordered by destination.
+    /// The wanted routes for pod addresses, ordered by destination.
     pub fn routes(&self) -> &[Route] {
         &self.network.routes
     }

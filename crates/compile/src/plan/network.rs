@@ -1,5 +1,7 @@
 //! The cluster's nodes and ranges as one node sees them.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -7,13 +9,32 @@ use model::{Cluster, IpFamily, Node, Rejected};
 
 use super::NodeView;
 
-/// A route to the pods of another node.
+/// A route for pod addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
-    /// The other node's pods.
+    /// The pods.
     pub destination: IpNet,
-    /// The other node's address, of the same family.
-    pub via: IpAddr,
+    /// Where they are.
+    pub hop: Hop,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// To another node, at its address of the same family.
+    Via(IpAddr),
+    /// To this node itself, which refuses. It is for addresses of pods that are gone or never were: those that exist
+    /// have narrower routes. Without it such packets would leave by the default route, and their senders hang.
+    Refused,
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Via(address) => address.fmt(f),
+            Self::Refused => f.write_str("refused"),
+        }
+    }
 }
 
 /// What a node's plan takes from the Node objects and from its own settings.
@@ -21,6 +42,8 @@ pub struct Route {
 pub(super) struct Network {
     /// This node's addresses; empty until its Node object has some.
     pub(super) own_addresses: Vec<IpAddr>,
+    /// These and the addresses its links have.
+    pub(super) held: BTreeSet<IpAddr>,
     /// Where addresses of this node and of its pods may lie: its own pod ranges, or all while it has none.
     pub(super) here: Vec<IpNet>,
     /// Ranges of pods, none inside another.
@@ -45,8 +68,12 @@ impl Network {
         let pods = outermost(pods.collect());
         let addresses = cluster.nodes.values().flat_map(|node| &node.addresses).map(|address| IpNet::from(*address));
         let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
-        let mut network = Self { own_addresses, here, cluster: outermost(all.collect()), pods, ..Self::default() };
+        let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
+        let mut network =
+            Self { own_addresses, held, here, cluster: outermost(all.collect()), pods, ..Self::default() };
+        network.refuse_the_rest(view, own_pods.map_or(&[], Vec::as_slice));
         network.add_routes(view, cluster);
+        network.routes.sort_unstable();
         network
     }
 
@@ -57,6 +84,12 @@ impl Network {
 
     pub(super) fn may_be_here(&self, address: IpAddr) -> bool {
         self.here.iter().any(|range| range.contains(&address))
+    }
+
+    /// Packets to pod addresses that no narrower route takes end here.
+    fn refuse_the_rest(&mut self, view: &NodeView, own_pods: &[IpNet]) {
+        let ranges = outermost(own_pods.iter().chain(&view.pod_ranges).copied().collect());
+        self.routes.extend(ranges.into_iter().map(|destination| Route { destination, hop: Hop::Refused }));
     }
 
     fn add_routes(&mut self, view: &NodeView, cluster: &Cluster) {
@@ -72,7 +105,7 @@ impl Network {
                 }
                 taken.push((destination, node));
                 match via(node, destination) {
-                    Some(via) => self.routes.push(Route { destination, via }),
+                    Some(via) => self.route(destination, via),
                     None => {
                         let why = format!("has no InternalIP of the family of {destination}: its pods have no route");
                         self.reject(node, "status.addresses", why);
@@ -80,7 +113,12 @@ impl Network {
                 }
             }
         }
-        self.routes.sort_unstable();
+    }
+
+    /// A node whose range is the whole cluster's takes the place of the refusal.
+    fn route(&mut self, destination: IpNet, via: IpAddr) {
+        self.routes.retain(|route| route.destination != destination);
+        self.routes.push(Route { destination, hop: Hop::Via(via) });
     }
 
     fn reject(&mut self, node: &Node, field: &str, why: String) {

@@ -5,8 +5,9 @@ use std::fmt::{Display, Formatter, Result};
 use model::IpFamily;
 
 use super::{
-    BaseHook, ChainKind, Comparison, ConntrackField, Data, DataType, ElementKey, FieldType, HeaderField, Hook, Load,
-    MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate, Statement, TABLE, Value, Verdict,
+    BaseHook, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, ElementKey, FieldType, HeaderField,
+    Hook, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate, Statement, TABLE, Value,
+    Verdict,
 };
 
 /// `a . b . c`, nft's concatenation.
@@ -74,6 +75,8 @@ impl Display for Value {
             Self::Interface(name) => write!(f, "\"{name}\""),
             Self::Family(IpFamily::V4) => f.write_str("ipv4"),
             Self::Family(IpFamily::V6) => f.write_str("ipv6"),
+            Self::Direction(Direction::Original) => f.write_str("original"),
+            Self::Direction(Direction::Reply) => f.write_str("reply"),
         }
     }
 }
@@ -94,6 +97,7 @@ impl Display for Load {
             Self::Header(HeaderField::DestinationPort) => f.write_str("th dport"),
             Self::Conntrack(ConntrackField::State) => f.write_str("ct state"),
             Self::Conntrack(ConntrackField::Status) => f.write_str("ct status"),
+            Self::Conntrack(ConntrackField::Direction) => f.write_str("ct direction"),
             Self::Conntrack(ConntrackField::OriginalDestination(family)) => {
                 write!(f, "ct original {} daddr", header(*family))
             }

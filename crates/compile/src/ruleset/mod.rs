@@ -14,7 +14,7 @@ pub use rule::{
     Comparison, ConntrackField, HeaderField, Load, MetaField, NatKind, RejectWith, Rule, SetUpdate, Statement, Verdict,
     conntrack_state, conntrack_status,
 };
-pub use value::{Data, DataType, Element, ElementKey, FieldType, InterfaceName, Value};
+pub use value::{Data, DataType, Direction, Element, ElementKey, FieldType, InterfaceName, Value};
 
 use std::collections::BTreeMap;
 

@@ -156,6 +156,8 @@ pub enum ConntrackField {
     State,
     /// `ct status`, bits in 4 bytes of host order: see [`conntrack_status`].
     Status,
+    /// `ct direction`, 1 byte: whether the packet goes as the connection's first one did.
+    Direction,
     /// `ct original ip daddr`: where the connection's first packet was sent, before any translation.
     OriginalDestination(IpFamily),
     /// `ct original proto-dst`: the port it was sent to, 2 bytes.

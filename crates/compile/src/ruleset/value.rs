@@ -51,6 +51,18 @@ pub enum Value {
     Interface(InterfaceName),
     /// The network layer's family; for [`MetaField::Family`](super::MetaField::Family) only, never part of a key.
     Family(IpFamily),
+    /// The way a packet goes; for [`ConntrackField::Direction`](super::ConntrackField::Direction) only, never part of
+    /// a key.
+    Direction(Direction),
+}
+
+/// Which way of its connection a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// As its first packet did.
+    Original,
+    /// As the answers to it do.
+    Reply,
 }
 
 impl Value {
@@ -63,7 +75,7 @@ impl Value {
             Self::Port(_) => Some(FieldType::Port),
             Self::Mark(_) => Some(FieldType::Mark),
             Self::Interface(_) => Some(FieldType::Interface),
-            Self::Family(_) => None,
+            Self::Family(_) | Self::Direction(_) => None,
         }
     }
 }

@@ -9,8 +9,9 @@ use model::{IpFamily, Name};
 use super::TraceError;
 use crate::packet::Packet;
 use crate::ruleset::{
-    BaseHook, ChainKind, Comparison, ConntrackField, Data, ElementKey, FieldType, HeaderField, Hook, Load, MetaField,
-    NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
+    BaseHook, ChainKind, Comparison, ConntrackField, Data, Direction, ElementKey, FieldType, HeaderField, Hook, Load,
+    MetaField, NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Verdict, conntrack_state,
+    conntrack_status,
 };
 
 /// How deep chains may jump (`NFT_JUMP_STACK_SIZE`).
@@ -283,6 +284,7 @@ impl<'a> Machine<'a> {
             ConntrackField::State => Some(Value::Mark(conntrack_state::NEW)),
             ConntrackField::Status if self.translated => Some(Value::Mark(conntrack_status::DESTINATION_NAT)),
             ConntrackField::Status => Some(Value::Mark(0)),
+            ConntrackField::Direction => Some(Value::Direction(Direction::Original)),
             ConntrackField::OriginalDestination(family) if IpFamily::of(self.packet.destination) == family => {
                 Some(self.packet.destination.into())
             }

@@ -6,6 +6,9 @@ pub(super) const SUBSYSTEM: u8 = 10;
 pub(super) const FAMILY_INET: u8 = 1;
 pub(super) const NFPROTO_IPV4: u8 = 2;
 pub(super) const NFPROTO_IPV6: u8 = 10;
+/// `enum ip_conntrack_dir` of `nf_conntrack_tuple_common.h`.
+pub(super) const IP_CT_DIR_ORIGINAL: u8 = 0;
+pub(super) const IP_CT_DIR_REPLY: u8 = 1;
 
 /// Message kinds.
 pub(super) mod message {

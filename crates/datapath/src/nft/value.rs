@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use compile::ruleset::{Data, DataType, ElementKey, FieldType, InterfaceName, Value, Verdict};
+use compile::ruleset::{Data, DataType, Direction, ElementKey, FieldType, InterfaceName, Value, Verdict};
 use model::{IpFamily, Name};
 
-use super::constant::{NFPROTO_IPV4, NFPROTO_IPV6, data, set};
+use super::constant::{IP_CT_DIR_ORIGINAL, IP_CT_DIR_REPLY, NFPROTO_IPV4, NFPROTO_IPV6, data, set};
 use crate::netlink::{Attributes, parse_attributes, parse_text, parse_u32_be};
 
 /// How nft numbers its data types; the kernel keeps the number for us and for `nft list`.
@@ -79,6 +79,8 @@ pub(super) fn value_bytes(value: &Value) -> Vec<u8> {
         Value::Interface(name) => name.as_bytes().to_vec(),
         Value::Family(IpFamily::V4) => vec![NFPROTO_IPV4],
         Value::Family(IpFamily::V6) => vec![NFPROTO_IPV6],
+        Value::Direction(Direction::Original) => vec![IP_CT_DIR_ORIGINAL],
+        Value::Direction(Direction::Reply) => vec![IP_CT_DIR_REPLY],
     }
 }
 

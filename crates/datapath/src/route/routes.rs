@@ -16,6 +16,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
@@ -23,11 +24,18 @@ const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_HOST: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 const RTN_BLACKHOLE: u8 = 6;
 const RTN_UNREACHABLE: u8 = 7;
 const RTNH_F_ONLINK: u32 = 4;
+/// The metric of [`RouteAction::Local`] routes: behind every other route to the same range, such as that of a bridge
+/// which another network plugin has left.
+const LOCAL_METRIC: u32 = 1 << 20;
+/// The loopback interface has this number in every namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: LinkIndex = LinkIndex(1);
 /// `RTM_F_CLONED`: a cache entry, not a route.
 const RTM_F_CLONED: u32 = 0x200;
 /// Length of `struct rtmsg`.
@@ -91,6 +99,8 @@ pub enum RouteAction {
         /// Whether the gateway is taken to be on the link though no route says so.
         on_link: bool,
     },
+    /// Taken as the host's own, when no other route leads to the same destination.
+    Local,
     /// Dropped without a word.
     Blackhole,
     /// Refused with an ICMP error.
@@ -192,6 +202,9 @@ fn request(route: &Route) -> Vec<u8> {
         RouteAction::Via { gateway, link, .. } => {
             request.address(RTA_GATEWAY, gateway).u32(RTA_OIF, link.0);
         }
+        RouteAction::Local => {
+            request.u32(RTA_OIF, LOOPBACK.0).u32(RTA_PRIORITY, LOCAL_METRIC);
+        }
         RouteAction::Blackhole | RouteAction::Unreachable => {}
     }
     if let Some(source) = route.source {
@@ -210,6 +223,7 @@ fn header(route: &Route) -> Vec<u8> {
     let (scope, kind, flags) = match route.action {
         RouteAction::Link(_) => (RT_SCOPE_LINK, RTN_UNICAST, 0),
         RouteAction::Via { on_link, .. } => (RT_SCOPE_UNIVERSE, RTN_UNICAST, if on_link { RTNH_F_ONLINK } else { 0 }),
+        RouteAction::Local => (RT_SCOPE_HOST, RTN_LOCAL, 0),
         RouteAction::Blackhole => (RT_SCOPE_UNIVERSE, RTN_BLACKHOLE, 0),
         RouteAction::Unreachable => (RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0),
     };
@@ -286,6 +300,7 @@ impl Parts {
             return None;
         }
         let action = match (kind, self.gateway, self.link) {
+            (RTN_LOCAL, ..) => RouteAction::Local,
             (RTN_BLACKHOLE, ..) => RouteAction::Blackhole,
             (RTN_UNREACHABLE, ..) => RouteAction::Unreachable,
             (RTN_UNICAST, Some(gateway), Some(link)) => {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use compile::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Dynamic, ElementKey, FieldType,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, Dynamic, ElementKey, FieldType,
     HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, Set, SetSpec,
     SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
 };
@@ -254,6 +254,10 @@ fn pass() -> Vec<Rule> {
                 key: vec![header(HeaderField::DestinationAddress(V4)), header(HeaderField::DestinationPort)],
                 map: "wide_ranges".into(),
             },
+        ]),
+        Rule::new([
+            equal(Load::Conntrack(ConntrackField::Direction), Value::Direction(Direction::Reply)),
+            Statement::Verdict(Verdict::Accept),
         ]),
         Rule::new([Statement::Verdict(Verdict::Drop)]),
     ]

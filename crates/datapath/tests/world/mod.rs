@@ -63,7 +63,7 @@ impl World {
         let pods: Vec<(Ipv4Addr, Netns)> = local.map(|address| (address, make_pod(&mut links, address))).collect();
         let world = Self { node, pods, rest };
         for address in ENDPOINTS {
-            world.home(address).run(|| serve(address)).expect("a thread in the namespace");
+            world.run_at(address, || serve(address));
         }
         world
     }
@@ -77,6 +77,11 @@ impl World {
         }
     }
 
+    /// Runs `work` in the namespace that has an address of the sample clusters.
+    pub fn run_at<T: Send>(&self, address: Ipv4Addr, work: impl FnOnce() -> T + Send) -> T {
+        self.home(address).run(work).expect("a thread in the namespace")
+    }
+
     /// Sends what `packet` describes from a real socket and waits for an answer as long as `patience`.
     pub fn send(&self, packet: &Packet, patience: Duration) -> Answer {
         let IpAddr::V4(source) = packet.source else { panic!("sample packets are IPv4") };
@@ -85,13 +90,13 @@ impl World {
             return ask_from(&self.udp_client(source), destination, patience);
         }
         let ask = || ask_tcp(source, destination, patience);
-        self.home(source).run(ask).expect("a thread in the namespace")
+        self.run_at(source, ask)
     }
 
     /// A UDP socket of `source`, which keeps its port between questions.
     pub fn udp_client(&self, source: Ipv4Addr) -> UdpSocket {
         let bind = || UdpSocket::bind((source, 0)).expect("the source is an address of the namespace");
-        self.home(source).run(bind).expect("a thread in the namespace")
+        self.run_at(source, bind)
     }
 }
 
@@ -137,9 +142,14 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
     rest
 }
 
+/// The name of the node's end of a pod's link.
+pub fn host_link(address: Ipv4Addr) -> String {
+    format!("pod{}", address.octets()[3])
+}
+
 fn make_pod(links: &mut Rtnetlink, address: Ipv4Addr) -> Netns {
     let pod = Netns::create().expect("a namespace");
-    let name = format!("pod{}", address.octets()[3]);
+    let name = host_link(address);
     let end = VethEnd { name: &name, mac: None, netns: None };
     let peer = VethEnd { name: "eth0", mac: None, netns: Some(&pod) };
     let host = links.create_veth(&Veth { end, peer, mtu: 1500 }).expect("a veth pair");

@@ -73,6 +73,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         name: args.node_name.as_str().into(),
         pod_ranges: flat(args.cluster_cidr),
         service_ranges: flat(args.service_cidr),
+        link_addresses: kernel::link_addresses()?,
     };
     let kernel = Kernel::open(view).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;

@@ -13,7 +13,7 @@ use compile::ruleset::{
 };
 use model::{IpFamily, Name};
 
-use super::constant::{LIST_ELEMENT, NFPROTO_IPV4, NFPROTO_IPV6, data, rule};
+use super::constant::{IP_CT_DIR_ORIGINAL, LIST_ELEMENT, NFPROTO_IPV4, NFPROTO_IPV6, data, rule};
 use super::value::{field_length, fields_length, put_verdict, value_bytes};
 use crate::netlink::Attributes;
 use number::{bitwise, cmp, counter, ct, dynset, fib, immediate, lookup, masq, meta, nat, numgen, payload, reject};
@@ -265,6 +265,7 @@ impl Encoder {
         let (key, is_directed) = match field {
             ConntrackField::State => (ct::STATE, false),
             ConntrackField::Status => (ct::STATUS, false),
+            ConntrackField::Direction => (ct::WAY, false),
             ConntrackField::OriginalDestination(IpFamily::V4) => (ct::DESTINATION_IP, true),
             ConntrackField::OriginalDestination(IpFamily::V6) => (ct::DESTINATION_IP6, true),
             ConntrackField::OriginalDestinationPort => (ct::PROTOCOL_DESTINATION, true),
@@ -272,7 +273,7 @@ impl Encoder {
         self.expression("ct", |ct| {
             ct.u32_be(ct::DREG, register.number()).u32_be(ct::KEY, key);
             if is_directed {
-                ct.put(ct::DIRECTION, &[ct::ORIGINAL]);
+                ct.put(ct::DIRECTION, &[IP_CT_DIR_ORIGINAL]);
             }
         });
     }
@@ -312,7 +313,9 @@ impl HeaderPlace {
 /// Bytes a load yields.
 fn load_length(load: &Load) -> usize {
     let field = match load {
-        Load::Meta(MetaField::Protocol | MetaField::Family) => FieldType::Protocol,
+        Load::Meta(MetaField::Protocol | MetaField::Family) | Load::Conntrack(ConntrackField::Direction) => {
+            FieldType::Protocol
+        }
         Load::Meta(MetaField::Mark) | Load::Random { .. } => FieldType::Mark,
         Load::Meta(MetaField::InputInterface | MetaField::OutputInterface) => FieldType::Interface,
         Load::Header(HeaderField::SourceAddress(family) | HeaderField::DestinationAddress(family))
@@ -341,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_encoding_that_changes_gets_a_new_version() {
-        const VERSION_AND_HASH: (u8, u64) = (1, 0x1c5d_e17c_1927_c893);
+        const VERSION_AND_HASH: (u8, u64) = (1, 0x09ac_98bf_c090_adae);
         let rules = super::super::support::everything().chains.into_values().flat_map(|chain| chain.rules);
         let bytes = rules.flat_map(|rule| encode_rule(&rule).unwrap());
         let hash =

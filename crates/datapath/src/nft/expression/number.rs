@@ -102,8 +102,8 @@ pub(super) mod ct {
     pub(in crate::nft) const DREG: u16 = 1;
     pub(in crate::nft) const KEY: u16 = 2;
     pub(in crate::nft) const DIRECTION: u16 = 3;
-    pub(in crate::nft) const ORIGINAL: u8 = 0;
     pub(in crate::nft) const STATE: u32 = 0;
+    pub(in crate::nft) const WAY: u32 = 1;
     pub(in crate::nft) const STATUS: u32 = 2;
     pub(in crate::nft) const PROTOCOL_DESTINATION: u32 = 12;
     pub(in crate::nft) const DESTINATION_IP: u32 = 20;

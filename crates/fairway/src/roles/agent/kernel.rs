@@ -1,11 +1,14 @@
 //! Bringing the node's kernel in step with a snapshot; blocking.
 
+use std::error::Error as _;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use compile::plan::{Dispatch, Frontend, Treatment};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
+use datapath::route::Rtnetlink;
 use datapath::{Datapath, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
 use model::{Cluster, NamespacedName, Protocol, Rejected, SharedMap};
@@ -48,6 +51,7 @@ impl Kernel {
         let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
         warn_of(&self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old)));
         if self.plan.is_none() {
+            keep_translating_late_packets();
             info!(
                 operations = outcome.operations,
                 routes = outcome.routes_set,
@@ -119,6 +123,29 @@ fn allow_forwarding(cluster: &Cluster, view: &NodeView) -> Result<()> {
         sysctl::write("ipv6/conf/all/forwarding", "1").context(advice)?;
     }
     Ok(())
+}
+
+/// Has connection tracking stand by a connection whose packets come late or twice. Packets it disowns are not
+/// translated back: a client then hears from an endpoint it does not know, resets it, and the connection is lost.
+fn keep_translating_late_packets() {
+    if let Err(error) = sysctl::write("netfilter/nf_conntrack_tcp_be_liberal", "1") {
+        warn!(%error, cause = ?error.source(), "connections through Services may break when packets come late");
+    }
+}
+
+/// The addresses the node's links have now by which others may know it.
+pub(super) fn link_addresses() -> Result<Vec<IpAddr>> {
+    let mut links = Rtnetlink::open().context("cannot ask for the node's addresses")?;
+    let held = links.addresses()?.into_iter().map(|(_, address)| address.addr());
+    Ok(held.filter(|address| !address.is_loopback() && !is_link_local(*address)).collect())
+}
+
+/// Whether an address means something on its own link only; every pod's link has one.
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 fn warn_of(rejected: &[Rejected]) {
