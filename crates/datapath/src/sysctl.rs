@@ -2,7 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+
+/// Where the kernel has them.
+const SETTINGS: &str = "/proc/sys/net";
+/// Where a container finds the same directory that its runtime mounts read-only at its usual place, as runtimes do
+/// unless a container is privileged. The kernel shows every reader its own namespace's settings under both.
+const SETTINGS_OF_HOST: &str = "/host/proc/sys/net";
 
 /// A setting that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +37,7 @@ pub enum SysctlError {
 
 /// Reads `/proc/sys/net/<key>` of the calling thread's namespace (see [`crate::Netns::run`]), without the line end.
 pub fn read(key: &str) -> Result<String, SysctlError> {
-    fs::read_to_string(path(key))
+    fs::read_to_string(Path::new(SETTINGS).join(key))
         .map(|value| value.trim_end().to_owned())
         .map_err(|source| SysctlError::Read { key: key.to_owned(), source })
 }
@@ -43,13 +49,42 @@ pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
     if read(key).is_ok_and(|current| current == value) {
         return Ok(());
     }
-    fs::write(path(key), value).map_err(|source| SysctlError::Write {
+    write_setting([Path::new(SETTINGS), Path::new(SETTINGS_OF_HOST)], key, value).map_err(|source| SysctlError::Write {
         key: key.to_owned(),
         value: value.to_owned(),
         source,
     })
 }
 
-fn path(key: &str) -> PathBuf {
-    PathBuf::from("/proc/sys/net").join(key)
+/// Writes at the second place only what cannot be written at the first because that is read-only.
+fn write_setting([usual, other]: [&Path; 2], key: &str, value: &str) -> io::Result<()> {
+    match fs::write(usual.join(key), value) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            fs::write(other.join(key), value).map_err(|_| error)
+        }
+        written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MsFlags, mount};
+
+    use super::*;
+    use crate::testing::isolated;
+
+    #[test]
+    fn a_setting_that_is_read_only_is_written_where_the_container_finds_it_too() {
+        isolated(|| {
+            let (usual, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let nothing = None::<&str>;
+            mount(Some("tmpfs"), usual.path(), Some("tmpfs"), MsFlags::MS_RDONLY, nothing).unwrap();
+            let places = [usual.path(), other.path()];
+            write_setting(places, "forwarding", "1").unwrap();
+            assert_eq!(fs::read_to_string(other.path().join("forwarding")).unwrap(), "1");
+            let nowhere = [usual.path(), Path::new("/nowhere")];
+            let refused = write_setting(nowhere, "forwarding", "1").unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ReadOnlyFilesystem, "the first failure is told");
+        });
+    }
 }
