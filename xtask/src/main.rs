@@ -1,9 +1,11 @@
-//! Chores of the project: `cargo xtask check | rules | test | sizes | bless | image`.
+//! Chores of the project: `cargo xtask check | rules | test | sizes | bless | image | lab`.
 
 mod bless;
 mod check;
 mod directions;
 mod image;
+mod lab;
+mod process;
 mod purity;
 mod sizes;
 mod source;
@@ -20,6 +22,7 @@ usage: cargo xtask COMMAND
   sizes   the table of file and function sizes alone
   bless   writes the files that are made from others: deploy/install.yaml and the Helm chart
   image   the container image as an archive: [--profile release|dev] [--output FILE] [--tag NAME]...
+  lab     a real Kubernetes on this machine; `cargo xtask lab help` says more
 
 `cargo xtask test -- FILTER` passes FILTER on to the test binaries.";
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("sizes") => sizes::report().map(|_| ()),
         Some("bless") => bless::bless(),
         Some("image") => image::make(&words[1..]),
+        Some("lab") => lab::run(words.get(1..).unwrap_or_default()),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::process::find_program;
+
 /// A tier that needs a program.
 struct Tier {
     name: &'static str,
@@ -74,13 +76,6 @@ impl Tier {
             find_program(self.program)
         })
     }
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    let listed = std::env::var_os("PATH").unwrap_or_default();
-    // Administrators' programs are not on every user's path.
-    let folders = std::env::split_paths(&listed).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Installs a Debian package; without the rights or the tool nothing happens, and the tier is left out with a word.

@@ -1,0 +1,142 @@
+//! A real Kubernetes on this machine: `cargo xtask lab`. What it is for and what it needs: `lab/README.md`.
+
+mod assets;
+mod cache;
+mod certificates;
+mod cgroups;
+mod cluster;
+mod compare;
+mod control_plane;
+mod down;
+mod fairway;
+mod images;
+mod machine;
+mod network;
+mod node;
+mod options;
+mod packages;
+mod programs;
+mod progress;
+mod reference;
+mod report;
+mod site;
+mod stack;
+mod status;
+mod suite;
+mod up;
+mod versions;
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use assets::Assets;
+use cluster::Cluster;
+use options::{Options, Scope};
+use progress::Progress;
+use report::Outcome;
+use site::{Shape, Site};
+use suite::Selection;
+
+/// The lab of those who name none.
+const DEFAULT_NAME: &str = "lab";
+
+const HELP: &str = "\
+usage: cargo xtask lab COMMAND [--name NAME]
+
+  build                       builds Kubernetes, its suite and the images; what is built already is kept
+  up                          brings a cluster up
+      --nodes 2               with so many nodes
+      --stack fairway         with this network: fairway, reference (bridge, kube-proxy, CoreDNS) or bare (none)
+      --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
+  load FILE                   gives the nodes an image, for a new build of Fairway
+  status                      machines, services and nodes
+  kubectl ...                 kubectl in the lab's network
+  enter MACHINE [COMMAND]     a shell or a command on node-1, node-2, ... or control
+  stop MACHINE SERVICE        ends a service of a machine for good
+  signal MACHINE SERVICE 9    sends it a signal; a service that ends is started again
+  helm ...                    helm, built from source, for checking charts
+  suite conformance           Kubernetes' own suite; also: network, netpol, or words that specs' names contain
+      --focus RE --skip RE    instead of the selection's own
+  compare conformance         the same on both stacks, one after the other in labs of their own, and a table
+  table conformance           the table of the last results
+  down                        removes everything `up` made
+
+Several labs can be up at once under different names.";
+
+/// Runs one command of the lab.
+pub fn run(words: &[String]) -> Result<()> {
+    let Some((command, rest)) = words.split_first() else { bail!("{HELP}") };
+    let scope =
+        if matches!(command.as_str(), "kubectl" | "enter" | "helm") { Scope::Before } else { Scope::Everywhere };
+    let mut options = Options::parse(rest, scope)?;
+    let site = Site::of_name(&options.take("name").unwrap_or_else(|| DEFAULT_NAME.to_owned()))?;
+    match command.as_str() {
+        "build" => options.finish(0).and_then(|_| Assets::build(Progress::begin())).map(|_| println!("all built")),
+        "up" => up(&site, options),
+        "down" => options.finish(0).and_then(|_| down::down(&site)),
+        "status" => options.finish(0).and_then(|_| status::status(&site)),
+        "kubectl" => become_command(Cluster::of(&site).command()?.args(options.finish(usize::MAX)?)),
+        "load" => load(&site, &options.finish(1)?),
+        "helm" => become_command(Command::new(assets::helm(Progress::begin())?).args(options.finish(usize::MAX)?)),
+        "stop" | "signal" => act_on_service(&site, command, &options.finish(3)?),
+        "enter" => {
+            let words = options.finish(usize::MAX)?;
+            let (machine, rest) = words.split_first().context("enter which machine?")?;
+            become_command(&mut status::enter(&site, machine, rest)?)
+        }
+        "suite" => run_suite(&site, options),
+        "compare" => compare::run(&selection(options)?),
+        "table" => compare::print(&selection(options)?),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no command {other:?}\n{HELP}"),
+    }
+}
+
+fn up(site: &Site, mut options: Options) -> Result<()> {
+    let nodes = options.take("nodes").map_or(Ok(2), |text| text.parse()).context("--nodes takes a number")?;
+    let stack = stack::Stack::of_name(&options.take("stack").unwrap_or_else(|| "fairway".to_owned()))?;
+    let archive = options.take("image").map(std::path::PathBuf::from);
+    options.finish(0)?;
+    up::up(site, Shape::new(nodes, stack)?, archive)
+}
+
+fn load(site: &Site, words: &[String]) -> Result<()> {
+    let archive = words.first().context("load which archive?")?;
+    let nodes = site.nodes(site.read_shape()?);
+    nodes.iter().try_for_each(|node| node::import_images(node, archive.as_ref()))
+}
+
+fn selection(mut options: Options) -> Result<Selection> {
+    let (focus, skip) = (options.take("focus"), options.take("skip"));
+    let words = options.finish(1)?;
+    let name = words.first().context("which suite? conformance, network, netpol or part of specs' names")?;
+    Ok(Selection::of_name(name, focus, skip))
+}
+
+fn run_suite(site: &Site, options: Options) -> Result<()> {
+    let report = suite::run(site, &selection(options)?)?;
+    let failed = report.with(Outcome::Failed).count();
+    ensure!(failed == 0, "{failed} specs failed");
+    Ok(())
+}
+
+fn act_on_service(site: &Site, action: &str, words: &[String]) -> Result<()> {
+    match (action, words) {
+        ("stop", [machine, service]) => status::machine_of_name(site, machine)?.stop(service),
+        ("signal", [machine, service, number]) => {
+            let number = number.parse().context("a signal is a number")?;
+            status::machine_of_name(site, machine)?.signal(service, number)
+        }
+        _ => bail!("{HELP}"),
+    }
+}
+
+/// Puts a command in the place of this one: its terminal, its exit status.
+fn become_command(command: &mut Command) -> Result<()> {
+    Err(command.exec()).context("cannot run it")
+}

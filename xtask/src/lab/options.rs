@@ -1,0 +1,91 @@
+//! Words of the command line.
+
+use anyhow::{Result, bail};
+
+/// Options with values, and the other words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    given: Vec<(String, String)>,
+    /// What is neither option nor value, in order.
+    words: Vec<String>,
+}
+
+/// Where options may stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Anywhere.
+    Everywhere,
+    /// Before the first other word, which begins somebody else's command.
+    Before,
+}
+
+impl Options {
+    /// Reads `--name value` and `--name=value`.
+    pub fn parse(words: &[String], scope: Scope) -> Result<Self> {
+        let mut options = Self { given: Vec::new(), words: Vec::new() };
+        let mut rest = words.iter();
+        while let Some(word) = rest.next() {
+            let foreign = scope == Scope::Before && !options.words.is_empty();
+            let Some(option) = word.strip_prefix("--").filter(|_| !foreign) else {
+                options.words.push(word.clone());
+                continue;
+            };
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (option, rest.next().cloned()),
+            };
+            let Some(value) = value else { bail!("--{name} needs a value") };
+            options.given.push((name.to_owned(), value));
+        }
+        Ok(options)
+    }
+
+    /// The value of an option, the last one given.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        let found = self.given.iter().rposition(|(given, _)| given == name)?;
+        let (_, value) = self.given.remove(found);
+        self.given.retain(|(given, _)| given != name);
+        Some(value)
+    }
+
+    /// The other words, of which there may be `most`; whatever was not taken is refused.
+    pub fn finish(self, most: usize) -> Result<Vec<String>> {
+        if let Some((name, _)) = self.given.first() {
+            bail!("no option --{name} here; `cargo xtask lab help` lists them");
+        }
+        if let Some(word) = self.words.get(most) {
+            bail!("too many words: {word:?}");
+        }
+        Ok(self.words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_stand_anywhere_and_the_last_one_counts() {
+        let mut options = Options::parse(&words("--name a conformance --name=b"), Scope::Everywhere).unwrap();
+        assert_eq!(options.take("name"), Some("b".into()));
+        assert_eq!(options.finish(1).unwrap(), ["conformance"]);
+    }
+
+    #[test]
+    fn options_of_somebody_elses_command_are_left_alone() {
+        let mut options = Options::parse(&words("--name a get pods --name b"), Scope::Before).unwrap();
+        assert_eq!(options.take("name"), Some("a".into()));
+        assert_eq!(options.finish(usize::MAX).unwrap(), words("get pods --name b"));
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused() {
+        let options = Options::parse(&words("--nods 3"), Scope::Everywhere).unwrap();
+        assert!(options.finish(0).unwrap_err().to_string().contains("--nods"));
+        assert!(Options::parse(&words("--nodes"), Scope::Everywhere).is_err());
+    }
+}

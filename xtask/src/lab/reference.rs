@@ -1,0 +1,84 @@
+//! The stack Fairway is compared with: the plugins every guide begins with, kube-proxy and CoreDNS.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::assets::Assets;
+use super::certificates::Authority;
+use super::cluster::Cluster;
+use super::control_plane::flag;
+use super::machine::Service;
+use super::network;
+use super::programs::Programs;
+use super::site::{CLUSTER_DOMAIN, DNS_SERVICE, Node, POD_CIDR, Site};
+use super::versions::COREDNS_IMAGE;
+
+const RANGE_LIMIT: Duration = Duration::from_secs(60);
+const MANIFEST: &str = include_str!("../../../lab/reference/coredns.yaml");
+
+/// Brings it up on nodes that have joined.
+pub fn install(site: &Site, nodes: &[Node], assets: &Assets) -> Result<()> {
+    let cluster = Cluster::of(site);
+    let mut ranges = Vec::new();
+    for node in nodes {
+        ranges.push(cluster.wait_for_pod_range(node.name(), RANGE_LIMIT)?);
+    }
+    let authority = Authority::open(site.folder.join("certificates"));
+    authority.issue_client("kube-proxy", "", "system:kube-proxy")?;
+    for (node, range) in nodes.iter().zip(&ranges) {
+        for (other, its_range) in nodes.iter().zip(&ranges).filter(|(other, _)| other.name() != node.name()) {
+            network::route(&node.machine, its_range, other.address)?;
+        }
+        start_proxy(node, &authority, &assets.programs)?;
+        write_network(node, range)?;
+    }
+    let filled = [("${IMAGE}", COREDNS_IMAGE), ("${ADDRESS}", DNS_SERVICE), ("${DOMAIN}", CLUSTER_DOMAIN)];
+    let manifest = filled.iter().fold(MANIFEST.to_owned(), |text, (name, value)| text.replace(name, value));
+    cluster.apply(&manifest)
+}
+
+fn start_proxy(node: &Node, authority: &Authority, programs: &Programs) -> Result<()> {
+    let folder = &node.machine.folder;
+    let kubeconfig = folder.join("kube-proxy.kubeconfig");
+    authority.write_kubeconfig("kube-proxy", &kubeconfig)?;
+    let configuration = json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clusterCIDR": POD_CIDR,
+        "hostnameOverride": node.name(),
+        "clientConnection": { "kubeconfig": kubeconfig },
+        // The size of the connection table is the host's affair.
+        "conntrack": { "maxPerCore": 0 },
+    });
+    let path = folder.join("kube-proxy.json");
+    fs::write(&path, configuration.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
+    let program = programs.kubernetes.join("kube-proxy");
+    node.machine.start(&Service { name: "kube-proxy", program, arguments: vec![flag("config", path.display())] })
+}
+
+fn write_network(node: &Node, range: &str) -> Result<()> {
+    let path = node.machine.folder.join("cni/net.d/10-reference.conflist");
+    fs::write(&path, network_configuration(range).to_string())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn network_configuration(range: &str) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "reference",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": true,
+                "hairpinMode": true,
+                "ipam": { "type": "host-local", "ranges": [[{ "subnet": range }]], "routes": [{ "dst": "0.0.0.0/0" }] },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true, "backend": "nftables" },
+        ],
+    })
+}

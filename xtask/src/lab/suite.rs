@@ -1,0 +1,141 @@
+//! Running Kubernetes' end-to-end suite against a lab.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::assets::{Assets, repository};
+use super::machine::Inside;
+use super::progress::Progress;
+use super::report::{Outcome, Report, Transcript};
+use super::site::Site;
+
+/// A part of the suite.
+pub struct Selection {
+    /// Its name, which its results are filed under.
+    pub name: String,
+    /// Specs whose full name matches are run.
+    pub focus: String,
+    /// But not these.
+    pub skip: String,
+}
+
+/// What no cluster on this machine can pass, whatever its network: load balancers of a cloud, SCTP sockets, a second
+/// address family, tests of kube-proxy itself, and what makes nodes reboot or needs a hundred of them.
+const NOT_HERE: &str = concat!(
+    r"\[Conformance\]|LoadBalancer|SCTP|IPv6|Feature:Networking-IPv4|Feature:Networking-Performance|Netpol|NetworkPolic",
+    r"|Feature:KubeProxyDaemonSet|kube-proxy|KubeProxy|Feature:Ingress|Feature:NEG|Feature:ServiceCIDRs",
+    r"|Feature:NetworkPolicy|Feature:ClusterMesh|DNS configMap|Feature:PerformanceDNS|\[Disruptive\]"
+);
+
+impl Selection {
+    /// The selection of that name; any other name is what the specs' names must contain.
+    pub fn of_name(name: &str, focus: Option<String>, skip: Option<String>) -> Self {
+        let (usual_focus, usual_skip) = match name {
+            "conformance" => (r"\[sig-network\].*\[Conformance\]", ""),
+            "network" => (r"\[sig-network\]", NOT_HERE),
+            "netpol" => ("Netpol", "SCTP"),
+            other => (other, ""),
+        };
+        Self {
+            name: name.to_owned(),
+            focus: focus.unwrap_or_else(|| usual_focus.to_owned()),
+            skip: skip.unwrap_or_else(|| usual_skip.to_owned()),
+        }
+    }
+}
+
+/// Runs the selection and tells of each spec as it ends; the report is kept beside the suite's own files.
+pub fn run(site: &Site, selection: &Selection) -> Result<Report> {
+    let shape = site.read_shape()?;
+    let progress = Progress::begin();
+    let suite = Assets::build(progress)?.programs.suite;
+    let folder = results_folder(selection, shape.stack.name())?;
+    let mut command = site.control().command(Inside::Processes, path_text(&suite)?)?;
+    command.args(arguments(site, selection, shape.nodes, &folder));
+    let transcript = follow(&mut command, &folder, progress)?;
+    let report = Report {
+        suite: selection.name.clone(),
+        stack: shape.stack.name().to_owned(),
+        seconds: progress.elapsed().as_secs(),
+        specs: transcript.specs,
+    };
+    report.write(&folder.join("report.json"))?;
+    println!("\n{report}\nJUnit and log: {}", folder.display());
+    if report.specs.is_empty() {
+        bail!("the suite ran nothing; see {}", folder.join("suite.log").display());
+    }
+    Ok(report)
+}
+
+/// Where the results of the last run are.
+pub fn report_path(suite: &str, stack: &str) -> Result<PathBuf> {
+    Ok(results_root()?.join(format!("{suite}-{stack}")).join("report.json"))
+}
+
+fn arguments(site: &Site, selection: &Selection, nodes: usize, folder: &Path) -> Vec<String> {
+    vec![
+        "--ginkgo.v".into(),
+        "--ginkgo.no-color".into(),
+        "--ginkgo.timeout=6h".into(),
+        format!("--ginkgo.focus={}", selection.focus),
+        format!("--ginkgo.skip={}", selection.skip),
+        format!("--kubeconfig={}", site.kubeconfig().display()),
+        "--provider=local".into(),
+        format!("--num-nodes={nodes}"),
+        "--disable-log-dump".into(),
+        format!("--report-dir={}", folder.display()),
+    ]
+}
+
+/// Reads what the suite prints, keeps it, and says each result as it comes.
+fn follow(command: &mut Command, folder: &Path, progress: Progress) -> Result<Transcript> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (told, mut errors) = (child.stdout.take().context("no output")?, child.stderr.take().context("no errors")?);
+    let mut log = File::create(folder.join("suite.log"))?;
+    let mut error_log = File::create(folder.join("suite.err"))?;
+    let mut transcript = Transcript::default();
+    std::thread::scope(|scope| -> Result<()> {
+        scope.spawn(move || std::io::copy(&mut errors, &mut error_log));
+        for line in BufReader::new(told).split(b'\n') {
+            let line = line?;
+            log.write_all(&line)?;
+            log.write_all(b"\n")?;
+            if let Some(spec) = transcript.read_line(&String::from_utf8_lossy(&line)) {
+                let (outcome, seconds, name) = (spec.outcome, spec.seconds, spec.name.clone());
+                progress.say(format!("{} {:7} {seconds:6.1} s  {name}", transcript.count(), outcome.name()));
+            }
+        }
+        Ok(())
+    })?;
+    let status = child.wait()?;
+    if !status.success() && !transcript.specs.iter().any(|spec| spec.outcome == Outcome::Failed) {
+        bail!("the suite ended early ({status}); see {}", folder.join("suite.log").display());
+    }
+    Ok(transcript)
+}
+
+fn results_folder(selection: &Selection, stack: &str) -> Result<PathBuf> {
+    let folder = results_root()?.join(format!("{}-{stack}", file_name(&selection.name)));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn results_root() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    Ok(target.map_or_else(|| repository().map(|root| root.join("target")), Ok)?.join("lab"))
+}
+
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+fn path_text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not text", path.display()))
+}
