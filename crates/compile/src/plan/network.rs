@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, IpFamily, Node, Rejected};
+use model::{Cluster, IpFamily, Node, Rejected, Subject};
 
 use super::NodeView;
 
@@ -122,7 +122,7 @@ impl Network {
     }
 
     fn reject(&mut self, node: &Node, field: &str, why: String) {
-        self.rejected.push(Rejected { object: format!("Node {}", node.name), field: field.to_owned(), why });
+        self.rejected.push(Rejected { object: Subject::node(&node.name), field: field.to_owned(), why });
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{
     Affinity, Clients, Cluster, Endpoint, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind,
-    ServicePort, TrafficPolicy,
+    ServicePort, Subject, TrafficPolicy,
 };
 
 use super::Treatments;
@@ -56,7 +56,7 @@ impl Treatment {
     /// Why this treatment does not apply: `winner` has the frontend.
     pub(super) fn refused_because_of(&self, frontend: &Frontend, winner: &NamespacedName) -> Rejected {
         Rejected {
-            object: format!("Service {}", self.service),
+            object: Subject::service(&self.service),
             field: format!("spec.ports[name={}]", self.port),
             why: format!("{frontend} belongs to Service {winner}, which comes first by name; use another"),
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use compile::NodeView;
 use jiff::Timestamp;
-use kubeapi::{Client, ClusterWatch, ObjectKind};
+use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
 use model::{Cluster, Node};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -81,6 +81,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
     let mut cluster = ClusterWatch::start(client.clone(), kinds, cancel.clone());
     let health = Arc::new(Health::default());
+    let (to_rejections, rejections) = kubeapi::rejections();
     let agent = Agent {
         node: args.node_name,
         cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir },
@@ -88,6 +89,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         snapshots: cluster.snapshots(),
         health: Arc::clone(&health),
         kernel: Some(kernel),
+        rejections: to_rejections,
         is_reported: false,
     };
     let keeping = async {
@@ -98,7 +100,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let (outcome, (), _) = tokio::join!(
         keeping,
         pages.serve(pages_of(&health), cancel.clone()),
-        cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, &client, COMPONENT)),
+        cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );
     cluster.join().await;
     info!("ended; what is in the kernel stays");
@@ -126,6 +128,8 @@ struct Agent {
     health: Arc<Health>,
     /// Away only while a blocking thread has it.
     kernel: Option<Kernel>,
+    /// Where users are told what of their objects is not in force.
+    rejections: RejectionSender,
     /// Whether the API knows that the node's network works.
     is_reported: bool,
 }
@@ -162,7 +166,8 @@ impl Agent {
 
     async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
         self.health.queued(Timestamp::now());
-        let synced = self.sync_kernel(cluster).await?;
+        let mut synced = self.sync_kernel(cluster).await?;
+        self.rejections.tell(std::mem::take(&mut synced.rejected));
         self.health.synced(&synced, Timestamp::now());
         debug!(outcome = ?synced.outcome, flows_removed = synced.flows_removed, took = ?synced.took, "in step");
         if node.pod_cidrs.is_empty() {

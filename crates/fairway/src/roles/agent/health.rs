@@ -146,6 +146,7 @@ mod tests {
     fn synced() -> Synced {
         Synced {
             outcome: datapath::Outcome { routes_failed: 1, ..datapath::Outcome::default() },
+            rejected: Vec::new(),
             flows_removed: 2,
             took: Duration::from_millis(3),
         }

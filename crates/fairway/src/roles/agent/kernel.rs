@@ -25,9 +25,11 @@ pub(super) struct Kernel {
 }
 
 /// What it took to get in step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Synced {
     pub(super) outcome: Outcome,
+    /// What of the objects is not in force on this node and was before, or has come.
+    pub(super) rejected: Vec<Rejected>,
     /// UDP flows that led to endpoints that are gone.
     pub(super) flows_removed: usize,
     pub(super) took: Duration,
@@ -49,7 +51,8 @@ impl Kernel {
         };
         allow_forwarding(cluster, &self.view)?;
         let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
-        warn_of(&self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old)));
+        let rejected = self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old));
+        warn_of(&rejected);
         if self.plan.is_none() {
             keep_translating_late_packets();
             info!(
@@ -60,7 +63,7 @@ impl Kernel {
         }
         self.plan = Some(plan.clone());
         let flows_removed = self.remove_stale_flows(cluster, plan)?;
-        Ok(Synced { outcome, flows_removed, took: started.elapsed() })
+        Ok(Synced { outcome, rejected, flows_removed, took: started.elapsed() })
     }
 
     /// Makes the kernel forget UDP flows whose endpoint no longer serves where they were sent.
@@ -150,6 +153,6 @@ const fn is_link_local(address: IpAddr) -> bool {
 
 fn warn_of(rejected: &[Rejected]) {
     for rejected in rejected {
-        warn!(object = rejected.object, field = rejected.field, why = rejected.why, "not in force on this node");
+        warn!(object = %rejected.object, field = rejected.field, why = rejected.why, "not in force on this node");
     }
 }
