@@ -59,6 +59,9 @@ pub struct AgentArgs {
     /// Directory of CNI configurations, where the agent writes its own once the kernel is ready for pods.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
+    /// Directory in which the CNI plugin keeps what it remembers between calls.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
+    cni_state_dir: PathBuf,
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
     healthz_bind_address: SocketAddr,
@@ -75,7 +78,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         service_ranges: flat(args.service_cidr),
         link_addresses: kernel::link_addresses()?,
     };
-    let kernel = Kernel::open(view).context("cannot program this node's kernel")?;
+    let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
     let client = args.api.access().connect().await?;
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
@@ -84,7 +87,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let (to_rejections, rejections) = kubeapi::rejections();
     let agent = Agent {
         node: args.node_name,
-        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir },
+        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir, state_dir: args.cni_state_dir },
         client: client.clone(),
         snapshots: cluster.snapshots(),
         health: Arc::clone(&health),

@@ -217,7 +217,10 @@ impl World {
         let bin_dir = self.directory.path().join("bin");
         let (bin_dir, conf_dir) = (bin_dir.to_str().unwrap().to_owned(), self.cni_conf_dir());
         let conf_dir = conf_dir.to_str().unwrap();
+        let state_dir = self.directory.path().join("state");
+        let state_dir = ["--cni-state-dir", state_dir.to_str().unwrap()];
         let arguments = ["--node-name", NODE, "--cni-bin-dir", &bin_dir, "--cni-conf-dir", conf_dir];
+        let arguments = [&arguments[..], &state_dir].concat();
         self.spawn("agent", &arguments)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,6 +18,8 @@ use tracing::{info, warn};
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
     view: NodeView,
+    /// Where the CNI plugin has written down which ports of the node lead to pods.
+    cni_state_dir: PathBuf,
     datapath: Datapath,
     conntrack: Conntrack,
     plan: Option<Plan>,
@@ -37,20 +40,20 @@ pub(super) struct Synced {
 
 impl Kernel {
     /// Connects to the kernel of the calling process's network namespace. Changes nothing yet.
-    pub(super) fn open(view: NodeView) -> Result<Self> {
+    pub(super) fn open(view: NodeView, cni_state_dir: PathBuf) -> Result<Self> {
         let (datapath, conntrack) = (Datapath::open()?, Conntrack::open()?);
-        Ok(Self { view, datapath, conntrack, plan: None, reconciled: None })
+        Ok(Self { view, cni_state_dir, datapath, conntrack, plan: None, reconciled: None })
     }
 
     /// Makes the kernel hold what the cluster asks of this node.
     pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<Synced> {
         let started = Instant::now();
-        let plan = match &self.plan {
+        let mut plan = match &self.plan {
             Some(plan) => plan.next(cluster),
             None => Plan::of(self.view.clone(), cluster),
         };
         allow_forwarding(cluster, &self.view)?;
-        let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
+        let outcome = self.apply(&mut plan)?;
         let rejected = self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old));
         warn_of(&rejected);
         if self.plan.is_none() {
@@ -64,6 +67,19 @@ impl Kernel {
         self.plan = Some(plan.clone());
         let flows_removed = self.remove_stale_flows(cluster, plan)?;
         Ok(Synced { outcome, rejected, flows_removed, took: started.elapsed() })
+    }
+
+    /// Makes the kernel hold the plan, and the ports of the node that lead to pods, which the CNI plugin keeps.
+    fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
+        let host_ports = cni::recorded_host_ports(&self.cni_state_dir);
+        plan.set_host_ports(&host_ports.context("cannot read which ports of the node lead to pods")?);
+        let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
+        if outcome.listed {
+            // The table may be new, and a pod may have come while it was made.
+            let restored = cni::restore_host_ports(&self.cni_state_dir);
+            restored.context("cannot restore the ports of the node that lead to pods")?;
+        }
+        Ok(outcome)
     }
 
     /// Makes the kernel forget UDP flows whose endpoint no longer serves where they were sent.
