@@ -23,20 +23,25 @@
 
 mod balancer;
 mod elements;
+mod endpoints;
+mod health;
 mod layout;
 mod network;
 mod service;
 
+pub use health::HealthCheck;
 pub use network::{Hop, Route};
-pub use service::{Dispatch, Frontend, SourceRule, Treatment};
+pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Cluster, Name, NamespacedName, Rejected, SharedMap};
 
+use crate::FrontendKind;
 use crate::host_ports::HostPort;
 use crate::ruleset::Ruleset;
 use elements::Elements;
@@ -73,6 +78,9 @@ pub struct Plan {
     /// Who asks for each frontend; the first in the order of names gets it.
     claims: SharedMap<Frontend, Claims>,
     elements: Elements,
+    health_checks: SharedMap<NamespacedName, HealthCheck>,
+    /// This node's addresses at which each node port is served.
+    node_ports: SharedMap<NodePort, Vec<IpAddr>>,
 }
 
 /// The Services that ask for a frontend, by name.
@@ -94,6 +102,8 @@ impl Plan {
             services: SharedMap::new(),
             claims: SharedMap::new(),
             elements,
+            health_checks: SharedMap::new(),
+            node_ports: SharedMap::new(),
         };
         nothing.next(cluster)
     }
@@ -129,6 +139,16 @@ impl Plan {
     /// The wanted routes for pod addresses, ordered by destination.
     pub fn routes(&self) -> &[Route] {
         &self.network.routes
+    }
+
+    /// The health checks load balancers ask this node for, by Service.
+    pub const fn health_checks(&self) -> &SharedMap<NamespacedName, HealthCheck> {
+        &self.health_checks
+    }
+
+    /// The node ports that are served, with this node's addresses they are served at, sorted.
+    pub const fn node_ports(&self) -> &SharedMap<NodePort, Vec<IpAddr>> {
+        &self.node_ports
     }
 
     /// What is done with connections to a frontend, when it is one.
@@ -172,10 +192,14 @@ impl Plan {
 
     fn replace_service(&mut self, key: &NamespacedName) {
         let old = self.services.remove(key).unwrap_or_default();
-        let new = Arc::new(match self.cluster.services.get(key) {
-            Some(service) => service::treatments(service, &self.cluster, &self.view.name, &self.network),
-            None => Treatments::new(),
-        });
+        let service = self.cluster.services.get(key);
+        let new = Arc::new(service.map_or_else(Treatments::new, |service| {
+            service::treatments(service, &self.cluster, &self.view.name, &self.network)
+        }));
+        match service.and_then(|service| health::health_check(service, &self.cluster, &self.view.name)) {
+            Some(check) => self.health_checks.insert(key.clone(), check),
+            None => self.health_checks.remove(key),
+        };
         for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {
             self.replace_claim(frontend, key, None);
         }
@@ -203,9 +227,35 @@ impl Plan {
             self.claims.insert(*frontend, claims);
         }
         if old != new {
+            self.replace_node_port(frontend, old.as_deref(), new.as_deref());
             self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
         }
     }
+
+    fn replace_node_port(&mut self, frontend: &Frontend, old: Option<&Treatment>, new: Option<&Treatment>) {
+        let (old, new) = (node_port(frontend, old), node_port(frontend, new));
+        if old == new {
+            return;
+        }
+        if let Some(port) = old {
+            self.node_ports.update(&port, |addresses| addresses.retain(|address| *address != frontend.address));
+            if self.node_ports.get(&port).is_some_and(Vec::is_empty) {
+                self.node_ports.remove(&port);
+            }
+        }
+        if let Some(port) = new {
+            self.node_ports.update(&port, |addresses| {
+                addresses.push(frontend.address);
+                addresses.sort_unstable();
+            });
+        }
+    }
+}
+
+/// The key of a node port's frontend, when a treatment is one's.
+fn node_port(frontend: &Frontend, treatment: Option<&Treatment>) -> Option<NodePort> {
+    treatment.filter(|treatment| treatment.kind == FrontendKind::NodePort)?;
+    Some(NodePort { protocol: frontend.protocol, port: NonZeroU16::new(frontend.port)? })
 }
 
 /// Those who ask for a frontend that another Service has.

@@ -28,14 +28,16 @@ pub struct SampleNode {
     pub name: &'static str,
     /// Its InternalIP.
     pub address: Ipv4Addr,
+    /// The zone it is in.
+    pub zone: &'static str,
     /// The network of its pods, a /24.
     pub pods: Ipv4Addr,
 }
 
 /// The nodes a sample cluster may have; the first always exists and is the one plans are for.
 pub const NODES: [SampleNode; 2] = [
-    SampleNode { name: "node1", address: Ipv4Addr::new(10, 89, 0, 1), pods: Ipv4Addr::new(10, 244, 1, 0) },
-    SampleNode { name: "node2", address: Ipv4Addr::new(10, 89, 0, 2), pods: Ipv4Addr::new(10, 244, 2, 0) },
+    SampleNode { name: "node1", zone: "a", address: Ipv4Addr::new(10, 89, 0, 1), pods: Ipv4Addr::new(10, 244, 1, 0) },
+    SampleNode { name: "node2", zone: "b", address: Ipv4Addr::new(10, 89, 0, 2), pods: Ipv4Addr::new(10, 244, 2, 0) },
 ];
 
 /// Where endpoints may be: three pods on each node, the nodes themselves, a machine outside the cluster.
@@ -149,7 +151,8 @@ fn sample_node(node: &SampleNode) -> Node {
         name: node.name.into(),
         addresses: vec![node.address.into()],
         pod_cidrs: vec![pods.into()],
-        labels: BTreeMap::new(),
+        leaving: false,
+        labels: BTreeMap::from([("topology.kubernetes.io/zone".into(), node.zone.into())]),
     }
 }
 
@@ -192,6 +195,7 @@ fn service(choices: &mut Choices<'_>, index: usize) -> Service {
             Affinity::None
         },
         clients: clients(choices),
+        health_check_port: NonZeroU16::new(31_000 + index as u16).filter(|_| choices.once_in(2)),
         publish_not_ready: choices.once_in(8),
         delegated: choices.once_in(16),
     }
@@ -240,8 +244,10 @@ fn slice(choices: &mut Choices<'_>, service: &Service, number: usize) -> Endpoin
     });
     let ports = ports.collect();
     let mut endpoints: BTreeMap<IpAddr, Endpoint> = BTreeMap::new();
+    let hints = choices.of(&[Hints::None, Hints::None, Hints::Zones, Hints::Nodes, Hints::Some], Hints::None);
     for _ in 0..choices.below(5) {
-        let endpoint = endpoint(choices);
+        let mut endpoint = endpoint(choices);
+        hints.give(choices, &mut endpoint);
         endpoints.insert(endpoint.address, endpoint);
     }
     EndpointSlice {
@@ -250,6 +256,35 @@ fn slice(choices: &mut Choices<'_>, service: &Service, number: usize) -> Endpoin
         family: IpFamily::V4,
         ports,
         endpoints: endpoints.into_values().collect(),
+    }
+}
+
+/// Which hints the endpoints of a slice have.
+#[derive(Clone, Copy)]
+enum Hints {
+    None,
+    /// All of them, for one of two zones.
+    Zones,
+    /// All of them, for one of two nodes and for a zone.
+    Nodes,
+    /// Some of them.
+    Some,
+}
+
+impl Hints {
+    fn give(self, choices: &mut Choices<'_>, endpoint: &mut Endpoint) {
+        let node = NODES.get(choices.below(NODES.len())).unwrap_or(&NODES[0]);
+        let has = match self {
+            Self::None => false,
+            Self::Zones | Self::Nodes => true,
+            Self::Some => choices.once_in(2),
+        };
+        if has {
+            endpoint.for_zones.push(node.zone.into());
+        }
+        if has && !matches!(self, Self::Zones) {
+            endpoint.for_nodes.push(node.name.into());
+        }
     }
 }
 
@@ -267,7 +302,7 @@ fn endpoint(choices: &mut Choices<'_>) -> Endpoint {
         (true, true, false),
     );
     let node = node_of(address).filter(|_| !choices.once_in(8));
-    Endpoint { address: address.into(), hostname: None, node, pod: None, ready, serving, terminating }
+    Endpoint { node, ready, serving, terminating, ..Endpoint::new(address.into()) }
 }
 
 /// The node an address belongs to.

@@ -88,6 +88,7 @@ fn address(door: &mut Door, field: &str, family: IpFamily, object: &api::Endpoin
 /// The endpoint as its conditions say; nil means ready, serving as ready, and not terminating (KEP-1672).
 fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint) -> Endpoint {
     let conditions = object.conditions.as_ref();
+    let hints = || object.hints.iter();
     let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
     let named = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Name::from);
     let pod = object.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
@@ -96,6 +97,14 @@ fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint)
         address,
         hostname: named(&object.hostname),
         node: named(&object.node_name),
+        for_nodes: hints()
+            .flat_map(|hints| hints.for_nodes.iter().flatten())
+            .map(|node| node.name.as_str().into())
+            .collect(),
+        for_zones: hints()
+            .flat_map(|hints| hints.for_zones.iter().flatten())
+            .map(|zone| zone.name.as_str().into())
+            .collect(),
         pod: pod.and_then(|target| {
             Some(NamespacedName { namespace: namespace(target.namespace.as_deref())?, name: named(&target.name)? })
         }),
