@@ -45,7 +45,7 @@ fn served_by(answer: Answer) -> Option<IpAddr> {
 }
 
 fn remove_flows_to(conntrack: &mut Conntrack, gone: Ipv4Addr) -> Vec<Flow> {
-    conntrack.remove_udp_flows(|flow| flow.frontend == frontend() && flow.backend.ip() != gone).unwrap()
+    conntrack.remove_udp_flows(|flow| flow.frontend != frontend() || flow.backend.ip() != gone).unwrap()
 }
 
 #[test]
@@ -113,5 +113,22 @@ fn a_flow_that_is_not_translated_is_none_of_our_business() {
         let answer = ask_from(&world.udp_client(CLIENT), direct, PATIENCE);
         assert_eq!(served_by(answer), Some(ENDPOINTS[3].into()));
         assert_eq!(conntrack.translated_flows().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_client_that_began_before_the_service_was_there_is_led_to_it() {
+    isolated(|| {
+        let world = World::make();
+        let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
+        let socket = world.udp_client(CLIENT);
+        let patience = Duration::from_millis(50);
+        assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
+        apply(&mut datapath, Protocol::Udp, &[ENDPOINTS[0]]);
+        // The control: the kernel remembers that nothing is done with these.
+        assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
+        let removed = conntrack.remove_udp_flows(|flow| flow.frontend != frontend()).unwrap();
+        assert_eq!(removed.iter().map(|flow| flow.backend).collect::<Vec<_>>(), [frontend()]);
+        assert_eq!(served_by(ask_from(&socket, frontend(), PATIENCE)), Some(ENDPOINTS[0].into()));
     });
 }

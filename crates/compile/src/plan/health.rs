@@ -6,6 +6,9 @@ use std::num::NonZeroU16;
 
 use model::{Cluster, Endpoint, IpFamily, Name, Service, ServiceKind};
 
+use super::{Dispatch, Treatments};
+use crate::FrontendKind;
+
 /// What a load balancer learns that asks this node about a Service (`spec.healthCheckNodePort`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
@@ -32,4 +35,27 @@ fn count(service: &Service, cluster: &Cluster, node: &Name, family: IpFamily) ->
     let slices = cluster.slices_of(&service.name).filter(|slice| slice.family == family && !slice.ports.is_empty());
     let endpoints = slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| counts(endpoint));
     endpoints.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
+}
+
+/// Which of a Service's traffic policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicySide {
+    /// For clients inside the cluster.
+    Internal,
+    /// For clients outside the cluster.
+    External,
+}
+
+/// The ports, with policy and family, for which this node has no endpoint though a policy wants one here and there are
+/// some elsewhere.
+pub(super) fn without_local(treatments: &Treatments) -> BTreeSet<(PolicySide, IpFamily, Name)> {
+    let lonely = treatments.iter().filter_map(|(frontend, treatment)| {
+        let side = match (&treatment.dispatch, treatment.kind) {
+            (Dispatch::Drop, FrontendKind::ClusterIp) => PolicySide::Internal,
+            (Dispatch::Split { outside, .. }, _) if outside.is_empty() => PolicySide::External,
+            _ => return None,
+        };
+        Some((side, IpFamily::of(frontend.address), treatment.port.clone()))
+    });
+    lonely.collect()
 }

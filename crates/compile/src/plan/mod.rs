@@ -29,17 +29,17 @@ mod layout;
 mod network;
 mod service;
 
-pub use health::HealthCheck;
+pub use health::{HealthCheck, PolicySide};
 pub use network::{Hop, Route};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Cluster, Name, NamespacedName, Rejected, SharedMap};
+use model::{Cluster, IpFamily, Name, NamespacedName, Rejected, SharedMap};
 
 use crate::FrontendKind;
 use crate::host_ports::HostPort;
@@ -81,6 +81,7 @@ pub struct Plan {
     health_checks: SharedMap<NamespacedName, HealthCheck>,
     /// This node's addresses at which each node port is served.
     node_ports: SharedMap<NodePort, Vec<IpAddr>>,
+    without_local: BTreeMap<(PolicySide, IpFamily), usize>,
 }
 
 /// The Services that ask for a frontend, by name.
@@ -104,6 +105,7 @@ impl Plan {
             elements,
             health_checks: SharedMap::new(),
             node_ports: SharedMap::new(),
+            without_local: BTreeMap::new(),
         };
         nothing.next(cluster)
     }
@@ -151,10 +153,27 @@ impl Plan {
         &self.node_ports
     }
 
+    /// How many Service ports want an endpoint on this node by their policy and have some elsewhere only.
+    pub const fn without_local(&self) -> &BTreeMap<(PolicySide, IpFamily), usize> {
+        &self.without_local
+    }
+
     /// What is done with connections to a frontend, when it is one.
     pub fn treatment(&self, frontend: &Frontend) -> Option<&Arc<Treatment>> {
         let (_, treatment) = self.claims.get(frontend)?.iter().next()?;
         Some(treatment)
+    }
+
+    /// The endpoints that still serve connections a frontend has, when it is one: whoever serves, whatever policies and
+    /// hints say of new connections.
+    pub fn serving(&self, frontend: &Frontend) -> Option<BTreeSet<SocketAddr>> {
+        let treatment = self.treatment(frontend)?;
+        let service = self.cluster.services.get(&treatment.service)?;
+        let port = service.ports.iter().find(|port| port.name == treatment.port)?;
+        let family = IpFamily::of(frontend.address);
+        let endpoints = endpoints::endpoints(service, port, family, &self.cluster).into_iter();
+        let serving = endpoints.filter(|(_, each)| each.serving || each.ready || service.publish_not_ready);
+        Some(serving.map(|(socket, _)| socket).collect())
     }
 
     /// What of the objects this node cannot do, and why: contested frontends, unreachable nodes.
@@ -200,6 +219,7 @@ impl Plan {
             Some(check) => self.health_checks.insert(key.clone(), check),
             None => self.health_checks.remove(key),
         };
+        self.count_without_local(&old, &new);
         for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {
             self.replace_claim(frontend, key, None);
         }
@@ -211,6 +231,17 @@ impl Plan {
         if !new.is_empty() {
             self.services.insert(key.clone(), new);
         }
+    }
+
+    fn count_without_local(&mut self, old: &Treatments, new: &Treatments) {
+        for (side, family, _) in health::without_local(new) {
+            *self.without_local.entry((side, family)).or_default() += 1;
+        }
+        for (side, family, _) in health::without_local(old) {
+            let count = self.without_local.entry((side, family)).or_default();
+            *count = count.saturating_sub(1);
+        }
+        self.without_local.retain(|_, count| *count > 0);
     }
 
     fn replace_claim(&mut self, frontend: &Frontend, service: &NamespacedName, claim: Option<Arc<Treatment>>) {

@@ -254,6 +254,7 @@ fn slice(choices: &mut Choices<'_>, service: &Service, number: usize) -> Endpoin
         name: NamespacedName::new("shop", format!("{}-{number}", service.name.name)),
         service: service.name.clone(),
         family: IpFamily::V4,
+        triggered: None,
         ports,
         endpoints: endpoints.into_values().collect(),
     }

@@ -6,4 +6,5 @@ mod agent;
 mod dns;
 mod permissions;
 mod refusals;
+mod small_servers;
 mod world;

@@ -1,14 +1,19 @@
 //! EndpointSlices at the door.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::discovery::v1 as api;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Admitted, Door};
 use crate::{Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName};
 
 /// The label that says which Service a slice belongs to.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// The annotation that says when the change happened that last touched a slice.
+const TRIGGER_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// Admits an EndpointSlice. One without a Service is no fact and no fault.
 pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
@@ -20,7 +25,12 @@ pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
     let Some(family) = family(&mut door, &object.address_type) else { return door.admit(None) };
     let ports = ports(&mut door, object.ports.as_deref().unwrap_or_default());
     let endpoints = endpoints(&mut door, family, object);
-    door.admit(Some(EndpointSlice { name, service, family, ports, endpoints }))
+    door.admit(Some(EndpointSlice { name, service, family, triggered: triggered(object), ports, endpoints }))
+}
+
+fn triggered(object: &api::EndpointSlice) -> Option<Duration> {
+    let text = object.metadata.annotations.as_ref()?.get(TRIGGER_ANNOTATION)?;
+    Duration::try_from(text.parse::<Timestamp>().ok()?.as_duration()).ok()
 }
 
 fn family(door: &mut Door, address_type: &str) -> Option<IpFamily> {
