@@ -17,7 +17,7 @@ use world::{Answer, World, ask_from};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-const CLIENT: Ipv4Addr = CLIENTS[0];
+const CLIENT: IpAddr = IpAddr::V4(CLIENTS[0]);
 const TCP: u8 = 6;
 
 fn frontend() -> SocketAddr {
@@ -64,7 +64,7 @@ fn udp_endpoint_removal_clears_conntrack() {
         assert_eq!(ask(), Some(old.into()));
         let removed = remove_flows_to(&mut conntrack, old);
         let ends: Vec<_> = removed.iter().map(|flow| (flow.client.ip(), flow.backend.ip())).collect();
-        assert_eq!(ends, [(CLIENT.into(), old.into())]);
+        assert_eq!(ends, [(CLIENT, old.into())]);
         assert_eq!(ask(), Some(new.into()));
         assert_eq!(remove_flows_to(&mut conntrack, old), []);
     });
@@ -91,7 +91,7 @@ fn tcp_flows_are_never_removed() {
         let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
         apply(&mut datapath, Protocol::Tcp, &[ENDPOINTS[0]]);
         let (destination, port) = (frontend().ip(), frontend().port());
-        let packet = Packet { source: CLIENT.into(), destination, protocol: Protocol::Tcp, port, entered: Entry::Pod };
+        let packet = Packet { source: CLIENT, destination, protocol: Protocol::Tcp, port, entered: Entry::Pod };
         assert_eq!(served_by(world.send(&packet, PATIENCE)), Some(ENDPOINTS[0].into()));
         let mut tracked = || {
             let flows = conntrack.translated_flows().unwrap();
@@ -123,6 +123,7 @@ fn a_client_that_began_before_the_service_was_there_is_led_to_it() {
         let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
         let socket = world.udp_client(CLIENT);
         let patience = Duration::from_millis(50);
+        apply(&mut datapath, Protocol::Tcp, &[ENDPOINTS[0]]);
         assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
         apply(&mut datapath, Protocol::Udp, &[ENDPOINTS[0]]);
         // The control: the kernel remembers that nothing is done with these.

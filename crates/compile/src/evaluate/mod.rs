@@ -137,7 +137,8 @@ impl World<'_> {
             return (endpoints, selection);
         }
         let zone = self.cluster.nodes.get(&self.view.name).and_then(|node| node.zone());
-        let kinds: [(Selection, Option<&Name>, fn(&Endpoint) -> &Vec<Name>); 2] = [
+        type Hints = fn(&Endpoint) -> &Vec<Name>;
+        let kinds: [(Selection, Option<&Name>, Hints); 2] = [
             (Selection::SameNode, Some(&self.view.name), |endpoint| &endpoint.for_nodes),
             (Selection::SameZone, zone, |endpoint| &endpoint.for_zones),
         ];

@@ -34,10 +34,11 @@ impl Usable {
         let endpoints = endpoints(service, port, family, cluster);
         let is_ready = |endpoint: &Endpoint| endpoint.ready || service.publish_not_ready;
         let here = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(place.node);
-        let ready = || endpoints.iter().filter(|(_, endpoint)| is_ready(endpoint));
-        let nearness = Nearness::of(ready().map(|(_, endpoint)| *endpoint), place);
+        let ready: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| is_ready(endpoint)).collect();
+        let nearness = Nearness::of(&ready, place);
         let fittest = |may: &dyn Fn(&Endpoint) -> bool, may_terminating: &dyn Fn(&Endpoint) -> bool| {
-            let fit: BTreeSet<_> = ready().filter(|(_, endpoint)| may(endpoint)).map(|(socket, _)| *socket).collect();
+            let fit: BTreeSet<_> =
+                ready.iter().filter(|(_, endpoint)| may(endpoint)).map(|(socket, _)| *socket).collect();
             if fit.is_empty() {
                 let serving = |endpoint: &Endpoint| endpoint.serving && endpoint.terminating;
                 let last = endpoints.iter().filter(|(_, endpoint)| serving(endpoint) && may_terminating(endpoint));
@@ -79,10 +80,10 @@ enum Nearness<'a> {
 }
 
 impl<'a> Nearness<'a> {
-    fn of<'e>(ready: impl Iterator<Item = &'e Endpoint> + Clone, place: Place<'a>) -> Self {
+    fn of(ready: &[(SocketAddr, &Endpoint)], place: Place<'a>) -> Self {
         let count = |hints: fn(&Endpoint) -> &[Name], name: &Name| {
-            ready.clone().all(|endpoint| !hints(endpoint).is_empty())
-                && ready.clone().any(|endpoint| hints(endpoint).contains(name))
+            ready.iter().all(|(_, endpoint)| !hints(endpoint).is_empty())
+                && ready.iter().any(|(_, endpoint)| hints(endpoint).contains(name))
         };
         match place.zone {
             _ if count(|endpoint| &endpoint.for_nodes, place.node) => Self::SameNode(place.node),

@@ -9,7 +9,7 @@ use model::{
     ServicePort, TargetPort,
 };
 
-use super::{NODES, TARGET_PORTS, node_of, sample_node};
+use super::place::{NODES, TARGET_PORTS, node_of, sample_node};
 
 /// The port plain Services are reached at.
 pub const PLAIN_PORT: u16 = 80;

@@ -61,15 +61,21 @@ impl Page {
     }
 
     /// The same page with one more header, whose name is in small letters.
-    pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
-    /// Whether it says that all is well.
+    /// Its status.
     #[cfg(test)]
     pub const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What it says.
+    #[cfg(test)]
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     /// All metrics, as Prometheus reads them.

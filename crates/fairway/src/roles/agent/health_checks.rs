@@ -82,5 +82,7 @@ fn page(place: &Place, served: &Served, in_step: bool) -> Page {
         "serviceProxyHealthy": in_step,
     });
     let page = if count > 0 && in_step { Page::fine(body.to_string()) } else { Page::unavailable(body.to_string()) };
-    page.json().with_header("x-content-type-options", "nosniff").with_header("x-load-balancing-endpoint-weight", count)
+    page.json()
+        .with_header("x-content-type-options", "nosniff")
+        .with_header("x-load-balancing-endpoint-weight", count.to_string())
 }
