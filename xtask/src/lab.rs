@@ -7,6 +7,7 @@ mod cgroups;
 mod cluster;
 mod compare;
 mod control_plane;
+mod cost;
 mod down;
 mod fairway;
 mod images;
@@ -15,6 +16,7 @@ mod network;
 mod node;
 mod options;
 mod packages;
+mod process_table;
 mod programs;
 mod progress;
 mod reference;
@@ -25,6 +27,7 @@ mod status;
 mod suite;
 mod up;
 mod versions;
+mod workloads;
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -60,7 +63,9 @@ usage: cargo xtask lab COMMAND [--name NAME]
   suite conformance           Kubernetes' own suite; also: network, netpol, or words that specs' names contain
       --focus RE --skip RE    instead of the selection's own
   compare conformance         the same on both stacks, one after the other in labs of their own, and a table
-  table conformance           the table of the last results
+  cost                        measures the stack of a lab that is up
+  compare cost                what the stacks use and how long they take
+  table conformance|cost      the table of the last results
   down                        removes everything `up` made
 
 Several labs can be up at once under different names.";
@@ -87,8 +92,8 @@ pub fn run(words: &[String]) -> Result<()> {
             become_command(&mut status::enter(&site, machine, rest)?)
         }
         "suite" => run_suite(&site, options),
-        "compare" => compare::run(&selection(options)?),
-        "table" => compare::print(&selection(options)?),
+        "cost" => options.finish(0).and_then(|_| cost::measure_site(&site)),
+        "compare" | "table" => compare(command, &selection(options)?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
@@ -116,6 +121,15 @@ fn selection(mut options: Options) -> Result<Selection> {
     let words = options.finish(1)?;
     let name = words.first().context("which suite? conformance, network, netpol or part of specs' names")?;
     Ok(Selection::of_name(name, focus, skip))
+}
+
+fn compare(command: &str, selection: &Selection) -> Result<()> {
+    match (command, selection.name.as_str()) {
+        ("compare", "cost") => cost::compare(compare::STACKS),
+        ("compare", _) => compare::run(selection),
+        (_, "cost") => cost::print(compare::STACKS),
+        _ => compare::print(selection),
+    }
 }
 
 fn run_suite(site: &Site, options: Options) -> Result<()> {

@@ -1,7 +1,6 @@
-//! Who is calling (client certificates, service account tokens, the trusted unix socket) and what they may do.
+//! Who is calling: client certificates, service account tokens, the trusted unix socket.
 
 mod certificate;
-pub(crate) mod rbac;
 mod token;
 
 use std::collections::BTreeMap;

@@ -14,4 +14,3 @@ pub(crate) mod watch;
 mod write;
 
 pub(crate) use token::API_AUDIENCE;
-pub(crate) use write::is_namespace;

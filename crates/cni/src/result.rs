@@ -106,7 +106,6 @@ mod tests {
             ranges: vec![],
             mtu: None,
             state_dir: "/x".into(),
-            port_mappings: vec![],
             dns: None,
             previous,
             valid_attachments: None,

@@ -48,6 +48,20 @@ impl Cluster {
         output_with_input(command.args(words), objects.as_bytes()).map(|_| ())
     }
 
+    /// Creates objects that are not there.
+    pub fn create(&self, objects: &str) -> Result<()> {
+        output_with_input(self.command()?.args(["create", "-f", "-"]), objects.as_bytes()).map(|_| ())
+    }
+
+    /// Waits until that many pods of a Deployment are available.
+    pub fn wait_for_deployment(&self, namespace: &str, name: &str, count: usize, limit: Duration) -> Result<()> {
+        let path = "jsonpath={.status.availableReplicas}";
+        wait_for(format_args!("{count} pods of {name}"), limit, || {
+            let available = self.kubectl(&["get", "deployment", "-n", namespace, name, "-o", path])?;
+            Ok((available == count.to_string()).then_some(()))
+        })
+    }
+
     /// Waits until the API server is ready.
     pub fn wait_for_api(&self, limit: Duration) -> Result<()> {
         wait_for("the API server", limit, || self.kubectl(&["get", "--raw", "/readyz"]).map(Some)).map(|_| ())

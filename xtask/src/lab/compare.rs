@@ -11,7 +11,7 @@ use super::suite::{self, Selection};
 use super::{down, up};
 
 /// What is compared, in the order of the table's columns.
-const STACKS: [Stack; 2] = [Stack::Reference, Stack::Fairway];
+pub const STACKS: [Stack; 2] = [Stack::Reference, Stack::Fairway];
 const NODES: usize = 2;
 
 /// Runs a selection on one stack after the other and prints the table.

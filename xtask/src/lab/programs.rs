@@ -25,6 +25,8 @@ pub struct Programs {
     pub kubernetes: PathBuf,
     /// The program every machine of the lab begins with.
     pub machine: PathBuf,
+    /// The client that measures.
+    pub probe: PathBuf,
     /// Kubernetes' end-to-end suite.
     pub suite: PathBuf,
     /// What goes into images, as it is called there.
@@ -50,9 +52,10 @@ enum How {
     Pause,
 }
 
-const OF_KUBERNETES: [Recipe; 6] = [
+const FROM_LAB: [Recipe; 7] = [
     Recipe { name: "kubernetes", how: How::Build { package: "./kubernetes", sources: Some("kubernetes") } },
     Recipe { name: "machine", how: How::Build { package: "./machine", sources: Some("machine") } },
+    Recipe { name: "probe", how: How::Build { package: "./probe", sources: Some("probe") } },
     Recipe { name: "agnhost", how: How::Build { package: "k8s.io/kubernetes/test/images/agnhost", sources: None } },
     Recipe {
         name: "regression-issue-74839",
@@ -65,17 +68,20 @@ const OF_KUBERNETES: [Recipe; 6] = [
 /// Builds what is not in the cache.
 pub fn build(cache: &Cache, module: &Path, progress: Progress) -> Result<Programs> {
     let workshop = Workshop { cache, module, go: go_version()?, progress };
-    let own: Vec<PathBuf> = OF_KUBERNETES.iter().map(|recipe| workshop.make(recipe)).collect::<Result<_>>()?;
+    let own: Vec<PathBuf> = FROM_LAB.iter().map(|recipe| workshop.make(recipe)).collect::<Result<_>>()?;
     let install =
         |program: &'static GoProgram| workshop.make(&Recipe { name: program.name, how: How::Install(program) });
     let coredns = install(&COREDNS)?;
     let plugins: Vec<PathBuf> = CNI_PLUGINS.iter().map(install).collect::<Result<_>>()?;
-    let [kubernetes, machine, agnhost, regression, suite, pause] = own.try_into().unwrap_or_default();
+    let Ok([kubernetes, machine, probe, agnhost, regression, suite, pause]) = <[PathBuf; 7]>::try_from(own) else {
+        bail!("the table of programs has changed");
+    };
     Ok(Programs {
         kubernetes: kubernetes.parent().context("no folder")?.to_owned(),
         machine,
+        probe: probe.clone(),
         suite,
-        in_images: vec![agnhost, coredns, regression, pause],
+        in_images: vec![probe, agnhost, coredns, regression, pause],
         plugins,
     })
 }

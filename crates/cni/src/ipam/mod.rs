@@ -7,8 +7,7 @@ pub(crate) use store::Store;
 
 use std::io;
 use std::net::IpAddr;
-
-use crate::state::StateError;
+use std::path::PathBuf;
 
 /// An operation on reservations that failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +20,24 @@ pub enum IpamError {
         /// How many reservations there are.
         taken: usize,
     },
-    /// The state directory failed.
-    #[error(transparent)]
-    State(#[from] StateError),
+    /// The directory could not be prepared or locked.
+    #[error("cannot lock the reservations in {path}")]
+    Lock {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The reservations could not be read.
+    #[error("cannot read the reservations in {path}")]
+    Read {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A reservation could not be written down; it was not made.
     #[error("cannot reserve {address}")]
     Reserve {

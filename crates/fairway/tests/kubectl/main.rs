@@ -15,7 +15,6 @@ mod change;
 mod create;
 mod delete;
 mod describe;
-mod host_port;
 mod kubectl;
 mod read;
 mod refuse;
@@ -46,7 +45,6 @@ fn main() -> ExitCode {
         change::TESTS,
         describe::TESTS,
         stream::TESTS,
-        host_port::TESTS,
         delete::TESTS,
         refuse::TESTS,
     ])

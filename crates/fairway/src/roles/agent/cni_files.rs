@@ -22,8 +22,6 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 pub(super) struct CniFiles {
     pub(super) bin_dir: PathBuf,
     pub(super) conf_dir: PathBuf,
-    /// Where the plugin keeps what it remembers.
-    pub(super) state_dir: PathBuf,
 }
 
 impl CniFiles {
@@ -34,23 +32,18 @@ impl CniFiles {
         let installed = install_program(Path::new(OWN_PROGRAM), &program);
         installed.with_context(|| format!("cannot install the CNI plugin {}", program.display()))?;
         let path = self.conf_dir.join(CONFIGURATION);
-        let written = write_if_other(&path, &self.configuration(pod_ranges));
+        let written = write_if_other(&path, &configuration(pod_ranges));
         written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
     }
+}
 
-    fn configuration(&self, pod_ranges: &[IpNet]) -> String {
-        let network = json!({
-            "cniVersion": "1.1.0",
-            "name": PLUGIN,
-            "plugins": [{
-                "type": PLUGIN,
-                "ipam": { "ranges": pod_ranges },
-                "capabilities": { "portMappings": true },
-                "stateDir": self.state_dir,
-            }],
-        });
-        format!("{network:#}\n")
-    }
+fn configuration(pod_ranges: &[IpNet]) -> String {
+    let network = json!({
+        "cniVersion": "1.1.0",
+        "name": PLUGIN,
+        "plugins": [{ "type": PLUGIN, "ipam": { "ranges": pod_ranges } }],
+    });
+    format!("{network:#}\n")
 }
 
 fn install_program(source: &Path, target: &Path) -> io::Result<()> {
@@ -125,7 +118,7 @@ mod tests {
     use super::*;
 
     fn files(root: &Path) -> CniFiles {
-        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d"), state_dir: "/var/lib/cni/x".into() }
+        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d") }
     }
 
     fn ranges(texts: &[&str]) -> Vec<IpNet> {
@@ -148,12 +141,7 @@ mod tests {
         let expected = json!({
             "cniVersion": "1.1.0",
             "name": "fairway",
-            "plugins": [{
-                "type": "fairway",
-                "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] },
-                "capabilities": { "portMappings": true },
-                "stateDir": "/var/lib/cni/x",
-            }],
+            "plugins": [{ "type": "fairway", "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] } }],
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
         assert_eq!((names(&root.path().join("bin")).len(), names(&root.path().join("net.d")).len()), (1, 1));
