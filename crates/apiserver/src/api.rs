@@ -22,7 +22,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Everything that answering requests needs; shared by all connections.
 pub(crate) struct Api {
-    pub store: Store,
+    pub store: Arc<Store>,
     pub tokens: Tokens,
     pub admission: Arc<Admission>,
     pub clock: Clock,

@@ -1,6 +1,7 @@
-//! Who is calling: client certificates, service account tokens, the trusted unix socket.
+//! Who is calling (client certificates, service account tokens, the trusted unix socket) and what they may do.
 
 mod certificate;
+pub(crate) mod rbac;
 mod token;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What every cluster has from the start: its first namespaces, and the Service through which pods reach the API.
+//! What every cluster has from the start: its first namespaces and roles, and the Service through which pods reach the
+//! API.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Call};
-use crate::auth::Identity;
+use crate::auth::{Identity, rbac};
 use crate::error::{ApiError, GroupResource};
 use crate::http::negotiate::Form;
 use crate::http::query::Query;
@@ -33,6 +34,9 @@ impl Cluster {
         for name in NAMESPACES {
             let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
             ensure(api, "", "namespaces", &namespace).await?;
+        }
+        for (resource, object) in rbac::default_objects() {
+            create_missing(api, "rbac.authorization.k8s.io", resource, &object).await?;
         }
         // Namespaces of an earlier start may know an authority that is no more.
         for namespace in api.store.list(&NAMESPACE_RESOURCE, None).objects {
@@ -92,6 +96,14 @@ impl Cluster {
             "endpoints": [{ "addresses": [self.advertise.ip()], "conditions": { "ready": true } }],
             "ports": [{ "name": PORT_NAME, "port": self.advertise.port(), "protocol": "TCP" }],
         })
+    }
+}
+
+/// Creates an object, unless there is one of its name: what an administrator made of it stays.
+async fn create_missing(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
+    match api.answer(&call(group, resource, object)?).await {
+        Err(ApiError::AlreadyExists { .. }) => Ok(()),
+        outcome => outcome.map(drop),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod authenticate;
 pub(crate) mod connection;
 mod handler;
+mod impersonate;
 pub(crate) mod negotiate;
 pub(crate) mod query;
 pub(crate) mod quota;

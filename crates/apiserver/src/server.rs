@@ -124,7 +124,7 @@ impl Server {
             authority_pem: config.authority_pem,
         };
         let admission = Arc::new(Admission::new(&store, rules));
-        let api = Api { store, tokens: Tokens::new(config.token_key), admission, clock: config.clock };
+        let api = Api { store: Arc::new(store), tokens: Tokens::new(config.token_key), admission, clock: config.clock };
         bootstrap::Cluster { api_address, advertise: config.advertise }.create(&api).await?;
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());

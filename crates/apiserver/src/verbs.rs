@@ -14,3 +14,4 @@ pub(crate) mod watch;
 mod write;
 
 pub(crate) use token::API_AUDIENCE;
+pub(crate) use write::is_namespace;

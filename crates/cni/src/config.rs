@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::environment::is_identifier;
+use crate::host_ports::{PortMapping, RawPortMapping, parse_mappings};
 use crate::owner::Owner;
 use crate::{CniError, Version};
 
-/// Where reservations are kept unless the configuration says otherwise.
-const STATE_DIR: &str = "/var/lib/cni/fairway";
+/// Where the plugin keeps what it remembers, unless the configuration says otherwise.
+pub const STATE_DIR: &str = "/var/lib/cni/fairway";
 /// The smallest packet IPv4 links must carry (RFC 791), and the largest length an IPv4 header can say.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// Fields of the specification, and ours.
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     /// The largest packet; none means that of the node's own link to the outside.
     pub(crate) mtu: Option<u32>,
     pub(crate) state_dir: PathBuf,
+    /// Ports of the node the runtime wants to lead to the container.
+    pub(crate) port_mappings: Vec<PortMapping>,
     /// What the answer says about names, as configured.
     pub(crate) dns: Option<Value>,
     /// The result of the plugins before this one, or of `ADD` when this is a `CHECK`.
@@ -62,11 +65,21 @@ struct RawConfig {
     mtu: u32,
     state_dir: Option<PathBuf>,
     dns: Option<Value>,
+    #[serde(default)]
+    runtime_config: RawRuntimeConfig,
     prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Owner>>,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// What the runtime asks for one container, as far as the configuration's `capabilities` let it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRuntimeConfig {
+    #[serde(default)]
+    port_mappings: Vec<RawPortMapping>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +112,7 @@ pub(crate) fn parse(input: &[u8], version: &mut Version) -> Result<Config, CniEr
         ranges: parse_ranges(raw.ipam)?,
         mtu: parse_mtu(raw.mtu)?,
         state_dir: raw.state_dir.unwrap_or_else(|| STATE_DIR.into()),
+        port_mappings: parse_mappings(&raw.runtime_config.port_mappings)?,
         dns: raw.dns,
         previous: raw.prev_result,
         valid_attachments: raw.valid_attachments,
@@ -184,6 +198,7 @@ mod tests {
                 ranges: vec!["10.244.1.0/24".parse().unwrap()],
                 mtu: None,
                 state_dir: STATE_DIR.into(),
+                port_mappings: vec![],
                 dns: None,
                 previous: None,
                 valid_attachments: None,

@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::io;
 
-use datapath::NetlinkError;
 use datapath::netns::NetnsError;
 use datapath::route::RouteError;
 use datapath::sysctl::SysctlError;
+use datapath::{HostPortError, NetlinkError};
 use serde_json::{Value, json};
 
 use crate::Version;
 use crate::ipam::IpamError;
+use crate::state::StateError;
 
 /// A CNI command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,20 @@ pub enum CniError {
     /// Addresses could not be reserved or released.
     #[error(transparent)]
     Ipam(#[from] IpamError),
+    /// The state directory failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A port of the node leads to another container.
+    #[error("{port} leads to container {container}; two cannot share it")]
+    PortTaken {
+        /// The port.
+        port: String,
+        /// Who has it.
+        container: String,
+    },
+    /// Ports of the node could not be led to the container.
+    #[error("cannot lead ports of the host to the container")]
+    HostPorts(#[from] HostPortError),
     /// The container's namespace could not be used.
     #[error("cannot use the container's network namespace")]
     Namespace(#[from] NetnsError),
@@ -124,11 +139,12 @@ impl CniError {
             Self::Decode { .. } => 6,
             Self::Config { .. } => 7,
             Self::Ipam(IpamError::Exhausted { .. }) => 11,
-            Self::Ipam(_) => 5,
+            Self::Ipam(_) | Self::State(_) => 5,
             Self::NotReady { .. } => 50,
             Self::Damaged { .. } => 100,
-            Self::Namespace(_) | Self::Wiring(_) | Self::Netlink(_) | Self::Setting(_) => 101,
+            Self::Namespace(_) | Self::Wiring(_) | Self::Netlink(_) | Self::Setting(_) | Self::HostPorts(_) => 101,
             Self::Teardown { .. } => 102,
+            Self::PortTaken { .. } => 103,
         }
     }
 

@@ -3,20 +3,27 @@
 //! One call is one process: [`run`] reads the environment and standard input, does one command of the CNI
 //! specification 1.1, and answers on standard output. There is no daemon behind it: `DEL` works whatever else is down.
 
+mod attachments;
 mod command;
 mod config;
 mod environment;
 mod error;
+mod host_ports;
 mod ipam;
 mod owner;
 mod result;
+mod state;
 mod version;
 mod wiring;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
+pub use config::STATE_DIR;
 pub use error::CniError;
+pub use host_ports::{recorded_host_ports, restore_host_ports};
+pub use ipam::IpamError;
+pub use state::StateError;
 pub use version::Version;
 
 use command::Answer;

@@ -106,6 +106,7 @@ mod tests {
             ranges: vec![],
             mtu: None,
             state_dir: "/x".into(),
+            port_mappings: vec![],
             dns: None,
             previous,
             valid_attachments: None,

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
-use compile::sample::{self, Choices, NODES};
+use compile::sample::{self, Choices, FAMILIES, NODES, range_of};
 use compile::{NodeView, Outcome, Packet, Plan, evaluate, trace};
 use model::Cluster;
 use proptest::prelude::*;
@@ -13,8 +13,11 @@ fn view() -> NodeView {
 
 /// The view of an agent that is told the cluster's ranges.
 fn told_view() -> NodeView {
-    let range = |text: &str| vec![text.parse().expect("a range")];
-    NodeView { pod_ranges: range("10.244.0.0/16"), service_ranges: range("10.96.0.0/16"), ..view() }
+    let ranges = |text: &str| {
+        let places = text.parse().expect("an address");
+        FAMILIES.map(|family| range_of(family, places, 16)).to_vec()
+    };
+    NodeView { pod_ranges: ranges("10.244.0.0"), service_ranges: ranges("10.96.0.0"), ..view() }
 }
 
 fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
@@ -42,7 +45,7 @@ proptest! {
 #[test]
 fn samples_show_every_kind_of_outcome() {
     let mut seen = std::collections::BTreeMap::new();
-    for seed in 0u64..400 {
+    for seed in 0u64..800 {
         let bytes: Vec<u8> = (0..400).scan(seed, |state, _| Some(next_byte(state))).collect();
         let cluster = sample::cluster(&mut Choices::new(&bytes));
         let packet = sample::packet(&mut Choices::new(&bytes[300..]), &cluster);

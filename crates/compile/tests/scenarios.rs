@@ -27,6 +27,9 @@ struct Scenario {
     #[serde(default)]
     rejected: Vec<String>,
     routes: Option<BTreeMap<String, String>>,
+    /// Local endpoints by `port family` of the health checks load balancers ask for.
+    #[serde(default)]
+    health_checks: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +160,15 @@ fn scenario_files() -> Vec<PathBuf> {
     files
 }
 
+fn health_checks(plan: &Plan) -> BTreeMap<String, usize> {
+    let checks = plan.health_checks().values();
+    let of_check = checks.flat_map(|check| {
+        let counts = check.local_endpoints.iter();
+        counts.map(|(family, count)| (format!("{} IP{}", check.port, format!("{family:?}").to_lowercase()), *count))
+    });
+    of_check.collect()
+}
+
 /// What is not as the scenario says, one line each.
 fn faults(scenario: &Scenario) -> Vec<String> {
     let mut admission = Admission::default();
@@ -176,6 +188,10 @@ fn faults(scenario: &Scenario) -> Vec<String> {
     let routes = plan.routes().iter().map(|route| (route.destination.to_string(), route.hop.to_string())).collect();
     if scenario.routes.as_ref().is_some_and(|wanted| *wanted != routes) {
         faults.push(format!("routes {routes:?}, not {:?}", scenario.routes));
+    }
+    let health_checks = health_checks(&plan);
+    if health_checks != scenario.health_checks {
+        faults.push(format!("health checks {health_checks:?}, not {:?}", scenario.health_checks));
     }
     let own = &cluster.nodes.get(NODE).expect("node1 is there").addresses;
     for expectation in &scenario.packets {

@@ -72,7 +72,7 @@ pub enum ConntrackError {
     },
 }
 
-/// A tracked flow, as a rule one whose destination is translated.
+/// A tracked flow; its destination is translated when the backend is not the frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     /// The transport protocol's number in the IP header.
@@ -117,13 +117,21 @@ impl Conntrack {
             .map_err(|source| ConntrackError::List { source })
     }
 
-    /// Removes the translated UDP flows that `is_wanted` does not want and returns them.
+    /// All UDP flows, translated or not, in the kernel's order. Takes time in proportion to all it tracks.
+    fn udp_flows(&mut self) -> Result<Vec<Flow>, ConntrackError> {
+        let is_udp = |flow: &Flow| flow.protocol == UDP;
+        self.socket
+            .query(GET, flag::DUMP, &[0; HEADER_LEN], |message| Ok(parse_flow(message, 0).filter(is_udp)))
+            .map_err(|source| ConntrackError::List { source })
+    }
+
+    /// Removes the UDP flows, translated or not, that `is_wanted` does not want and returns them.
     ///
     /// Asked about each flow, with nothing remembered between calls: call it whenever backends may have gone. Flows
     /// that end meanwhile are fine.
-    pub fn remove_udp_flows(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Flow>, ConntrackError> {
-        let mut unwanted = self.translated_flows()?;
-        unwanted.retain(|flow| flow.protocol == UDP && !is_wanted(flow));
+    pub fn remove_udp_flows(&mut self, mut is_wanted: impl FnMut(&Flow) -> bool) -> Result<Vec<Flow>, ConntrackError> {
+        let mut unwanted = self.udp_flows()?;
+        unwanted.retain(|flow| !is_wanted(flow));
         for flow in &unwanted {
             self.delete(flow)?;
         }
@@ -133,15 +141,7 @@ impl Conntrack {
     /// Removes the UDP flows, translated or not, of which `is_meant` holds, so that their next packets are judged anew.
     /// Returns how many there were. Takes time in proportion to all the kernel tracks.
     pub fn forget_udp_flows(&mut self, is_meant: impl Fn(&Flow) -> bool) -> Result<usize, ConntrackError> {
-        let flows = self
-            .socket
-            .query(GET, flag::DUMP, &[0; HEADER_LEN], |message| Ok(parse_flow(message, 0)))
-            .map_err(|source| ConntrackError::List { source })?;
-        let meant: Vec<&Flow> = flows.iter().filter(|flow| flow.protocol == UDP && is_meant(flow)).collect();
-        for flow in &meant {
-            self.delete(flow)?;
-        }
-        Ok(meant.len())
+        self.remove_udp_flows(|flow| !is_meant(flow)).map(|removed| removed.len())
     }
 
     fn delete(&mut self, flow: &Flow) -> Result<(), ConntrackError> {

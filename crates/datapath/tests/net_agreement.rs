@@ -3,6 +3,8 @@
 //! Random small clusters follow one another on one node; each is applied as the difference from the one before. The
 //! same packets go through `compile::evaluate` and out of real sockets.
 
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
 mod world;
 
 use std::collections::BTreeSet;
@@ -11,15 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::sample::{
-    self, CLIENTS, Choices, ENDPOINTS, NODES, PLAIN_PORT, TARGET_PORTS, plain_address, plain_service, plain_slice,
+    self, CLIENTS, Choices, ENDPOINTS, FAMILIES, NODES, PLAIN_PORT, TARGET_PORTS, address_of, place_of, plain_address,
+    plain_service, plain_slice,
 };
 use compile::{Entry, NodeView, Outcome, Packet, Plan, SourceNat, Verdict, evaluate};
 use datapath::conntrack::Conntrack;
 use datapath::testing::isolated;
 use datapath::{Datapath, Wanted};
-use model::{Affinity, Cluster, Protocol, Service};
+use model::{Affinity, Cluster, IpFamily, Protocol, Service, ServiceKind};
 use world::{Answer, World, is_pod_of_node};
 
+/// A node port that no sample Service has.
+const NODE_PORT: u16 = 30_099;
 /// How often a packet is sent that may be answered in more than one way.
 const TRIES: usize = 3;
 /// How long an answer may take.
@@ -45,7 +50,7 @@ fn bytes(seed: u64, count: usize) -> Vec<u8> {
 fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
     let source = |nat| match nat {
         SourceNat::Kept => packet.source,
-        SourceNat::Masqueraded => NODES[0].address.into(),
+        SourceNat::Masqueraded => address_of(IpFamily::of(packet.source), NODES[0].address),
     };
     match (&verdict.outcome, answer) {
         (Outcome::Refused, Answer::Refused) => true,
@@ -64,10 +69,7 @@ fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
 
 /// Whether the packet's way and that of its answer lie on this node, so that real sockets can tell what becomes of it.
 fn is_seen_by_node(packet: &Packet, endpoint: IpAddr, masqueraded: bool) -> bool {
-    let is_here = |address: IpAddr| match address {
-        IpAddr::V4(v4) => is_pod_of_node(v4) || v4 == NODES[0].address,
-        IpAddr::V6(_) => false,
-    };
+    let is_here = |address| is_pod_of_node(place_of(address)) || place_of(address) == NODES[0].address;
     masqueraded || packet.entered != Entry::Outside || is_here(endpoint)
 }
 
@@ -79,7 +81,7 @@ fn can_be_tried(verdict: &Verdict, packet: &Packet) -> bool {
         Outcome::Balanced { endpoints, .. } => endpoints.iter().all(|(endpoint, nat)| seen(endpoint.ip(), *nat)),
         // From outside to outside it does not come by the node at all.
         Outcome::Passed { .. } => {
-            let has_server = ENDPOINTS.iter().any(|endpoint| IpAddr::from(*endpoint) == packet.destination);
+            let has_server = ENDPOINTS.contains(&place_of(packet.destination));
             has_server && TARGET_PORTS.contains(&packet.port) && seen(packet.destination, SourceNat::Kept)
         }
     }
@@ -112,7 +114,8 @@ fn try_packets(world: &World, cluster: &Cluster, seed: u64) -> usize {
 
 /// The client of a dropped packet can reach something else.
 fn assert_positive_control(world: &World, dropped: &Packet) {
-    let node = SocketAddr::from((NODES[0].address, TARGET_PORTS[0]));
+    let own = address_of(IpFamily::of(dropped.source), NODES[0].address);
+    let node = SocketAddr::new(own, TARGET_PORTS[0]);
     let control = Packet { destination: node.ip(), port: node.port(), protocol: Protocol::Tcp, ..*dropped };
     let answer = world.send(&control, PATIENCE);
     assert!(matches!(answer, Answer::Served { at, .. } if at == node), "{control} met {answer:?}");
@@ -162,32 +165,59 @@ fn a_client_stays_with_its_endpoint_until_that_is_gone() {
     isolated(|| {
         let world = World::make();
         let mut datapath = Datapath::open().expect("a connection");
-        let mut cluster = sample::cluster(&mut Choices::new(&[]));
-        let service = plain_service(0);
-        let mut endpoints: Vec<Ipv4Addr> = ENDPOINTS[..3].to_vec();
-        cluster.services.insert(service.name.clone(), Arc::new(service.clone()));
-        cluster.insert_slice(plain_slice(&service, endpoints.iter().copied()));
-        let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
-        datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
-        let packet = Packet {
-            source: CLIENTS[0].into(),
-            destination: plain_address(0).into(),
-            protocol: Protocol::Tcp,
-            port: PLAIN_PORT,
-            entered: Entry::Pod,
-        };
-        assert_eq!(answers(&world, &packet, 40).len(), 3, "without affinity all endpoints are met");
-
-        let sticky = Service { affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) }, ..service.clone() };
-        cluster.services.insert(service.name.clone(), Arc::new(sticky));
-        while !endpoints.is_empty() {
-            cluster.insert_slice(plain_slice(&service, endpoints.iter().copied()));
-            plan = plan.next(&cluster);
-            datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
-            let met = answers(&world, &packet, 20);
-            assert_eq!(met.len(), 1, "with affinity one endpoint is met, not {met:?}");
-            assert!(met.iter().all(|at| endpoints.iter().any(|endpoint| at.ip() == *endpoint)), "{met:?} has gone");
-            endpoints.retain(|endpoint| met.iter().all(|at| at.ip() != *endpoint));
-        }
+        FAMILIES.into_iter().for_each(|family| keeps_to_its_endpoint(&world, &mut datapath, family));
     });
+}
+
+/// A plain Service in one family, also at a node port, and its slice with endpoints at these places.
+fn service_in(family: IpFamily, affinity: Affinity, places: &[Ipv4Addr]) -> Cluster {
+    let mut cluster = sample::cluster(&mut Choices::new(&[]));
+    let mut service = Service { affinity, ..plain_service(0) };
+    service.ports[0].node_port = Some(NODE_PORT.try_into().expect("not zero"));
+    if let ServiceKind::Virtual { cluster_ips, .. } = &mut service.kind {
+        *cluster_ips = vec![address_of(family, plain_address(0))];
+    }
+    let mut slice = plain_slice(&service, places.iter().copied());
+    slice.family = family;
+    slice.endpoints.iter_mut().for_each(|each| each.address = address_of(family, place_of(each.address)));
+    cluster.services.insert(service.name.clone(), Arc::new(service));
+    cluster.insert_slice(slice);
+    cluster
+}
+
+fn keeps_to_its_endpoint(world: &World, datapath: &mut Datapath, family: IpFamily) {
+    let mut places: Vec<Ipv4Addr> = ENDPOINTS[..3].to_vec();
+    let mut apply = |affinity, places: &[Ipv4Addr]| {
+        let plan = Plan::of(NodeView::new(NODES[0].name), &service_in(family, affinity, places));
+        datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
+    };
+    let at_cluster_ip = Packet {
+        source: address_of(family, CLIENTS[0]),
+        destination: address_of(family, plain_address(0)),
+        protocol: Protocol::Tcp,
+        port: PLAIN_PORT,
+        entered: Entry::Pod,
+    };
+    let at_node_port = Packet { destination: address_of(family, NODES[0].address), port: NODE_PORT, ..at_cluster_ip };
+    let sticky = Affinity::ClientIp { timeout: Duration::from_secs(60) };
+    while !places.is_empty() {
+        // Affinity comes and goes on a living Service.
+        if places.len() == 3 {
+            apply(Affinity::None, &places);
+            for packet in [at_cluster_ip, at_node_port] {
+                assert_eq!(answers(world, &packet, 40).len(), 3, "without affinity all endpoints are met");
+            }
+        }
+        apply(sticky, &places);
+        for packet in [at_node_port, at_cluster_ip] {
+            let met = answers(world, &packet, 20);
+            assert_eq!(met.len(), 1, "with affinity one endpoint is met, not {met:?}");
+            assert!(met.iter().all(|at| places.contains(&place_of(at.ip()))), "{met:?} has gone");
+            if packet == at_cluster_ip {
+                places.retain(|place| met.iter().all(|at| place_of(at.ip()) != *place));
+            }
+        }
+    }
+    apply(Affinity::None, &ENDPOINTS[..3]);
+    assert_eq!(answers(world, &at_cluster_ip, 40).len(), 3, "without affinity all endpoints are met again");
 }

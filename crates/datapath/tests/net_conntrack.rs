@@ -17,7 +17,7 @@ use world::{Answer, World, ask_from};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-const CLIENT: Ipv4Addr = CLIENTS[0];
+const CLIENT: IpAddr = IpAddr::V4(CLIENTS[0]);
 const TCP: u8 = 6;
 
 fn frontend() -> SocketAddr {
@@ -45,7 +45,7 @@ fn served_by(answer: Answer) -> Option<IpAddr> {
 }
 
 fn remove_flows_to(conntrack: &mut Conntrack, gone: Ipv4Addr) -> Vec<Flow> {
-    conntrack.remove_udp_flows(|flow| flow.frontend == frontend() && flow.backend.ip() != gone).unwrap()
+    conntrack.remove_udp_flows(|flow| flow.frontend != frontend() || flow.backend.ip() != gone).unwrap()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn udp_endpoint_removal_clears_conntrack() {
         assert_eq!(ask(), Some(old.into()));
         let removed = remove_flows_to(&mut conntrack, old);
         let ends: Vec<_> = removed.iter().map(|flow| (flow.client.ip(), flow.backend.ip())).collect();
-        assert_eq!(ends, [(CLIENT.into(), old.into())]);
+        assert_eq!(ends, [(CLIENT, old.into())]);
         assert_eq!(ask(), Some(new.into()));
         assert_eq!(remove_flows_to(&mut conntrack, old), []);
     });
@@ -91,7 +91,7 @@ fn tcp_flows_are_never_removed() {
         let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
         apply(&mut datapath, Protocol::Tcp, &[ENDPOINTS[0]]);
         let (destination, port) = (frontend().ip(), frontend().port());
-        let packet = Packet { source: CLIENT.into(), destination, protocol: Protocol::Tcp, port, entered: Entry::Pod };
+        let packet = Packet { source: CLIENT, destination, protocol: Protocol::Tcp, port, entered: Entry::Pod };
         assert_eq!(served_by(world.send(&packet, PATIENCE)), Some(ENDPOINTS[0].into()));
         let mut tracked = || {
             let flows = conntrack.translated_flows().unwrap();
@@ -113,5 +113,23 @@ fn a_flow_that_is_not_translated_is_none_of_our_business() {
         let answer = ask_from(&world.udp_client(CLIENT), direct, PATIENCE);
         assert_eq!(served_by(answer), Some(ENDPOINTS[3].into()));
         assert_eq!(conntrack.translated_flows().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_client_that_began_before_the_service_was_there_is_led_to_it() {
+    isolated(|| {
+        let world = World::make();
+        let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
+        let socket = world.udp_client(CLIENT);
+        let patience = Duration::from_millis(50);
+        apply(&mut datapath, Protocol::Tcp, &[ENDPOINTS[0]]);
+        assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
+        apply(&mut datapath, Protocol::Udp, &[ENDPOINTS[0]]);
+        // The control: the kernel remembers that nothing is done with these.
+        assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
+        let removed = conntrack.remove_udp_flows(|flow| flow.frontend != frontend()).unwrap();
+        assert_eq!(removed.iter().map(|flow| flow.backend).collect::<Vec<_>>(), [frontend()]);
+        assert_eq!(served_by(ask_from(&socket, frontend(), PATIENCE)), Some(ENDPOINTS[0].into()));
     });
 }

@@ -1,20 +1,26 @@
 //! Telling users, on their own objects, what could not be admitted.
 
+use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{self as core, Event, EventSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
-use model::Rejected;
-use tokio::time::MissedTickBehavior;
-use tracing::warn;
+use model::{Rejected, Subject};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+use tracing::{debug, warn};
 
-use crate::kinds::ObjectReference;
+use crate::kinds::{Kind, ObjectReference};
 use crate::watch::ClusterWatch;
 
+/// How many lists of rejections may wait to be told; more are dropped, as the log has them.
+const PENDING: usize = 64;
 /// At most one Event in this time: thousands of bad objects must not become a flood of writes.
 const SPACING: Duration = Duration::from_millis(100);
 /// How much of an object's name an Event's name begins with; the API allows 253 letters in all.
@@ -22,30 +28,111 @@ const NAME_PART: usize = 200;
 /// Where Events on objects without a namespace live.
 const CLUSTER_NAMESPACE: &str = "default";
 
-/// Writes a Warning Event on every object of which something was refused, until the watch ends.
+/// Writes a Warning Event on every object of which something was refused: by the watch, or by whoever has the other
+/// end of [`rejections`]. Ends with the watch.
 ///
 /// An Event's name is made from what it says, so that the same refusal seen by every node of a cluster is one Event.
 /// `component` is named as the source, e.g. `fairway-agent`.
-pub async fn report_refusals(watch: &mut ClusterWatch, client: &Client, component: &str) {
-    let mut pace = tokio::time::interval(SPACING);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while let Some(refusal) = watch.next_refusal().await {
-        for rejected in &refusal.rejected {
-            pace.tick().await;
-            let event = event_for(&refusal.object, rejected, component, Timestamp::now());
-            write(client, &event).await;
+pub async fn report_refusals(watch: &mut ClusterWatch, mut others: Rejections, client: &Client, component: &str) {
+    let mut reporter = Reporter::new(client.clone(), component);
+    loop {
+        tokio::select! {
+            refusal = watch.next_refusal() => {
+                let Some(refusal) = refusal else { return };
+                reporter.tell(&refusal.object, &refusal.rejected).await;
+            }
+            Some(rejected) = others.0.recv() => {
+                for rejected in &rejected {
+                    reporter.look_up_and_tell(rejected).await;
+                }
+            }
         }
     }
 }
 
-async fn write(client: &Client, event: &Event) {
-    let namespace = event.metadata.namespace.as_deref().unwrap_or(CLUSTER_NAMESPACE);
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match events.create(&PostParams::default(), event).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-        Err(error) => warn!(%error, "cannot write an event"),
+/// A way to have rejections told that are found after the door: two objects that are in each other's way, a node that
+/// cannot be reached.
+pub fn rejections() -> (RejectionSender, Rejections) {
+    let (sender, receiver) = mpsc::channel(PENDING);
+    (RejectionSender(sender), Rejections(receiver))
+}
+
+/// Where rejections are put.
+#[derive(Clone, Debug)]
+pub struct RejectionSender(mpsc::Sender<Vec<Rejected>>);
+
+impl RejectionSender {
+    /// Has these told on their objects, in time. Never waits.
+    pub fn tell(&self, rejected: Vec<Rejected>) {
+        if !rejected.is_empty() && self.0.try_send(rejected).is_err() {
+            debug!("rejections not told: too many at once");
+        }
     }
+}
+
+/// Rejections to be told by [`report_refusals`].
+#[derive(Debug)]
+pub struct Rejections(mpsc::Receiver<Vec<Rejected>>);
+
+/// Writes Events, slowly.
+struct Reporter<'a> {
+    client: Client,
+    component: &'a str,
+    pace: Interval,
+}
+
+impl<'a> Reporter<'a> {
+    fn new(client: Client, component: &'a str) -> Self {
+        let mut pace = tokio::time::interval(SPACING);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { client, component, pace }
+    }
+
+    async fn tell(&mut self, object: &ObjectReference, rejected: &[Rejected]) {
+        for rejected in rejected {
+            self.pace.tick().await;
+            self.write(&event_for(object, rejected, self.component, Timestamp::now())).await;
+        }
+    }
+
+    async fn look_up_and_tell(&mut self, rejected: &Rejected) {
+        self.pace.tick().await;
+        match find(&self.client, &rejected.object).await {
+            Ok(Some(object)) => self.tell(&object, std::slice::from_ref(rejected)).await,
+            Ok(None) => debug!(object = %rejected.object, "gone before it was told what is wrong with it"),
+            Err(error) => warn!(%error, object = %rejected.object, "cannot find the object of an event"),
+        }
+    }
+
+    async fn write(&self, event: &Event) {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or(CLUSTER_NAMESPACE);
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        match events.create(&PostParams::default(), event).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => warn!(%error, "cannot write an event"),
+        }
+    }
+}
+
+/// The object as an Event names it. Lists, because that is a right whoever watches the kind has anyway.
+async fn find(client: &Client, subject: &Subject) -> Result<Option<ObjectReference>, kube::Error> {
+    match subject.kind {
+        core::Service::KIND => find_as::<core::Service>(client, subject).await,
+        core::Node::KIND => find_as::<core::Node>(client, subject).await,
+        _ => Ok(None),
+    }
+}
+
+async fn find_as<K>(client: &Client, subject: &Subject) -> Result<Option<ObjectReference>, kube::Error>
+where
+    K: Kind + kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    // The namespace by a field as well, so that kinds with and without one are asked alike.
+    let namespace = subject.namespace.as_ref().map(|namespace| format!(",metadata.namespace={namespace}"));
+    let fields = format!("metadata.name={}{}", subject.name, namespace.unwrap_or_default());
+    let found = Api::<K>::all(client.clone()).list(&ListParams::default().fields(&fields)).await?;
+    Ok(found.items.first().map(Kind::reference))
 }
 
 fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now: Timestamp) -> Event {
@@ -88,6 +175,8 @@ fn event_name(object: &ObjectReference, rejected: &Rejected) -> String {
 
 #[cfg(test)]
 mod tests {
+    use model::NamespacedName;
+
     use super::*;
 
     fn refused(why: &str) -> (ObjectReference, Rejected) {
@@ -98,8 +187,11 @@ mod tests {
             name: "cart".into(),
             uid: "u1".into(),
         };
-        let rejected =
-            Rejected { object: "Service shop/cart".into(), field: "spec.ports[0].port".into(), why: why.into() };
+        let rejected = Rejected {
+            object: Subject::service(&NamespacedName::new("shop", "cart")),
+            field: "spec.ports[0].port".into(),
+            why: why.into(),
+        };
         (object, rejected)
     }
 

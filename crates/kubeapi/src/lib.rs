@@ -12,7 +12,7 @@ mod node;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError};
-pub use events::report_refusals;
+pub use events::{RejectionSender, Rejections, rejections, report_refusals};
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use node::{NodeStatusError, report_network_available};

@@ -123,7 +123,7 @@ impl Gathering {
     fn tell_refusals(&mut self) {
         for refusal in self.assembly.take_refusals() {
             for rejected in &refusal.rejected {
-                warn!(object = rejected.object, field = rejected.field, why = rejected.why, "object refused");
+                warn!(object = %rejected.object, field = rejected.field, why = rejected.why, "object refused");
             }
             if self.to_refusals.try_send(refusal).is_err() {
                 debug!("refusal not told: too many at once");

@@ -15,6 +15,18 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The ranges its pods get addresses from (`spec.podCIDRs`), at most one per family; empty until assigned.
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether it is on its way out: being deleted, or about to be by the cluster's autoscaler. Load balancers are told.
+    pub leaving: bool,
     /// Labels, sorted by key.
     pub labels: std::collections::BTreeMap<Name, Name>,
+}
+
+impl Node {
+    /// The label that names a node's zone.
+    const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+    /// Its zone, when it is in one.
+    pub fn zone(&self) -> Option<&Name> {
+        self.labels.get(Self::ZONE_LABEL).filter(|zone| !zone.as_str().is_empty())
+    }
 }

@@ -2,11 +2,45 @@
 
 use std::fmt;
 
+use crate::{Name, NamespacedName};
+
+/// The kind and name of an API object, printed as `Service shop/cart` or `Node node1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace, unless it belongs to the cluster as a whole.
+    pub namespace: Option<Name>,
+    /// Its name.
+    pub name: Name,
+}
+
+impl Subject {
+    /// A Node.
+    pub fn node(name: &Name) -> Self {
+        Self { kind: "Node", namespace: None, name: name.clone() }
+    }
+
+    /// A Service.
+    pub fn service(key: &NamespacedName) -> Self {
+        Self { kind: "Service", namespace: Some(key.namespace.clone()), name: key.name.clone() }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
 /// An API object, or a part of it, that was refused at the door: the object, the field, why, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Rejected {
-    /// Kind and key of the object, e.g. `Service shop/cart`.
-    pub object: String,
+    /// The object.
+    pub object: Subject,
     /// Path of the field, e.g. `spec.ports[0].protocol`.
     pub field: String,
     /// What is wrong and what would be right.

@@ -25,9 +25,13 @@ pub struct Service {
     pub clients: Clients,
     /// Whether one client keeps meeting one endpoint.
     pub affinity: Affinity,
+    /// Where load balancers ask whether this Service has endpoints on a node (`spec.healthCheckNodePort`); only for those
+    /// of type LoadBalancer whose external policy is Local.
+    pub health_check_port: Option<NonZeroU16>,
     /// Whether endpoints that are not ready are published in DNS and served.
     pub publish_not_ready: bool,
-    /// Whether another proxy serves its addresses (label `service.kubernetes.io/service-proxy-name`); its names are
+    /// Whether its addresses are not for us to serve: another proxy does (label
+    /// `service.kubernetes.io/service-proxy-name`) or nobody (label `service.kubernetes.io/headless`). Its names are
     /// ours all the same.
     pub delegated: bool,
 }
@@ -43,6 +47,7 @@ impl Service {
             external_policy: TrafficPolicy::Cluster,
             clients: Clients::All,
             affinity: Affinity::None,
+            health_check_port: None,
             publish_not_ready: false,
             delegated: false,
         }
@@ -158,6 +163,8 @@ pub struct EndpointSlice {
     pub service: NamespacedName,
     /// The family of every endpoint in it.
     pub family: IpFamily,
+    /// When the change that last touched it happened, as time since 1970, if its writer says so.
+    pub triggered: Option<Duration>,
     /// Ports every endpoint listens on.
     pub ports: Vec<EndpointPort>,
     /// The endpoints, in the order of the object.
@@ -184,6 +191,10 @@ pub struct Endpoint {
     pub hostname: Option<Name>,
     /// The node it runs on, when known.
     pub node: Option<Name>,
+    /// The nodes whose clients it is meant for; no hint when empty.
+    pub for_nodes: Vec<Name>,
+    /// The zones whose clients it is meant for; no hint when empty.
+    pub for_zones: Vec<Name>,
     /// The pod behind it, when there is one.
     pub pod: Option<NamespacedName>,
     /// Ready to serve new connections.
@@ -197,6 +208,16 @@ pub struct Endpoint {
 impl Endpoint {
     /// A ready endpoint of which only the address is known.
     pub const fn new(address: IpAddr) -> Self {
-        Self { address, hostname: None, node: None, pod: None, ready: true, serving: true, terminating: false }
+        Self {
+            address,
+            hostname: None,
+            node: None,
+            for_nodes: Vec::new(),
+            for_zones: Vec::new(),
+            pod: None,
+            ready: true,
+            serving: true,
+            terminating: false,
+        }
     }
 }

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Method, Request};
 use tokio_util::sync::CancellationToken;
 
 use super::authenticate::{Peer, identify};
+use super::impersonate::acting_identity;
 use super::negotiate::{DiscoveryForm, DiscoveryVersion, Form, discovery_form_of, form_of};
 use super::query::Query;
 use super::quota::{Limits, Load, Quotas};
@@ -18,12 +19,14 @@ use super::respond::{self, Answer};
 use super::route::{Probe, Route, Target, Verb, parse_path};
 use crate::api::{Api, Call};
 use crate::auth::Identity;
+use crate::auth::rbac::{Access, Action, ResourceAction};
 use crate::discovery::{Aggregated, Discovery, Document};
 use crate::error::ApiError;
 use crate::kinds::{Resource, Subresource};
 use crate::metrics::{self, Metrics, Operation};
 use crate::schema;
 use crate::streams::{self, NodeDialer};
+use crate::verbs::is_namespace;
 
 const JSON: &str = "application/json";
 const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -54,6 +57,23 @@ struct Asked<'a> {
     query: Query,
 }
 
+impl Asked<'_> {
+    /// The request as roles speak of it.
+    fn action(&self) -> Action<'_> {
+        let name = self.target.name.as_deref().unwrap_or_default();
+        // What is done to a namespace is done in it.
+        let own_namespace = if is_namespace(self.resource) { name } else { "" };
+        Action::Resource(ResourceAction {
+            verb: self.verb.name(),
+            group: self.resource.group,
+            resource: self.resource.plural,
+            subresource: self.subresource.map_or("", |sub| sub.name),
+            namespace: self.target.namespace.as_deref().unwrap_or(own_namespace),
+            name,
+        })
+    }
+}
+
 impl Handler {
     pub async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -75,10 +95,14 @@ impl Handler {
             Route::Health(probe) => Ok(self.health(probe, request.uri().query())),
             Route::Version => Ok(respond::document(&self.version, JSON, headers)),
             route => {
-                let identity = identity.ok_or(ApiError::Unauthorized)?;
+                let identity = acting_identity(&self.api, identity.ok_or(ApiError::Unauthorized)?, headers)?;
                 match route {
                     Route::Target(target) => self.answer_target(&target, identity, request).await,
-                    route => self.answer_document(&route, headers),
+                    route => {
+                        let action = Action::Path { verb: "get", path: request.uri().path() };
+                        Access::of(&self.api.store).check(&identity, action)?;
+                        self.answer_document(&route, headers)
+                    }
                 }
             }
         }
@@ -154,6 +178,7 @@ impl Handler {
         identity: Identity,
         request: Request<Incoming>,
     ) -> Result<Answer, ApiError> {
+        Access::of(&self.api.store).check(&identity, asked.action())?;
         let Asked { target, verb, resource, subresource, query } = asked;
         let load = if verb == Verb::Watch { Load::Watch } else { Load::Request };
         if let Some(stream) = subresource.and_then(|sub| streams::Stream::named(sub.name)) {

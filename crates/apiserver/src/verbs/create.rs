@@ -43,6 +43,7 @@ impl Write {
         self.resource.prepare_create(&mut object);
         let admitted = self.admission.admit_create(self.resource, &mut object, tx)?;
         self.check(&object, self.resource.validate_create(&object))?;
+        self.check_grant(&object)?;
         let object = self.put(tx, object, None);
         self.admission.keep(tx, admitted, self.mode());
         if is_namespace(self.resource) && self.mode() == WriteMode::Persist {

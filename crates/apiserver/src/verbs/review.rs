@@ -1,6 +1,6 @@
 //! Questions about callers: who am I, may I, is this token good. They are answered and not stored.
-//!
-//! Every caller that is known may do everything, so the answer to "may I" is yes.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,13 @@ use super::input::read_object;
 use super::token::API_AUDIENCE;
 use super::write::rfc3339;
 use crate::api::{Api, Call, Reply};
+use crate::auth::Identity;
+use crate::auth::rbac::{Access, Action, ResourceAction, Rule};
 use crate::error::ApiError;
 use crate::render::to_bytes;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
-const EVERYTHING_ALLOWED: &str = "everyone who is known to this server may do everything";
 
 impl Api {
     /// Answers a review; `None` if the call is about something else.
@@ -23,8 +24,9 @@ impl Api {
                 |_: &Self, call: &Call, _: &Value| json!({ "userInfo": call.identity.to_user_info() })
             }
             (AUTHENTICATION, "tokenreviews") => Self::review_token,
-            (AUTHORIZATION, "selfsubjectrulesreviews") => |_: &Self, _: &Call, _: &Value| all_rules(),
-            (AUTHORIZATION, _) => |_: &Self, _: &Call, _: &Value| allowed(),
+            (AUTHORIZATION, "selfsubjectrulesreviews") => Self::review_rules,
+            (AUTHORIZATION, "selfsubjectaccessreviews") => Self::review_own_access,
+            (AUTHORIZATION, _) => Self::review_access,
             _ => return None,
         };
         Some(self.answer_review(call, status))
@@ -60,16 +62,53 @@ impl Api {
         }
         json!({ "authenticated": false, "user": {}, "error": error.map(|error| error.to_string()) })
     }
+
+    fn review_own_access(&self, call: &Call, spec: &Value) -> Value {
+        self.access(&call.identity, call, spec)
+    }
+
+    fn review_access(&self, call: &Call, spec: &Value) -> Value {
+        let texts = |list: &Value| -> Vec<String> {
+            list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let identity = Identity {
+            user: text(&spec["user"]).to_owned(),
+            uid: text(&spec["uid"]).to_owned(),
+            groups: texts(&spec["groups"]),
+            extra: BTreeMap::new(),
+        };
+        self.access(&identity, call, spec)
+    }
+
+    /// Whether the identity may do what a review asks about; a local review is about its own namespace.
+    fn access(&self, identity: &Identity, call: &Call, spec: &Value) -> Value {
+        let (asked, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+        let action = if path.is_null() {
+            Action::Resource(ResourceAction {
+                verb: text(&asked["verb"]),
+                group: text(&asked["group"]),
+                resource: text(&asked["resource"]),
+                subresource: text(&asked["subresource"]),
+                namespace: call.namespace.as_deref().unwrap_or(text(&asked["namespace"])),
+                name: text(&asked["name"]),
+            })
+        } else {
+            Action::Path { verb: text(&path["verb"]), path: text(&path["path"]) }
+        };
+        match Access::of(&self.store).allows(identity, action) {
+            Some(reason) => json!({ "allowed": true, "reason": reason }),
+            None => json!({ "allowed": false }),
+        }
+    }
+
+    fn review_rules(&self, call: &Call, spec: &Value) -> Value {
+        let rules = Access::of(&self.store).rules_of(&call.identity, text(&spec["namespace"]));
+        let (paths, resources): (Vec<Rule>, Vec<Rule>) =
+            rules.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());
+        json!({ "incomplete": false, "resourceRules": resources, "nonResourceRules": paths })
+    }
 }
 
-fn allowed() -> Value {
-    json!({ "allowed": true, "reason": EVERYTHING_ALLOWED })
-}
-
-fn all_rules() -> Value {
-    json!({
-        "incomplete": false,
-        "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }],
-        "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
-    })
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -149,6 +149,9 @@ impl Write {
         self.track(Some(&old.value), &mut new, tracking);
         let admitted = self.admission.admit_update(self.resource, &mut new, &old.value)?;
         self.check(&new, self.resource.validate_update(&new, &old.value, self.subresource))?;
+        if self.grants_more(&new, &old.value) {
+            self.check_grant(&new)?;
+        }
         let object = if is_deleting(&new) && !waits_for_grace(&new) && may_go(self.resource, &new) {
             self.admission.release(tx, self.resource, &old.value, self.mode());
             self.remove(tx, new, old)
@@ -160,6 +163,11 @@ impl Write {
             object
         };
         Ok(Written { object, created: false })
+    }
+
+    /// Whether a changed role or binding may give somebody other rights than before; taking off a finalizer does not.
+    fn grants_more(&self, new: &Value, old: &Value) -> bool {
+        self.grantor.is_some() && ["rules", "aggregationRule", "roleRef", "subjects"].iter().any(|f| new[f] != old[f])
     }
 
     /// The revision and identity that the new object claims to replace must be those there are.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admission::Admission;
 use crate::api::{Api, Call, group_kind, group_resource, gvk, shaped, storage_of, write_mode};
+use crate::auth::rbac::Grantor;
 use crate::error::{ApiError, FieldError, GroupResource};
 use crate::http::query::WriteOptions;
 use crate::ids;
@@ -30,6 +31,8 @@ pub(super) struct Write {
     pub manager: String,
     pub now: Timestamp,
     pub admission: Arc<Admission>,
+    /// Set if what is written can give somebody rights.
+    pub grantor: Option<Grantor>,
 }
 
 /// Who records the owners of the fields that are written.
@@ -59,6 +62,12 @@ impl Write {
             options,
             now: api.now(),
             admission: api.admission.clone(),
+            grantor: Grantor::of(
+                &api.store,
+                &call.identity,
+                &call.group_resource(),
+                call.namespace.as_deref().unwrap_or_default(),
+            ),
         })
     }
 
@@ -93,6 +102,14 @@ impl Write {
             return Ok(());
         }
         Err(ApiError::Invalid { kind: group_kind(self.resource), name: name_of(object).to_owned(), errors })
+    }
+
+    /// Refuses an object that gives rights which its writer has not.
+    pub fn check_grant(&self, object: &Value) -> Result<(), ApiError> {
+        match self.grantor.as_ref().and_then(|grantor| grantor.objection(object)) {
+            Some(why) => Err(self.forbidden(name_of(object), why)),
+            None => Ok(()),
+        }
     }
 
     /// Makes sure an object says it is of the namespace it is written to.
@@ -231,7 +248,7 @@ pub(super) fn may_go(resource: &Resource, object: &Value) -> bool {
     none(&object["metadata"]["finalizers"]) && (!is_namespace(resource) || none(&object["spec"]["finalizers"]))
 }
 
-pub(super) fn is_namespace(resource: &Resource) -> bool {
+pub(crate) fn is_namespace(resource: &Resource) -> bool {
     group_resource(resource) == NAMESPACES
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![expect(clippy::needless_pass_by_value, reason = "what a test passes is mostly written in place")]
 
+mod access;
 mod delete;
 mod discovery;
 mod events;

@@ -7,7 +7,8 @@ pub(crate) use store::Store;
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+
+use crate::state::StateError;
 
 /// An operation on reservations that failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,24 +21,9 @@ pub enum IpamError {
         /// How many reservations there are.
         taken: usize,
     },
-    /// The directory could not be prepared or locked.
-    #[error("cannot lock the reservations in {path}")]
-    Lock {
-        /// The state directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The reservations could not be read.
-    #[error("cannot read the reservations in {path}")]
-    Read {
-        /// The state directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// The state directory failed.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A reservation could not be written down; it was not made.
     #[error("cannot reserve {address}")]
     Reserve {

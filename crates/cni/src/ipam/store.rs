@@ -1,17 +1,13 @@
 //! Who has which address, in files.
 //!
-//! One file per address, named after it, holding its owner: a crash at any point leaves whole files only, a look with
-//! `ls` says what is taken, and two calls need the lock just while they choose, not while the disk writes. (A journal
-//! would have every call wait for the one before it to reach the disk.)
-//!
-//! The boot's identifier is kept with them: containers do not outlive a boot, so a reservation of an earlier one is
-//! void, whether or not the runtime ever says `DEL`.
+//! One file per address, named after it, holding its owner. Choosing takes the lock of the state; writing does not wait
+//! for the disk, since a reservation means nothing after the boot it was made in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -19,89 +15,59 @@ use ipnet::IpNet;
 use super::IpamError;
 use super::choice::next_free;
 use crate::owner::Owner;
+use crate::state::{StateDirectory, StateError, StateLock};
 
 /// This many released addresses are remembered, so that they come last in turn; as many as a /24 has.
 const RELEASED_MAX: usize = 256;
 
 /// The reservations of one node.
 #[derive(Debug)]
-pub(crate) struct Store {
-    directory: PathBuf,
-    boot: String,
+pub(crate) struct Store<'a> {
+    state: &'a StateDirectory,
 }
 
-/// Held while choosing; the kernel lets go of it when the process ends, however it ends.
-struct Lock {
-    _file: File,
-}
-
-impl Store {
-    /// The store in `directory`, in the boot with this identifier. Touches nothing yet.
-    pub(crate) fn new(directory: &Path, boot: String) -> Self {
-        Self { directory: directory.to_owned(), boot }
+impl<'a> Store<'a> {
+    /// The reservations in a state directory. Touches nothing yet.
+    pub(crate) const fn new(state: &'a StateDirectory) -> Self {
+        Self { state }
     }
 
     /// One address of each family that has ranges, for `owner`. What `owner` holds already it gets again.
     pub(crate) fn reserve(&self, owner: &Owner, ranges: &[IpNet]) -> Result<Vec<IpAddr>, IpamError> {
-        let mut addresses = Vec::new();
-        let mut written = Vec::new();
-        let lock = self.lock()?;
-        for family in families(ranges) {
-            match self.reserve_in(&family, owner) {
-                Ok((address, file)) => {
-                    addresses.push(address);
-                    written.extend(file.map(|file| (address, file)));
-                }
-                Err(error) => {
-                    drop(lock);
-                    self.release(owner)?;
-                    return Err(error);
-                }
-            }
+        let lock = self.state.lock()?;
+        let reserved: Result<Vec<IpAddr>, IpamError> =
+            families(ranges).iter().map(|family| self.reserve_in(&lock, family, owner)).collect();
+        if reserved.is_err() {
+            self.release_locked(owner)?;
         }
-        drop(lock);
-        for (address, file) in &written {
-            let synced = file.sync_all().and_then(|()| self.sync_directory());
-            synced.map_err(|source| IpamError::Reserve { address: *address, source })?;
-        }
-        Ok(addresses)
+        reserved
     }
 
     /// Ends all reservations of `owner` and returns their addresses; none is fine.
     pub(crate) fn release(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
-        if !self.directory.exists() {
+        if !self.state.exists() {
             return Ok(Vec::new());
         }
-        let lock = self.lock()?;
+        let _lock = self.state.lock()?;
+        self.release_locked(owner)
+    }
+
+    fn release_locked(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
         let mut held = self.reservations()?;
         held.retain(|_, holder| holder.as_ref() == Some(owner));
         let held: Vec<IpAddr> = held.into_keys().collect();
         self.remove(&held)?;
-        drop(lock);
-        if let Some(address) = held.first() {
-            self.sync_directory().map_err(|source| IpamError::Release { address: *address, source })?;
-        }
         Ok(held)
     }
 
     /// All reservations; one whose file cannot be understood has no owner and stays taken.
     pub(crate) fn reservations(&self) -> Result<BTreeMap<IpAddr, Option<Owner>>, IpamError> {
-        let failed = |source| self.cannot_read(source);
-        let entries = match fs::read_dir(self.addresses()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            entries => entries.map_err(failed)?,
-        };
         let mut reservations = BTreeMap::new();
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            match fs::read(entry.path()) {
-                Ok(content) => {
-                    reservations.insert(address, serde_json::from_slice(&content).ok());
-                }
-                // Somebody released it this moment.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
+        for name in StateDirectory::names(&self.state.addresses())? {
+            let Ok(address) = name.parse() else { continue };
+            // What is gone was released this moment.
+            if let Some(content) = StateDirectory::read(&self.file_of(address))? {
+                reservations.insert(address, serde_json::from_slice(&content).ok());
             }
         }
         Ok(reservations)
@@ -109,14 +75,14 @@ impl Store {
 
     /// Whether an address of each family could be reserved now.
     pub(crate) fn probe(&self, ranges: &[IpNet]) -> Result<(), IpamError> {
-        let _lock = self.lock()?;
+        let _lock = self.state.lock()?;
         let taken: BTreeSet<IpAddr> = self.reservations()?.into_keys().collect();
         families(ranges).iter().try_for_each(|family| self.choose(family, &taken).map(drop))
     }
 
     /// Ends reservations that no one can be the owner of. Returns their addresses.
     pub(crate) fn release_unowned(&self) -> Result<Vec<IpAddr>, IpamError> {
-        let _lock = self.lock()?;
+        let _lock = self.state.lock()?;
         let unowned: Vec<IpAddr> =
             self.reservations()?.into_iter().filter(|(_, owner)| owner.is_none()).map(|(address, _)| address).collect();
         self.remove(&unowned)?;
@@ -132,11 +98,11 @@ impl Store {
     }
 
     fn move_to_released(&self, address: IpAddr) -> io::Result<()> {
-        let released = self.released_directory().join(address.to_string());
+        let released = self.state.released().join(address.to_string());
         fs::rename(self.file_of(address), &released)?;
         File::options().write(true).open(&released)?.set_modified(SystemTime::now())?;
         for address in self.released()?.iter().rev().skip(RELEASED_MAX) {
-            fs::remove_file(self.released_directory().join(address.to_string()))?;
+            fs::remove_file(self.state.released().join(address.to_string()))?;
         }
         Ok(())
     }
@@ -144,7 +110,7 @@ impl Store {
     /// Addresses in the order of their release, the first released first.
     fn released(&self) -> io::Result<Vec<IpAddr>> {
         let mut released: Vec<(SystemTime, IpAddr)> = Vec::new();
-        for entry in fs::read_dir(self.released_directory())? {
+        for entry in fs::read_dir(self.state.released())? {
             let entry = entry?;
             if let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
                 released.push((entry.metadata()?.modified()?, address));
@@ -154,88 +120,35 @@ impl Store {
         Ok(released.into_iter().map(|(_, address)| address).collect())
     }
 
-    /// The address, and the file to bring to the disk when it was written just now. Needs the lock.
-    fn reserve_in(&self, ranges: &[IpNet], owner: &Owner) -> Result<(IpAddr, Option<File>), IpamError> {
+    fn reserve_in(&self, lock: &StateLock<'_>, ranges: &[IpNet], owner: &Owner) -> Result<IpAddr, IpamError> {
         let reservations = self.reservations()?;
         let is_ours = |address: &IpAddr| ranges.iter().any(|range| range.contains(address));
         let held = reservations.iter().find(|(address, holder)| holder.as_ref() == Some(owner) && is_ours(address));
         if let Some((address, _)) = held {
-            return Ok((*address, None));
+            return Ok(*address);
         }
         let taken: BTreeSet<IpAddr> = reservations.into_keys().collect();
         let address = self.choose(ranges, &taken)?;
-        let file = self.write_reservation(address, owner).map_err(|source| IpamError::Reserve { address, source })?;
+        let content =
+            serde_json::to_vec(owner).map_err(|error| IpamError::Reserve { address, source: error.into() })?;
+        lock.replace(&self.file_of(address), &content)?;
         // Only a hint for later calls: losing it costs nothing but the turn.
-        let _ = fs::remove_file(self.released_directory().join(address.to_string()));
-        Ok((address, Some(file)))
+        let _ = fs::remove_file(self.state.released().join(address.to_string()));
+        Ok(address)
     }
 
     fn choose(&self, ranges: &[IpNet], taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
-        let released = self.released().map_err(|source| self.cannot_read(source))?;
+        let released = self
+            .released()
+            .map_err(|source| IpamError::State(StateError::Read { path: self.state.released(), source }))?;
         next_free(ranges, taken, &released).ok_or_else(|| IpamError::Exhausted {
             ranges: ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             taken: taken.iter().filter(|address| ranges.iter().any(|range| range.contains(*address))).count(),
         })
     }
 
-    fn write_reservation(&self, address: IpAddr, owner: &Owner) -> io::Result<File> {
-        self.replace(&self.file_of(address), &serde_json::to_vec(owner)?)
-    }
-
-    /// Makes `path` hold `content`: whole or not at all, for whoever reads it. Needs the lock.
-    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<File> {
-        let new = self.directory.join("new");
-        let written = File::create(&new).and_then(|mut file| file.write_all(content).map(|()| file));
-        let renamed = written.and_then(|file| fs::rename(&new, path).map(|()| file));
-        if renamed.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        renamed
-    }
-
-    fn lock(&self) -> Result<Lock, IpamError> {
-        let failed = |source| IpamError::Lock { path: self.directory.clone(), source };
-        fs::create_dir_all(self.addresses()).map_err(failed)?;
-        fs::create_dir_all(self.released_directory()).map_err(failed)?;
-        let file = File::create(self.directory.join("lock")).map_err(failed)?;
-        file.lock().map_err(failed)?;
-        self.forget_earlier_boots().map_err(failed)?;
-        Ok(Lock { _file: file })
-    }
-
-    fn forget_earlier_boots(&self) -> io::Result<()> {
-        let path = self.directory.join("boot");
-        match fs::read_to_string(&path) {
-            Ok(boot) if boot == self.boot => return Ok(()),
-            Ok(_) => {
-                fs::remove_dir_all(self.addresses())?;
-                fs::create_dir_all(self.addresses())?;
-            }
-            // Somebody copied the directory without it, or this is the first call: nothing says they are stale.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        self.replace(&path, self.boot.as_bytes()).map(drop)
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        File::open(self.addresses())?.sync_all()
-    }
-
-    fn addresses(&self) -> PathBuf {
-        self.directory.join("addresses")
-    }
-
-    fn released_directory(&self) -> PathBuf {
-        self.directory.join("released")
-    }
-
-    fn cannot_read(&self, source: io::Error) -> IpamError {
-        IpamError::Read { path: self.directory.clone(), source }
-    }
-
     fn file_of(&self, address: IpAddr) -> PathBuf {
-        self.addresses().join(address.to_string())
+        self.state.addresses().join(address.to_string())
     }
 }
 
@@ -258,15 +171,16 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn store() -> (tempfile::TempDir, Store) {
+    fn state() -> (tempfile::TempDir, StateDirectory) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(&directory.path().join("state"), "first boot".into());
-        (directory, store)
+        let state = StateDirectory::in_boot(&directory.path().join("state"), "first boot".into());
+        (directory, state)
     }
 
     #[test]
     fn each_owner_gets_an_address_per_family_and_keeps_it() {
-        let (_directory, store) = store();
+        let (_directory, state) = state();
+        let store = Store::new(&state);
         let ranges = nets(&["10.244.1.0/24", "fd00::/64"]);
         let first = store.reserve(&owner("a"), &ranges).unwrap();
         assert_eq!(first, ["10.244.1.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
@@ -276,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_release_works_twice_and_without_a_directory() {
-        let (_directory, store) = store();
+        let (_directory, state) = state();
+        let store = Store::new(&state);
         assert_eq!(store.release(&owner("a")).unwrap(), Vec::<IpAddr>::new());
         let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"])).unwrap();
         assert_eq!(store.release(&owner("a")).unwrap(), held);
@@ -285,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_full_range_says_so_and_keeps_nothing_half() {
-        let (_directory, store) = store();
+        let (_directory, state) = state();
+        let store = Store::new(&state);
         let ranges = nets(&["10.244.1.0/30", "fd00::/64"]);
         store.reserve(&owner("a"), &ranges).unwrap();
         store.reserve(&owner("b"), &ranges).unwrap();
@@ -300,16 +216,19 @@ mod tests {
 
     #[test]
     fn reservations_of_an_earlier_boot_are_void() {
-        let (directory, first) = store();
+        let (directory, state) = state();
+        let first = Store::new(&state);
         first.reserve(&owner("a"), &nets(&["10.244.1.0/30"])).unwrap();
-        let second = Store::new(&directory.path().join("state"), "second boot".into());
+        let later = StateDirectory::in_boot(&directory.path().join("state"), "second boot".into());
+        let second = Store::new(&later);
         second.reserve(&owner("b"), &nets(&["10.244.1.0/30"])).unwrap();
         assert_eq!(second.reservations().unwrap().into_values().collect::<Vec<_>>(), [Some(owner("b"))]);
     }
 
     #[test]
     fn a_file_nobody_understands_stays_taken_until_collected() {
-        let (directory, store) = store();
+        let (directory, state) = state();
+        let store = Store::new(&state);
         store.release_unowned().unwrap();
         fs::write(directory.path().join("state/addresses/10.244.1.1"), "").unwrap();
         assert_eq!(
@@ -323,7 +242,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn no_two_owners_ever_share_an_address(steps in prop::collection::vec((0_u8..8, any::<bool>()), 1..40)) {
-            let (_directory, store) = store();
+            let (_directory, state) = state();
+            let store = Store::new(&state);
             let ranges = nets(&["10.244.1.0/29"]);
             let mut held: BTreeMap<u8, IpAddr> = BTreeMap::new();
             let mut released = None;

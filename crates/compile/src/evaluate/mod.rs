@@ -9,7 +9,7 @@ pub use reason::{FrontendKind, Reason, Scope, Selection};
 
 use std::net::{IpAddr, SocketAddr};
 
-use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Service, ServiceKind, ServicePort, TrafficPolicy};
+use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 use crate::NodeView;
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
@@ -51,6 +51,10 @@ impl World<'_> {
     fn frontend(&self, service: &Service, port: &ServicePort) -> Option<FrontendKind> {
         let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { return None };
         let destination = &self.packet.destination;
+        if !cluster_ips.iter().any(|address| address.is_ipv4() == destination.is_ipv4()) {
+            // A Service has no address of a family that is not its own, whatever else it lists.
+            return None;
+        }
         let is_port = port.port.get() == self.packet.port;
         let is_node_port = port.node_port.is_some_and(|node_port| node_port.get() == self.packet.port);
         if is_port && cluster_ips.contains(destination) {
@@ -76,13 +80,13 @@ impl World<'_> {
         let here: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| self.is_here(endpoint)).collect();
         let everywhere = select(service, &endpoints);
         let chosen = match scope {
-            Scope::Cluster => everywhere.clone(),
+            Scope::Cluster => self.near(everywhere.clone()),
             Scope::Node => select(service, &here),
         };
         let outcome = match chosen.1 {
             _ if everywhere.1 == Selection::None => Outcome::Refused,
             Selection::None => Outcome::Dropped,
-            Selection::Ready | Selection::Terminating => {
+            Selection::Ready | Selection::SameNode | Selection::SameZone | Selection::Terminating => {
                 let with_source = |(socket, _)| (socket, self.source_nat(service, frontend, socket));
                 Outcome::Balanced {
                     endpoints: chosen.0.into_iter().map(with_source).collect(),
@@ -124,6 +128,29 @@ impl World<'_> {
             }
         }
         endpoints
+    }
+
+    /// Of ready endpoints those whose hints name this node, or else its zone. Hints count when every ready endpoint has
+    /// some and one is for this node or zone.
+    fn near<'a>(&self, (endpoints, selection): Selected<'a>) -> Selected<'a> {
+        if selection != Selection::Ready {
+            return (endpoints, selection);
+        }
+        let zone = self.cluster.nodes.get(&self.view.name).and_then(|node| node.zone());
+        type Hints = fn(&Endpoint) -> &Vec<Name>;
+        let kinds: [(Selection, Option<&Name>, Hints); 2] = [
+            (Selection::SameNode, Some(&self.view.name), |endpoint| &endpoint.for_nodes),
+            (Selection::SameZone, zone, |endpoint| &endpoint.for_zones),
+        ];
+        for (selection, place, hints) in kinds {
+            let is_meant = |endpoint: &Endpoint| place.is_some_and(|place| hints(endpoint).contains(place));
+            let all_have_hints = endpoints.iter().all(|(_, endpoint)| !hints(endpoint).is_empty());
+            let near: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| is_meant(endpoint)).collect();
+            if all_have_hints && !near.is_empty() {
+                return (near, selection);
+            }
+        }
+        (endpoints, selection)
     }
 
     /// Whether any endpoint may serve this client, or only those on this node.
@@ -192,11 +219,11 @@ impl World<'_> {
     }
 }
 
+/// Endpoints with the sockets they serve at, and what they were chosen for.
+type Selected<'a> = (Vec<(SocketAddr, &'a Endpoint)>, Selection);
+
 /// The ready endpoints, or when there is none those that serve while they terminate (KEP-1669).
-fn select<'a>(
-    service: &Service,
-    endpoints: &[(SocketAddr, &'a Endpoint)],
-) -> (Vec<(SocketAddr, &'a Endpoint)>, Selection) {
+fn select<'a>(service: &Service, endpoints: &[(SocketAddr, &'a Endpoint)]) -> Selected<'a> {
     let ready: Vec<_> =
         endpoints.iter().copied().filter(|(_, endpoint)| endpoint.ready || service.publish_not_ready).collect();
     if !ready.is_empty() {

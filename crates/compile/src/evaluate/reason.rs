@@ -60,6 +60,10 @@ pub enum Scope {
 pub enum Selection {
     /// The ready ones.
     Ready,
+    /// The ready ones whose hints name this node.
+    SameNode,
+    /// The ready ones whose hints name this node's zone.
+    SameZone,
     /// None is ready: those that still serve while they terminate.
     Terminating,
     /// None.
@@ -81,6 +85,8 @@ impl fmt::Display for Reason {
                 write_port(f, service, port)?;
                 let endpoints = match selection {
                     Selection::Ready => "ready endpoints",
+                    Selection::SameNode => "ready endpoints meant for this node",
+                    Selection::SameZone => "ready endpoints meant for this zone",
                     Selection::Terminating => "no ready endpoint, those that serve while terminating",
                     Selection::None => "no endpoint that can serve",
                 };

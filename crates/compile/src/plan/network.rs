@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, IpFamily, Node, Rejected};
+use model::{Cluster, IpFamily, Name, Node, Rejected, Subject};
 
 use super::NodeView;
 
@@ -44,6 +44,8 @@ pub(super) struct Network {
     pub(super) own_addresses: Vec<IpAddr>,
     /// These and the addresses its links have.
     pub(super) held: BTreeSet<IpAddr>,
+    /// The zone this node is in, when it is in one.
+    pub(super) zone: Option<Name>,
     /// Where addresses of this node and of its pods may lie: its own pod ranges, or all while it has none.
     pub(super) here: Vec<IpNet>,
     /// Ranges of pods, none inside another.
@@ -60,6 +62,7 @@ impl Network {
     pub(super) fn of(view: &NodeView, cluster: &Cluster) -> Self {
         let own = cluster.nodes.get(&view.name);
         let own_addresses = own.map(|node| node.addresses.clone()).unwrap_or_default();
+        let zone = own.and_then(|node| node.zone()).cloned();
         let own_ranges = own_addresses.iter().map(|address| IpNet::from(*address));
         let own_pods = own.map(|node| &node.pod_cidrs).filter(|ranges| !ranges.is_empty());
         let here = own_ranges.chain(own_pods.unwrap_or(&view.pod_ranges).iter().copied()).collect();
@@ -70,7 +73,7 @@ impl Network {
         let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
         let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
         let mut network =
-            Self { own_addresses, held, here, cluster: outermost(all.collect()), pods, ..Self::default() };
+            Self { own_addresses, held, zone, here, cluster: outermost(all.collect()), pods, ..Self::default() };
         network.refuse_the_rest(view, own_pods.map_or(&[], Vec::as_slice));
         network.add_routes(view, cluster);
         network.routes.sort_unstable();
@@ -79,7 +82,7 @@ impl Network {
 
     /// Whether what is planned for a Service is the same in both networks.
     pub(super) fn serves_like(&self, other: &Self) -> bool {
-        (&self.own_addresses, &self.here) == (&other.own_addresses, &other.here)
+        (&self.own_addresses, &self.zone, &self.here) == (&other.own_addresses, &other.zone, &other.here)
     }
 
     pub(super) fn may_be_here(&self, address: IpAddr) -> bool {
@@ -122,7 +125,7 @@ impl Network {
     }
 
     fn reject(&mut self, node: &Node, field: &str, why: String) {
-        self.rejected.push(Rejected { object: format!("Node {}", node.name), field: field.to_owned(), why });
+        self.rejected.push(Rejected { object: Subject::node(&node.name), field: field.to_owned(), why });
     }
 }
 

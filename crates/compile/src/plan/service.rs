@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{
-    Affinity, Clients, Cluster, Endpoint, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind,
-    ServicePort, TrafficPolicy,
+    Affinity, Clients, Cluster, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind, ServicePort,
+    Subject, TrafficPolicy,
 };
 
 use super::Treatments;
+use super::endpoints::{Place, Usable};
 use super::network::{Network, outermost};
+use crate::FrontendKind;
 
 /// Where clients send connections for a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +35,15 @@ impl fmt::Display for Frontend {
     }
 }
 
+/// A port that is served at this node's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodePort {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: NonZeroU16,
+}
+
 /// What is done with connections to a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Treatment {
@@ -39,6 +51,8 @@ pub struct Treatment {
     pub service: NamespacedName,
     /// The name of its port.
     pub port: Name,
+    /// Which of the Service's addresses it is.
+    pub kind: FrontendKind,
     /// Where connections go.
     pub dispatch: Dispatch,
     /// Whose source is masqueraded.
@@ -56,7 +70,7 @@ impl Treatment {
     /// Why this treatment does not apply: `winner` has the frontend.
     pub(super) fn refused_because_of(&self, frontend: &Frontend, winner: &NamespacedName) -> Rejected {
         Rejected {
-            object: format!("Service {}", self.service),
+            object: Subject::service(&self.service),
             field: format!("spec.ports[name={}]", self.port),
             why: format!("{frontend} belongs to Service {winner}, which comes first by name; use another"),
         }
@@ -92,104 +106,58 @@ pub enum SourceRule {
     MasqueradeAll,
 }
 
-/// Who a frontend is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    /// Clients inside the cluster.
-    Internal,
-    /// Clients outside the cluster.
-    External,
-    /// Those of them the Service names.
-    LoadBalanced,
-}
-
 /// What a Service asks for, by frontend. Empty for one without addresses and for one another proxy serves.
 pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, network: &Network) -> Treatments {
     let mut treatments = BTreeMap::new();
     if service.delegated {
         return treatments;
     }
+    let place = Place { node, zone: network.zone.as_ref() };
     for port in &service.ports {
-        let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| Usable::of(service, port, family, cluster, node));
-        for (frontend, audience) in frontends(service, port, &network.own_addresses) {
+        let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| Usable::of(service, port, family, cluster, place));
+        for (frontend, kind) in frontends(service, port, &network.own_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
             treatments.entry(frontend).or_insert_with(|| {
-                let clients = clients(service, &frontend, audience, network);
-                Arc::new(Treatment { clients, ..treatment(service, port, audience, usable, network) })
+                let clients = clients(service, &frontend, kind, network);
+                Arc::new(Treatment { clients, ..treatment(service, port, kind, usable, network) })
             });
         }
     }
     treatments
 }
 
-fn frontends(service: &Service, port: &ServicePort, own_addresses: &[IpAddr]) -> Vec<(Frontend, Audience)> {
+/// What a Service port is reached at. It has addresses only of the families the Service has: what it lists beyond them
+/// is nobody's.
+fn frontends(service: &Service, port: &ServicePort, own_addresses: &[IpAddr]) -> Vec<(Frontend, FrontendKind)> {
     let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else {
         return Vec::new();
     };
-    let at = |address: &IpAddr, number: u16| Frontend { address: *address, protocol: port.protocol, port: number };
+    let families: Vec<IpFamily> = cluster_ips.iter().copied().map(IpFamily::of).collect();
     let mut frontends = Vec::new();
-    frontends.extend(cluster_ips.iter().map(|address| (at(address, port.port.get()), Audience::Internal)));
+    let mut add = |addresses: &[IpAddr], number: NonZeroU16, kind: FrontendKind| {
+        let of_family = addresses.iter().filter(|address| families.contains(&IpFamily::of(**address)));
+        frontends.extend(
+            of_family
+                .map(|address| (Frontend { address: *address, protocol: port.protocol, port: number.get() }, kind)),
+        );
+    };
+    add(cluster_ips, port.port, FrontendKind::ClusterIp);
     // An address that is listed twice has the narrower meaning.
-    frontends.extend(load_balancer_ips.iter().map(|address| (at(address, port.port.get()), Audience::LoadBalanced)));
-    frontends.extend(external_ips.iter().map(|address| (at(address, port.port.get()), Audience::External)));
+    add(load_balancer_ips, port.port, FrontendKind::LoadBalancerIp);
+    add(external_ips, port.port, FrontendKind::ExternalIp);
     if let Some(node_port) = port.node_port {
-        frontends.extend(own_addresses.iter().map(|address| (at(address, node_port.get()), Audience::External)));
+        add(own_addresses, node_port, FrontendKind::NodePort);
     }
     frontends
-}
-
-/// The endpoints of one Service port that may serve.
-struct Usable {
-    all: BTreeSet<SocketAddr>,
-    /// Those on this node.
-    local: BTreeSet<SocketAddr>,
-}
-
-impl Usable {
-    /// The ready endpoints or, when there is none, those that still serve while they terminate (KEP-1669); decided
-    /// for the cluster and for this node each on its own.
-    fn of(service: &Service, port: &ServicePort, family: IpFamily, cluster: &Cluster, node: &Name) -> Self {
-        let endpoints = endpoints(service, port, family, cluster);
-        let is_local = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(node);
-        let here: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| is_local(endpoint)).collect();
-        Self { all: fittest(service, &endpoints), local: fittest(service, &here) }
-    }
-}
-
-/// The endpoints of a Service port with the sockets they serve it at.
-fn endpoints<'a>(
-    service: &Service,
-    port: &ServicePort,
-    family: IpFamily,
-    cluster: &'a Cluster,
-) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let mut endpoints = Vec::new();
-    for slice in cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
-        let matching = slice.ports.iter().filter(|other| other.name == port.name && other.protocol == port.protocol);
-        for target in matching {
-            let sockets = slice.endpoints.iter();
-            endpoints.extend(sockets.map(|each| (SocketAddr::new(each.address, target.port.get()), each)));
-        }
-    }
-    endpoints
-}
-
-fn fittest(service: &Service, endpoints: &[(SocketAddr, &Endpoint)]) -> BTreeSet<SocketAddr> {
-    let sockets = |fit: fn(&Service, &Endpoint) -> bool| {
-        let fitting = endpoints.iter().filter(|(_, endpoint)| fit(service, endpoint));
-        fitting.map(|(socket, _)| *socket).collect::<BTreeSet<_>>()
-    };
-    let ready = sockets(|service, endpoint| endpoint.ready || service.publish_not_ready);
-    if ready.is_empty() { sockets(|_, endpoint| endpoint.serving && endpoint.terminating) } else { ready }
 }
 
 /// The Service's source ranges of the frontend's family, for its load balancer addresses.
 ///
 /// When this node is in one of them, so are the load balancer's addresses: where one is an address of the node too, a
 /// connection of the node to it has it as its source.
-fn clients(service: &Service, frontend: &Frontend, audience: Audience, network: &Network) -> Clients {
-    let (Clients::Within(ranges), Audience::LoadBalanced) = (&service.clients, audience) else { return Clients::All };
+fn clients(service: &Service, frontend: &Frontend, kind: FrontendKind, network: &Network) -> Clients {
+    let (Clients::Within(ranges), FrontendKind::LoadBalancerIp) = (&service.clients, kind) else { return Clients::All };
     let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return Clients::All };
     let of_family = |address: IpAddr| address.is_ipv4() == frontend.address.is_ipv4();
     let mut ranges: Vec<IpNet> = ranges.iter().copied().filter(|range| of_family(range.addr())).collect();
@@ -204,16 +172,13 @@ fn clients(service: &Service, frontend: &Frontend, audience: Audience, network: 
 fn treatment(
     service: &Service,
     port: &ServicePort,
-    audience: Audience,
+    kind: FrontendKind,
     usable: &Usable,
     network: &Network,
 ) -> Treatment {
-    let policy = match audience {
-        Audience::Internal => service.internal_policy,
-        Audience::External | Audience::LoadBalanced => service.external_policy,
-    };
-    let sources = match (audience, policy) {
-        (Audience::Internal, _) => SourceRule::MasqueradeOutsiders,
+    let policy = if kind == FrontendKind::ClusterIp { service.internal_policy } else { service.external_policy };
+    let sources = match (kind, policy) {
+        (FrontendKind::ClusterIp, _) => SourceRule::MasqueradeOutsiders,
         (_, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
         (_, TrafficPolicy::Local) => SourceRule::Keep,
     };
@@ -221,7 +186,8 @@ fn treatment(
     Treatment {
         service: service.name.clone(),
         port: port.name.clone(),
-        dispatch: dispatch(audience, policy, usable),
+        kind,
+        dispatch: dispatch(kind, policy, usable),
         sources,
         clients: Clients::All,
         affinity: match service.affinity {
@@ -232,13 +198,13 @@ fn treatment(
     }
 }
 
-fn dispatch(audience: Audience, policy: TrafficPolicy, usable: &Usable) -> Dispatch {
+fn dispatch(kind: FrontendKind, policy: TrafficPolicy, usable: &Usable) -> Dispatch {
     let list = |sockets: &BTreeSet<SocketAddr>| sockets.iter().copied().collect::<Vec<_>>();
-    match (policy, audience) {
+    match (policy, kind) {
         _ if usable.all.is_empty() => Dispatch::Refuse,
         (TrafficPolicy::Cluster, _) => Dispatch::Balance(list(&usable.all)),
-        (TrafficPolicy::Local, Audience::Internal) if usable.local.is_empty() => Dispatch::Drop,
-        (TrafficPolicy::Local, Audience::Internal) => Dispatch::Balance(list(&usable.local)),
+        (TrafficPolicy::Local, FrontendKind::ClusterIp) if usable.local.is_empty() => Dispatch::Drop,
+        (TrafficPolicy::Local, FrontendKind::ClusterIp) => Dispatch::Balance(list(&usable.local)),
         (TrafficPolicy::Local, _) if usable.local == usable.all => Dispatch::Balance(list(&usable.all)),
         (TrafficPolicy::Local, _) => Dispatch::Split { inside: list(&usable.all), outside: list(&usable.local) },
     }

@@ -5,60 +5,23 @@
 //! string makes a simpler one, so that a property test that fails can shrink its input. The addresses are always those
 //! of [`NODES`], [`ENDPOINTS`] and the like, so that a test with real sockets can set them up beforehand.
 
+mod object;
+mod place;
 mod plain;
 
+pub use place::{
+    CLIENTS, ENDPOINTS, EXTERNAL, FAMILIES, NODES, SampleNode, TARGET_PORTS, address_of, place_of, range_of, twin,
+};
 pub use plain::{PLAIN_PORT, add_plain, plain_address, plain_cluster, plain_endpoints, plain_service, plain_slice};
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
 
-use model::{
-    Affinity, Clients, Cluster, Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, Node, Protocol,
-    Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy,
-};
+use model::{Cluster, IpFamily, NamespacedName, Protocol, ServiceKind};
 
 use crate::packet::{Entry, Packet};
-
-/// A node of sample clusters: its name, its address, the first three bytes of its pods' addresses.
-pub struct SampleNode {
-    /// The node's name.
-    pub name: &'static str,
-    /// Its InternalIP.
-    pub address: Ipv4Addr,
-    /// The network of its pods, a /24.
-    pub pods: Ipv4Addr,
-}
-
-/// The nodes a sample cluster may have; the first always exists and is the one plans are for.
-pub const NODES: [SampleNode; 2] = [
-    SampleNode { name: "node1", address: Ipv4Addr::new(10, 89, 0, 1), pods: Ipv4Addr::new(10, 244, 1, 0) },
-    SampleNode { name: "node2", address: Ipv4Addr::new(10, 89, 0, 2), pods: Ipv4Addr::new(10, 244, 2, 0) },
-];
-
-/// Where endpoints may be: three pods on each node, the nodes themselves, a machine outside the cluster.
-pub const ENDPOINTS: [Ipv4Addr; 9] = [
-    Ipv4Addr::new(10, 244, 1, 2),
-    Ipv4Addr::new(10, 244, 1, 3),
-    Ipv4Addr::new(10, 244, 1, 4),
-    Ipv4Addr::new(10, 244, 2, 2),
-    Ipv4Addr::new(10, 244, 2, 3),
-    Ipv4Addr::new(10, 244, 2, 4),
-    Ipv4Addr::new(10, 89, 0, 1),
-    Ipv4Addr::new(10, 89, 0, 2),
-    Ipv4Addr::new(198, 51, 100, 9),
-];
-
-/// Clients that are no endpoints: a pod on the first node and a machine outside the cluster.
-pub const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 9), Ipv4Addr::new(192, 0, 2, 7)];
-
-/// Addresses outside the cluster that Services may claim.
-pub const EXTERNAL: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 2)];
-
-/// The ports endpoints listen on.
-pub const TARGET_PORTS: [u16; 2] = [8080, 9090];
+use object::{service, slice};
+use place::sample_node;
 
 /// A string of bytes read as choices; past its end every choice is the first.
 pub struct Choices<'a> {
@@ -131,26 +94,19 @@ pub fn packet(choices: &mut Choices<'_>, cluster: &Cluster) -> Packet {
     let sources: Vec<Ipv4Addr> = CLIENTS.into_iter().chain(ENDPOINTS).collect();
     let source = choices.of(&sources, CLIENTS[0]);
     let mut destinations = frontends(cluster);
-    destinations.extend(ENDPOINTS.map(|address| (Protocol::Tcp, IpAddr::from(address), TARGET_PORTS[0])));
-    let unknown = (Protocol::Tcp, IpAddr::from(EXTERNAL[0]), 9);
-    destinations.push(unknown);
-    let (protocol, destination, port) = choices.of(&destinations, unknown);
+    let unknown = FAMILIES.map(|family| (Protocol::Tcp, address_of(family, EXTERNAL[0]), 9));
+    for family in FAMILIES {
+        destinations.extend(ENDPOINTS.map(|place| (Protocol::Tcp, address_of(family, place), TARGET_PORTS[0])));
+    }
+    destinations.extend(unknown);
+    let (protocol, destination, port) = choices.of(&destinations, unknown[0]);
     let entered = match source.octets() {
         octets if octets == NODES[0].address.octets() => Entry::Host,
         [10, 244, 1, _] => Entry::Pod,
         _ => Entry::Outside,
     };
-    Packet { source: source.into(), destination, protocol, port, entered }
-}
-
-fn sample_node(node: &SampleNode) -> Node {
-    let pods = ipnet::Ipv4Net::new_assert(node.pods, 24);
-    Node {
-        name: node.name.into(),
-        addresses: vec![node.address.into()],
-        pod_cidrs: vec![pods.into()],
-        labels: BTreeMap::new(),
-    }
+    let source = address_of(IpFamily::of(destination), source);
+    Packet { source, destination, protocol, port, entered }
 }
 
 fn service_name(index: usize) -> NamespacedName {
@@ -169,113 +125,6 @@ fn replace_service(choices: &mut Choices<'_>, cluster: &mut Cluster, index: usiz
     cluster.services.insert(name, Arc::new(service));
 }
 
-fn service(choices: &mut Choices<'_>, index: usize) -> Service {
-    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Cluster, TrafficPolicy::Local];
-    let ports =
-        [("http", Protocol::Tcp, 80, 30_080), ("dns", Protocol::Udp, 53, 30_053), ("alt", Protocol::Tcp, 81, 0)];
-    let ports = ports.into_iter().take(1 + choices.below(3)).map(|(name, protocol, port, node_port)| ServicePort {
-        name: name.into(),
-        protocol,
-        port: NonZeroU16::MIN.saturating_add(port - 1),
-        target: TargetPort::Name(name.into()),
-        node_port: NonZeroU16::new(node_port).filter(|_| choices.once_in(2)),
-    });
-    Service {
-        name: service_name(index),
-        ports: ports.collect(),
-        kind: kind(choices, index),
-        internal_policy: choices.of(&policies, TrafficPolicy::Cluster),
-        external_policy: choices.of(&policies, TrafficPolicy::Cluster),
-        affinity: if choices.once_in(4) {
-            Affinity::ClientIp { timeout: Duration::from_secs(60) }
-        } else {
-            Affinity::None
-        },
-        clients: clients(choices),
-        publish_not_ready: choices.once_in(8),
-        delegated: choices.once_in(16),
-    }
-}
-
-/// Mostly everybody; else up to three ranges, of which some lie in others.
-fn clients(choices: &mut Choices<'_>) -> Clients {
-    const RANGES: [(Ipv4Addr, u8); 5] = [
-        (Ipv4Addr::new(192, 0, 2, 0), 24),
-        (Ipv4Addr::new(10, 244, 1, 0), 24),
-        (Ipv4Addr::new(10, 244, 0, 0), 16),
-        (NODES[0].address, 32),
-        (Ipv4Addr::UNSPECIFIED, 0),
-    ];
-    let count = choices.below(6).saturating_sub(2);
-    if count == 0 {
-        return Clients::All;
-    }
-    let ranges = (0..count).map(|_| choices.of(&RANGES, RANGES[0]));
-    Clients::Within(ranges.map(|(address, length)| ipnet::Ipv4Net::new_assert(address, length).into()).collect())
-}
-
-fn kind(choices: &mut Choices<'_>, index: usize) -> ServiceKind {
-    match choices.below(16) {
-        15 => ServiceKind::Headless { families: vec![IpFamily::V4] },
-        14 => ServiceKind::ExternalName { target: "db.example.com".into() },
-        other => {
-            let last = u8::try_from(10 + index).unwrap_or(u8::MAX);
-            let mut external =
-                |at: usize| if other % 4 >= at { vec![choices.of(&EXTERNAL, EXTERNAL[0]).into()] } else { vec![] };
-            ServiceKind::Virtual {
-                cluster_ips: vec![Ipv4Addr::new(10, 96, 0, last).into()],
-                external_ips: external(2),
-                load_balancer_ips: external(3),
-            }
-        }
-    }
-}
-
-fn slice(choices: &mut Choices<'_>, service: &Service, number: usize) -> EndpointSlice {
-    let ports = service.ports.iter().filter(|_| !choices.once_in(8)).collect::<Vec<_>>();
-    let ports = ports.into_iter().map(|port| EndpointPort {
-        name: port.name.clone(),
-        protocol: port.protocol,
-        port: NonZeroU16::MIN.saturating_add(choices.of(&TARGET_PORTS, TARGET_PORTS[0]) - 1),
-    });
-    let ports = ports.collect();
-    let mut endpoints: BTreeMap<IpAddr, Endpoint> = BTreeMap::new();
-    for _ in 0..choices.below(5) {
-        let endpoint = endpoint(choices);
-        endpoints.insert(endpoint.address, endpoint);
-    }
-    EndpointSlice {
-        name: NamespacedName::new("shop", format!("{}-{number}", service.name.name)),
-        service: service.name.clone(),
-        family: IpFamily::V4,
-        ports,
-        endpoints: endpoints.into_values().collect(),
-    }
-}
-
-fn endpoint(choices: &mut Choices<'_>) -> Endpoint {
-    let address = choices.of(&ENDPOINTS, ENDPOINTS[0]);
-    let (ready, serving, terminating) = choices.of(
-        &[
-            (true, true, false),
-            (true, true, false),
-            (false, false, false),
-            (false, true, true),
-            (false, false, true),
-            (false, true, false),
-        ],
-        (true, true, false),
-    );
-    let node = node_of(address).filter(|_| !choices.once_in(8));
-    Endpoint { address: address.into(), hostname: None, node, pod: None, ready, serving, terminating }
-}
-
-/// The node an address belongs to.
-fn node_of(address: Ipv4Addr) -> Option<Name> {
-    let on = |node: &&SampleNode| address == node.address || address.octets()[..3] == node.pods.octets()[..3];
-    NODES.iter().find(on).map(|node| node.name.into())
-}
-
 /// Everything Services of the cluster claim.
 fn frontends(cluster: &Cluster) -> Vec<(Protocol, IpAddr, u16)> {
     let mut frontends = Vec::new();
@@ -284,8 +133,10 @@ fn frontends(cluster: &Cluster) -> Vec<(Protocol, IpAddr, u16)> {
         for port in &service.ports {
             let addresses = cluster_ips.iter().chain(external_ips).chain(load_balancer_ips);
             frontends.extend(addresses.map(|address| (port.protocol, *address, port.port.get())));
-            let node_ports = port.node_port.iter();
-            frontends.extend(node_ports.map(|number| (port.protocol, NODES[0].address.into(), number.get())));
+            if let Some(number) = port.node_port {
+                let own = FAMILIES.map(|family| address_of(family, NODES[0].address));
+                frontends.extend(own.map(|address| (port.protocol, address, number.get())));
+            }
         }
     }
     frontends

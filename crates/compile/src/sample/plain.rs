@@ -9,7 +9,7 @@ use model::{
     ServicePort, TargetPort,
 };
 
-use super::{NODES, TARGET_PORTS, node_of, sample_node};
+use super::place::{NODES, TARGET_PORTS, node_of, sample_node};
 
 /// The port plain Services are reached at.
 pub const PLAIN_PORT: u16 = 80;
@@ -44,6 +44,7 @@ pub fn plain_slice(service: &Service, addresses: impl IntoIterator<Item = Ipv4Ad
         name: service.name.clone(),
         service: service.name.clone(),
         family: IpFamily::V4,
+        triggered: None,
         ports: vec![EndpointPort {
             name: "http".into(),
             protocol: Protocol::Tcp,

@@ -2,21 +2,25 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
 use compile::Packet;
-use compile::sample::{CLIENTS, ENDPOINTS, NODES, TARGET_PORTS};
-use datapath::route::{Route, RouteAction, Rtnetlink, Veth, VethEnd};
+use compile::sample::{CLIENTS, ENDPOINTS, FAMILIES, NODES, TARGET_PORTS, address_of, place_of};
+use datapath::route::{LinkIndex, Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Netns, sysctl};
-use model::Protocol;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+use ipnet::IpNet;
+use model::{IpFamily, Protocol};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 /// Where pods send everything.
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+const GATEWAYS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))];
 
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ impl World {
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/default/rp_filter", "0"),
             ("ipv4/icmp_ratelimit", "0"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv6/icmp/ratelimit", "0"),
         ] {
             sysctl::write(key, value).expect("a setting");
         }
@@ -63,11 +69,12 @@ impl World {
         let pods: Vec<(Ipv4Addr, Netns)> = local.map(|address| (address, make_pod(&mut links, address))).collect();
         let world = Self { node, pods, rest };
         for address in ENDPOINTS {
-            world.run_at(address, || serve(address));
+            world.run_at(address, || FAMILIES.into_iter().for_each(|family| serve(address_of(family, address))));
         }
         world
     }
 
+    /// Where a place of either family is.
     fn home(&self, address: Ipv4Addr) -> &Netns {
         let pod = self.pods.iter().find(|(other, _)| *other == address);
         match pod {
@@ -84,19 +91,19 @@ impl World {
 
     /// Sends what `packet` describes from a real socket and waits for an answer as long as `patience`.
     pub fn send(&self, packet: &Packet, patience: Duration) -> Answer {
-        let IpAddr::V4(source) = packet.source else { panic!("sample packets are IPv4") };
+        let source = packet.source;
         let destination = SocketAddr::new(packet.destination, packet.port);
         if packet.protocol == Protocol::Udp {
             return ask_from(&self.udp_client(source), destination, patience);
         }
         let ask = || ask_tcp(source, destination, patience);
-        self.run_at(source, ask)
+        self.run_at(place_of(source), ask)
     }
 
     /// A UDP socket of `source`, which keeps its port between questions.
-    pub fn udp_client(&self, source: Ipv4Addr) -> UdpSocket {
+    pub fn udp_client(&self, source: IpAddr) -> UdpSocket {
         let bind = || UdpSocket::bind((source, 0)).expect("the source is an address of the namespace");
-        self.run_at(source, bind)
+        self.run_at(place_of(source), bind)
     }
 }
 
@@ -111,12 +118,14 @@ fn set_up(links: &mut Rtnetlink, name: &str) -> datapath::route::Link {
     link
 }
 
-fn host_net(address: Ipv4Addr) -> ipnet::IpNet {
-    IpAddr::from(address).into()
+/// A place's addresses of both families, each as a range of its own.
+fn host_nets(place: Ipv4Addr) -> [IpNet; 2] {
+    FAMILIES.map(|family| address_of(family, place).into())
 }
 
-fn everywhere(action: RouteAction) -> Route {
-    Route::new("0.0.0.0/0".parse().expect("a range"), action)
+fn everywhere(gateway: IpAddr, link: LinkIndex, on_link: bool) -> Route {
+    let all = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+    Route::new(all.parse().expect("a range"), RouteAction::Via { gateway, link, on_link })
 }
 
 fn make_rest(links: &mut Rtnetlink) -> Netns {
@@ -124,50 +133,56 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
     let end = VethEnd { name: "eth0", mac: None, netns: None };
     let peer = VethEnd { netns: Some(&rest), ..end };
     let eth0 = links.create_veth(&Veth { end, peer, mtu: 1500 }).expect("a veth pair");
-    let [own, other] = [&NODES[0], &NODES[1]].map(|node| node.address);
-    let on_underlay = |address: Ipv4Addr| ipnet::IpNet::new(address.into(), 24).expect("a prefix");
-    links.add_address(eth0.index, on_underlay(own)).expect("an address");
-
     let mut inside = Rtnetlink::open_in(&rest).expect("a connection");
     let far = set_up(&mut inside, "eth0");
-    inside.add_address(far.index, on_underlay(other)).expect("an address");
     let lo = set_up(&mut inside, "lo");
-    for address in ENDPOINTS.into_iter().chain(CLIENTS).filter(|address| !is_pod_of_node(*address) && *address != own) {
-        inside.add_address(lo.index, host_net(address)).expect("an address");
+    let [own, other] = [&NODES[0], &NODES[1]].map(|node| node.address);
+    for family in FAMILIES {
+        let prefix = if family == IpFamily::V4 { 24 } else { 120 };
+        let on_underlay = |place| IpNet::new(address_of(family, place), prefix).expect("a prefix");
+        links.add_address(eth0.index, on_underlay(own)).expect("an address");
+        inside.add_address(far.index, on_underlay(other)).expect("an address");
     }
-    let node = RouteAction::Via { gateway: own.into(), link: far.index, on_link: false };
-    inside.add_route(&everywhere(node)).expect("a route");
-    // Found by ARP.
-    links.add_route(&everywhere(RouteAction::Link(eth0.index))).expect("a route");
+    for place in ENDPOINTS.into_iter().chain(CLIENTS).filter(|place| !is_pod_of_node(*place) && *place != own) {
+        let nets = host_nets(place).into_iter().filter(|_| place != other);
+        nets.for_each(|net| inside.add_address(lo.index, net).expect("an address"));
+    }
+    for family in FAMILIES {
+        inside.add_route(&everywhere(address_of(family, own), far.index, false)).expect("a route");
+        links.add_route(&everywhere(address_of(family, other), eth0.index, false)).expect("a route");
+    }
     rest
 }
 
 /// The name of the node's end of a pod's link.
-pub fn host_link(address: Ipv4Addr) -> String {
-    format!("pod{}", address.octets()[3])
+pub fn host_link(place: Ipv4Addr) -> String {
+    format!("pod{}", place.octets()[3])
 }
 
-fn make_pod(links: &mut Rtnetlink, address: Ipv4Addr) -> Netns {
+fn make_pod(links: &mut Rtnetlink, place: Ipv4Addr) -> Netns {
     let pod = Netns::create().expect("a namespace");
-    let name = host_link(address);
+    let name = host_link(place);
     let end = VethEnd { name: &name, mac: None, netns: None };
     let peer = VethEnd { name: "eth0", mac: None, netns: Some(&pod) };
     let host = links.create_veth(&Veth { end, peer, mtu: 1500 }).expect("a veth pair");
-    links.add_route(&Route::on_link(host_net(address), host.index)).expect("a route");
-
     let mut inside = Rtnetlink::open_in(&pod).expect("a connection");
     set_up(&mut inside, "lo");
     let eth0 = set_up(&mut inside, "eth0");
-    inside.add_address(eth0.index, host_net(address)).expect("an address");
-    let mac = host.mac.expect("a veth end has one");
-    inside.set_neighbour(eth0.index, GATEWAY.into(), mac).expect("a neighbour");
-    let gateway = RouteAction::Via { gateway: GATEWAY.into(), link: eth0.index, on_link: true };
-    inside.add_route(&everywhere(gateway)).expect("a route");
+    let (mac, own_mac) = (host.mac.expect("a veth end has one"), eth0.mac.expect("a veth end has one"));
+    for net in host_nets(place) {
+        inside.add_address(eth0.index, net).expect("an address");
+        links.add_route(&Route::on_link(net, host.index)).expect("a route");
+        links.set_neighbour(host.index, net.addr(), own_mac).expect("a neighbour");
+    }
+    for gateway in GATEWAYS {
+        inside.set_neighbour(eth0.index, gateway, mac).expect("a neighbour");
+        inside.add_route(&everywhere(gateway, eth0.index, true)).expect("a route");
+    }
     pod
 }
 
 /// Starts servers at an address that tell each client where it is and who they take it for.
-fn serve(address: Ipv4Addr) {
+fn serve(address: IpAddr) {
     for port in TARGET_PORTS {
         let listener = TcpListener::bind((address, port)).expect("a free port");
         thread::spawn(move || {
@@ -188,15 +203,15 @@ fn serve(address: Ipv4Addr) {
     }
 }
 
-fn ask_tcp(source: Ipv4Addr, destination: SocketAddr, patience: Duration) -> Answer {
-    let SocketAddr::V4(destination) = destination else { panic!("sample packets are IPv4") };
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+fn ask_tcp(source: IpAddr, destination: SocketAddr, patience: Duration) -> Answer {
+    let family = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
     let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).expect("short"));
     setsockopt(&fd, sockopt::SendTimeout, &patience).expect("an option");
     setsockopt(&fd, sockopt::ReceiveTimeout, &patience).expect("an option");
-    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))
         .expect("the source is an address of the namespace");
-    match connect(fd.as_raw_fd(), &SockaddrIn::from(destination)) {
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(destination)) {
         Ok(()) => {
             let mut text = String::new();
             let read = TcpStream::from(fd).read_to_string(&mut text);

@@ -6,7 +6,11 @@
 
 mod cni_files;
 mod health;
+mod health_checks;
 mod kernel;
+mod metrics;
+mod relay;
+mod servers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,9 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::ArgAction;
 use compile::NodeView;
 use jiff::Timestamp;
-use kubeapi::{Client, ClusterWatch, ObjectKind};
+use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
 use model::{Cluster, Node};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -30,6 +35,7 @@ use super::status_pages::{Page, StatusPages};
 use cni_files::CniFiles;
 use health::Health;
 use kernel::{Kernel, Synced};
+use servers::Served;
 
 /// The name under which the agent writes to the API.
 const COMPONENT: &str = "fairway-agent";
@@ -59,9 +65,15 @@ pub struct AgentArgs {
     /// Directory of CNI configurations, where the agent writes its own once the kernel is ready for pods.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
+    /// Directory in which the CNI plugin keeps what it remembers between calls.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
+    cni_state_dir: PathBuf,
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
     healthz_bind_address: SocketAddr,
+    /// Whether node ports are served at 127.0.0.1 and ::1 too, by the agent itself.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_LOCALHOST_NODE_PORTS", default_value_t = true, action = ArgAction::Set)]
+    localhost_node_ports: bool,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -75,30 +87,41 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         service_ranges: flat(args.service_cidr),
         link_addresses: kernel::link_addresses()?,
     };
-    let kernel = Kernel::open(view).context("cannot program this node's kernel")?;
+    let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
     let client = args.api.access().connect().await?;
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
     let mut cluster = ClusterWatch::start(client.clone(), kinds, cancel.clone());
     let health = Arc::new(Health::default());
+    let (to_rejections, rejections) = kubeapi::rejections();
+    let (to_served, served) = watch::channel(Served::default());
     let agent = Agent {
         node: args.node_name,
-        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir },
+        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir, state_dir: args.cni_state_dir },
         client: client.clone(),
         snapshots: cluster.snapshots(),
         health: Arc::clone(&health),
         kernel: Some(kernel),
+        rejections: to_rejections,
         is_reported: false,
+        to_served,
     };
     let keeping = async {
         let outcome = agent.run(&cancel).await;
         cancel.cancel();
         outcome
     };
-    let (outcome, (), _) = tokio::join!(
+    let relaying = async {
+        if args.localhost_node_ports {
+            relay::serve(served.clone(), cancel.clone()).await;
+        }
+    };
+    let (outcome, (), (), (), _) = tokio::join!(
         keeping,
+        relaying,
+        health_checks::serve(served.clone(), Arc::clone(&health), cancel.clone()),
         pages.serve(pages_of(&health), cancel.clone()),
-        cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, &client, COMPONENT)),
+        cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );
     cluster.join().await;
     info!("ended; what is in the kernel stays");
@@ -110,7 +133,8 @@ fn pages_of(health: &Arc<Health>) -> impl Fn(&str) -> Option<Page> + use<> {
     health.metrics.register(&mut registry);
     let health = Arc::clone(health);
     move |path| match path {
-        "/healthz" | "/livez" => Some(health.healthz(Timestamp::now())),
+        "/healthz" => Some(health.healthz(Timestamp::now())),
+        "/livez" => Some(health.livez(Timestamp::now())),
         "/readyz" => Some(health.readyz()),
         "/metrics" => Some(Page::metrics(&registry)),
         _ => None,
@@ -126,8 +150,12 @@ struct Agent {
     health: Arc<Health>,
     /// Away only while a blocking thread has it.
     kernel: Option<Kernel>,
+    /// Where users are told what of their objects is not in force.
+    rejections: RejectionSender,
     /// Whether the API knows that the node's network works.
     is_reported: bool,
+    /// Where what the agent serves itself is told.
+    to_served: watch::Sender<Served>,
 }
 
 impl Agent {
@@ -142,6 +170,7 @@ impl Agent {
             }
             let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
             let Some(node) = cluster.nodes.get(self.node.as_str()).cloned() else {
+                self.health.no_node();
                 warn!(node = self.node, "the cluster has no such node; leaving the kernel as it is");
                 continue;
             };
@@ -161,10 +190,11 @@ impl Agent {
     }
 
     async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
-        self.health.queued(Timestamp::now());
-        let synced = self.sync_kernel(cluster).await?;
+        self.health.queued(Timestamp::now(), node);
+        let mut synced = self.sync_kernel(cluster).await?;
+        self.rejections.tell(std::mem::take(&mut synced.rejected));
         self.health.synced(&synced, Timestamp::now());
-        debug!(outcome = ?synced.outcome, flows_removed = synced.flows_removed, took = ?synced.took, "in step");
+        debug!(outcome = ?synced.outcome, reconciled = ?synced.reconciled, took = ?synced.took, "in step");
         if node.pod_cidrs.is_empty() {
             debug!(node = self.node, "no range of pod addresses yet");
             return Ok(synced);
@@ -187,8 +217,18 @@ impl Agent {
             (kernel, synced)
         };
         let (kernel, synced) = tokio::task::spawn_blocking(work).await.context("the kernel's thread ended")?;
+        self.tell_served(&kernel);
         self.kernel = Some(kernel);
         synced
+    }
+
+    fn tell_served(&self, kernel: &Kernel) {
+        let served = kernel.served();
+        self.to_served.send_if_modified(|known| {
+            let is_new = *known != served;
+            *known = served;
+            is_new
+        });
     }
 }
 

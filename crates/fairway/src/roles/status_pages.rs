@@ -35,13 +35,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Page {
     status: StatusCode,
     content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
     body: String,
 }
 
 impl Page {
     /// A page of text that says all is well.
     pub fn fine(body: impl Into<String>) -> Self {
-        Self { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Self {
+            status: StatusCode::OK,
+            content_type: "text/plain; charset=utf-8",
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 
     /// A page of text that says what is not.
@@ -52,6 +58,24 @@ impl Page {
     /// The same page with a body that is JSON.
     pub fn json(self) -> Self {
         Self { content_type: "application/json", ..self }
+    }
+
+    /// The same page with one more header, whose name is in small letters.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Its status.
+    #[cfg(test)]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it says.
+    #[cfg(test)]
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     /// All metrics, as Prometheus reads them.
@@ -66,7 +90,11 @@ impl Page {
     }
 
     fn into_response(self) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-        Response::builder().status(self.status).header(CONTENT_TYPE, self.content_type).body(Full::from(self.body))
+        let mut response = Response::builder().status(self.status).header(CONTENT_TYPE, self.content_type);
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        response.body(Full::from(self.body))
     }
 }
 
@@ -81,6 +109,11 @@ impl StatusPages {
     pub async fn bind(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await;
         Ok(Self { listener: listener.with_context(|| format!("cannot listen on {address} for status pages"))? })
+    }
+
+    /// Pages for a listener that is open already.
+    pub const fn of(listener: TcpListener) -> Self {
+        Self { listener }
     }
 
     /// The address listened on.

@@ -15,6 +15,7 @@ mod change;
 mod create;
 mod delete;
 mod describe;
+mod host_port;
 mod kubectl;
 mod read;
 mod refuse;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         change::TESTS,
         describe::TESTS,
         stream::TESTS,
+        host_port::TESTS,
         delete::TESTS,
         refuse::TESTS,
     ])

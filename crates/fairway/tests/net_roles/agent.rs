@@ -75,7 +75,7 @@ fn the_runtime_learns_of_the_plugin_once_the_node_has_pod_addresses() {
         world.create(&NODES, "", &json!({ "metadata": { "name": NODE } }));
         let _agent = world.spawn_agent_alone();
         wait_for("the kernel to be in step", DEADLINE, || {
-            agent_metric("kubeproxy_sync_proxy_rules_duration_seconds_count").filter(|count| *count > 0.0)
+            agent_metric("kubeproxy_sync_proxy_rules_service_changes_total")
         });
         assert!(!world.cni_conf_dir().join("05-fairway.conflist").exists());
         let (code, why) = agent_page("/readyz").unwrap();

@@ -1,8 +1,10 @@
 //! The agent and the DNS server as processes, against a real API server and a real kernel, in a network namespace.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod agent;
 mod dns;
+mod permissions;
 mod refusals;
+mod small_servers;
 mod world;

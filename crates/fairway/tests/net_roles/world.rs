@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::client::{Client, DeleteOptions, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICE_ACCOUNTS, SERVICES};
+use apiserver::client::{Client, DeleteOptions, ENDPOINT_SLICES, Gvr, NODES, Patch, SERVICES};
 use apiserver::tls::{Authority, Kubeconfig, ServerName};
 use apiserver::{Config, Durability, Limits, Listener, NoNodes, Running, Server, Version};
 use datapath::route::{LinkIndex, Route, Rtnetlink};
@@ -20,6 +20,8 @@ use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::permissions::{self, Account};
 
 /// Far longer than anything here takes.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -59,8 +61,8 @@ impl World {
             server: None,
             directory,
         };
-        world.write_kubeconfig();
         world.start_server(Reach::Everybody);
+        world.runtime.block_on(permissions::apply(&world.client));
         world
     }
 
@@ -82,14 +84,20 @@ impl World {
         self.runtime.block_on(server.stop());
     }
 
-    fn write_kubeconfig(&self) {
+    /// Writes the kubeconfig of a role, which says that it is the account its manifest gives it.
+    fn kubeconfig_of(&self, role: &str) -> PathBuf {
+        let account = Account::of_role(role);
+        let groups = account.groups();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         let kubeconfig = Kubeconfig {
             name: "test",
             server: &format!("https://{}", self.address),
             authority_pem: self.authority.certificate_pem(),
-            client: &self.authority.client_certificate("admin", &["system:masters"]).unwrap(),
+            client: &self.authority.client_certificate(&account.user(), &groups).unwrap(),
         };
-        std::fs::write(self.directory.path().join("kubeconfig"), kubeconfig.render()).unwrap();
+        let path = self.directory.path().join(format!("{role}.kubeconfig"));
+        std::fs::write(&path, kubeconfig.render()).unwrap();
+        path
     }
 
     fn server_config(&self, listeners: Vec<Listener>) -> Config {
@@ -163,17 +171,17 @@ impl World {
         self.merge(&ENDPOINT_SLICES, "default", &format!("{service}-1"), patch);
     }
 
-    /// A role as a process.
+    /// A role as a process, which may do what its manifest permits.
     pub fn spawn(&self, role: &str, arguments: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
-        command.arg(role).arg("--kubeconfig").arg(self.directory.path().join("kubeconfig")).args(arguments);
+        command.arg(role).arg("--kubeconfig").arg(self.kubeconfig_of(role)).args(arguments);
         command.env("FAIRWAY_LOG", "debug").stdin(Stdio::null());
         Process(command.spawn().unwrap())
     }
 
     /// A role as a pod starts it: told the API server by its environment, and who it is by the files of a service account.
     pub fn spawn_in_pod(&self, role: &str, arguments: &[&str]) -> Process {
-        self.mount_service_account();
+        self.mount_service_account(&Account::of_role(role));
         let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
         command.arg(role).args(arguments).stdin(Stdio::null());
         command.env("KUBERNETES_SERVICE_HOST", self.address.ip().to_string());
@@ -182,16 +190,15 @@ impl World {
     }
 
     /// Puts the files of a service account where every pod has them, in this test's mounts only.
-    fn mount_service_account(&self) {
-        self.create(&SERVICE_ACCOUNTS, "default", &json!({ "metadata": { "name": "role" } }));
+    fn mount_service_account(&self, Account { namespace, name }: &Account) {
         let request = json!({ "spec": {} });
-        let token = self.runtime.block_on(self.client.create_token("default", "role", &request)).unwrap();
+        let token = self.runtime.block_on(self.client.create_token(namespace, name, &request)).unwrap();
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         let directory = Path::new("/run/secrets/kubernetes.io/serviceaccount");
         std::fs::create_dir_all(directory).unwrap();
         std::fs::write(directory.join("token"), token["status"]["token"].as_str().unwrap()).unwrap();
         std::fs::write(directory.join("ca.crt"), self.authority.certificate_pem()).unwrap();
-        std::fs::write(directory.join("namespace"), "default").unwrap();
+        std::fs::write(directory.join("namespace"), namespace).unwrap();
     }
 
     pub fn cni_conf_dir(&self) -> PathBuf {
@@ -210,7 +217,10 @@ impl World {
         let bin_dir = self.directory.path().join("bin");
         let (bin_dir, conf_dir) = (bin_dir.to_str().unwrap().to_owned(), self.cni_conf_dir());
         let conf_dir = conf_dir.to_str().unwrap();
+        let state_dir = self.directory.path().join("state");
+        let state_dir = ["--cni-state-dir", state_dir.to_str().unwrap()];
         let arguments = ["--node-name", NODE, "--cni-bin-dir", &bin_dir, "--cni-conf-dir", conf_dir];
+        let arguments = [&arguments[..], &state_dir].concat();
         self.spawn("agent", &arguments)
     }
 }

@@ -1,14 +1,19 @@
 //! EndpointSlices at the door.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::discovery::v1 as api;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{Admitted, Door};
 use crate::{Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName};
 
 /// The label that says which Service a slice belongs to.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// The annotation that says when the change happened that last touched a slice.
+const TRIGGER_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// Admits an EndpointSlice. One without a Service is no fact and no fault.
 pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
@@ -20,7 +25,12 @@ pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
     let Some(family) = family(&mut door, &object.address_type) else { return door.admit(None) };
     let ports = ports(&mut door, object.ports.as_deref().unwrap_or_default());
     let endpoints = endpoints(&mut door, family, object);
-    door.admit(Some(EndpointSlice { name, service, family, ports, endpoints }))
+    door.admit(Some(EndpointSlice { name, service, family, triggered: triggered(object), ports, endpoints }))
+}
+
+fn triggered(object: &api::EndpointSlice) -> Option<Duration> {
+    let text = object.metadata.annotations.as_ref()?.get(TRIGGER_ANNOTATION)?;
+    Duration::try_from(text.parse::<Timestamp>().ok()?.as_duration()).ok()
 }
 
 fn family(door: &mut Door, address_type: &str) -> Option<IpFamily> {
@@ -88,6 +98,7 @@ fn address(door: &mut Door, field: &str, family: IpFamily, object: &api::Endpoin
 /// The endpoint as its conditions say; nil means ready, serving as ready, and not terminating (KEP-1672).
 fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint) -> Endpoint {
     let conditions = object.conditions.as_ref();
+    let hints = || object.hints.iter();
     let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
     let named = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Name::from);
     let pod = object.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
@@ -96,6 +107,14 @@ fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint)
         address,
         hostname: named(&object.hostname),
         node: named(&object.node_name),
+        for_nodes: hints()
+            .flat_map(|hints| hints.for_nodes.iter().flatten())
+            .map(|node| node.name.as_str().into())
+            .collect(),
+        for_zones: hints()
+            .flat_map(|hints| hints.for_zones.iter().flatten())
+            .map(|zone| zone.name.as_str().into())
+            .collect(),
         pod: pod.and_then(|target| {
             Some(NamespacedName { namespace: namespace(target.namespace.as_deref())?, name: named(&target.name)? })
         }),

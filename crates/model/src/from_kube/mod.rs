@@ -24,7 +24,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected};
+use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected, Subject};
 
 /// What became of an API object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,19 +37,16 @@ pub struct Admitted<T> {
 
 /// Collects what is refused while one object is read.
 struct Door {
-    object: String,
+    object: Subject,
     rejected: Vec<Rejected>,
 }
 
 impl Door {
     /// The door for an object of `kind`, named as far as its metadata name it.
-    fn new(kind: &str, metadata: &ObjectMeta) -> Self {
-        let name = metadata.name.as_deref().unwrap_or("(unnamed)");
-        let object = match &metadata.namespace {
-            Some(namespace) => format!("{kind} {namespace}/{name}"),
-            None => format!("{kind} {name}"),
-        };
-        Self { object, rejected: Vec::new() }
+    fn new(kind: &'static str, metadata: &ObjectMeta) -> Self {
+        let name = metadata.name.as_deref().unwrap_or("(unnamed)").into();
+        let namespace = metadata.namespace.as_deref().map(Name::from);
+        Self { object: Subject { kind, namespace, name }, rejected: Vec::new() }
     }
 
     /// Notes a refusal.

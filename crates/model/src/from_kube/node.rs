@@ -6,6 +6,9 @@ use k8s_openapi::api::core::v1 as api;
 use super::{Admitted, Door, Repeated, labels};
 use crate::Node;
 
+/// The taint of a node that the cluster's autoscaler is about to delete (KEP-3836).
+const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Admits a Node.
 ///
 /// A node without an InternalIP or without a pod range is a fact: both come later in a node's life.
@@ -14,7 +17,13 @@ pub fn node(object: &api::Node) -> Admitted<Node> {
     let Some(name) = door.name(&object.metadata) else { return door.admit(None) };
     let addresses = addresses(&mut door, object);
     let pod_cidrs = pod_cidrs(&mut door, object);
-    door.admit(Some(Node { name, addresses, pod_cidrs, labels: labels(&object.metadata) }))
+    let leaving = is_leaving(object);
+    door.admit(Some(Node { name, addresses, pod_cidrs, leaving, labels: labels(&object.metadata) }))
+}
+
+fn is_leaving(object: &api::Node) -> bool {
+    let mut taints = object.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    object.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == LEAVING_TAINT)
 }
 
 fn addresses(door: &mut Door, object: &api::Node) -> Vec<std::net::IpAddr> {

@@ -1,6 +1,7 @@
 //! Services at the door.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as api;
@@ -13,8 +14,8 @@ use crate::{Affinity, Clients, IpFamily, Name, Service, ServiceKind, ServicePort
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// The longest the API allows.
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
-/// The label that leaves a Service's addresses to another proxy.
-const PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// The labels that leave a Service's addresses to another proxy, or to nobody.
+const FOREIGN_LABELS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// Admits a Service.
 pub fn service(object: &api::Service) -> Admitted<Service> {
@@ -25,7 +26,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         return door.admit(None);
     };
     let Some(kind) = kind(&mut door, spec, object.status.as_ref()) else { return door.admit(None) };
-    note_preferences(&mut door, spec);
+    check_distribution(&mut door, spec);
     let fact = Service {
         name,
         kind,
@@ -34,8 +35,11 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         external_policy: policy(&mut door, "spec.externalTrafficPolicy", spec.external_traffic_policy.as_deref()),
         clients: clients(&mut door, spec),
         affinity: affinity(&mut door, spec),
+        health_check_port: health_check_port(&mut door, spec),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        delegated: object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PROXY_LABEL)),
+        delegated: FOREIGN_LABELS
+            .iter()
+            .any(|label| object.metadata.labels.iter().flatten().any(|(key, _)| key == label)),
     };
     door.admit(Some(fact))
 }
@@ -57,16 +61,22 @@ fn kind(door: &mut Door, spec: &api::ServiceSpec, status: Option<&api::ServiceSt
     }
 }
 
-/// Names what is asked for and not done, though the Service works without it.
-fn note_preferences(door: &mut Door, spec: &api::ServiceSpec) {
-    if let Some(preference) = &spec.traffic_distribution {
-        let why = format!("{preference} is not followed yet: every endpoint gets its share; remove it to say so");
-        door.reject("spec.trafficDistribution", why);
+/// What a Service prefers is done by the hints of its EndpointSlices; only a preference nobody knows is named here.
+fn check_distribution(door: &mut Door, spec: &api::ServiceSpec) {
+    match spec.traffic_distribution.as_deref() {
+        None | Some("" | "PreferClose" | "PreferSameZone" | "PreferSameNode") => {}
+        Some(other) => {
+            let known = "it must be PreferSameZone, PreferSameNode or PreferClose";
+            door.reject("spec.trafficDistribution", format!("\"{other}\" is unknown and without effect; {known}"));
+        }
     }
-    if spec.health_check_node_port.is_some_and(|port| port != 0) {
-        let why = "is not served yet: a load balancer that asks there finds no healthy node; use another health check";
-        door.reject("spec.healthCheckNodePort", why);
-    }
+}
+
+fn health_check_port(door: &mut Door, spec: &api::ServiceSpec) -> Option<NonZeroU16> {
+    let asks =
+        spec.type_.as_deref() == Some("LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local");
+    let number = spec.health_check_node_port.filter(|number| asks && *number != 0)?;
+    door.port("spec.healthCheckNodePort", number)
 }
 
 fn external_name(door: &mut Door, spec: &api::ServiceSpec) -> Option<ServiceKind> {

@@ -69,6 +69,7 @@ fn a_node_port_service_becomes_a_fact_in_full() {
         external_policy: TrafficPolicy::Local,
         clients: Clients::All,
         affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) },
+        health_check_port: None,
         publish_not_ready: false,
         delegated: false,
     };
@@ -142,16 +143,37 @@ fn a_bad_source_range_lets_nobody_in_and_the_others_stand() {
 }
 
 #[test]
-fn what_is_asked_for_and_not_done_is_named() {
-    let admitted = service(&read(
-        "
-        metadata: {namespace: a, name: b}
-        spec: {clusterIP: 10.96.0.9, ports: [{port: 80}], trafficDistribution: PreferClose, healthCheckNodePort: 30999}
-        ",
+fn a_preference_nobody_knows_is_named_and_the_service_stands() {
+    let fields = |preference: &str| {
+        let spec = format!("clusterIP: 10.96.0.9, ports: [{{port: 80}}], trafficDistribution: {preference}");
+        let admitted = service(&read(&format!("{{metadata: {{namespace: a, name: b}}, spec: {{{spec}}}}}")));
+        assert_eq!(admitted.fact.expect("a fact").ports.len(), 1);
+        admitted.rejected.into_iter().map(|rejected| rejected.field).collect::<Vec<_>>()
+    };
+    assert_eq!(fields("PreferClose"), [""; 0]);
+    assert_eq!(fields("PreferFastest"), ["spec.trafficDistribution"]);
+}
+
+#[test]
+fn only_a_balancer_with_local_endpoints_has_a_health_check() {
+    let port = |spec: &str| {
+        let spec = format!("clusterIP: 10.96.0.9, healthCheckNodePort: 30999, {spec}");
+        let object = format!("{{metadata: {{namespace: a, name: b}}, spec: {{{spec}}}}}");
+        service(&read(&object)).fact.expect("a fact").health_check_port
+    };
+    assert_eq!(port("type: LoadBalancer, externalTrafficPolicy: Local").map(|port| port.get()), Some(30999));
+    assert_eq!(port("type: LoadBalancer, externalTrafficPolicy: Cluster"), None);
+    assert_eq!(port("type: NodePort, externalTrafficPolicy: Local"), None);
+}
+
+#[test]
+fn a_node_that_is_deleted_or_about_to_be_is_leaving() {
+    let leaving = |object: &str| node(&read(object)).fact.expect("a fact").leaving;
+    assert!(!leaving("{metadata: {name: n}, spec: {taints: [{key: other, effect: NoSchedule}]}}"));
+    assert!(leaving("{metadata: {name: n, deletionTimestamp: '2026-01-01T00:00:00Z'}}"));
+    assert!(leaving(
+        "{metadata: {name: n}, spec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}}"
     ));
-    let fields: Vec<&str> = admitted.rejected.iter().map(|rejected| rejected.field.as_str()).collect();
-    assert_eq!(fields, ["spec.trafficDistribution", "spec.healthCheckNodePort"]);
-    assert_eq!(admitted.fact.expect("a fact").ports.len(), 1);
 }
 
 #[test]
@@ -225,6 +247,7 @@ fn a_slice_becomes_a_fact_with_the_defaults_of_its_conditions() {
         - addresses: [10.244.1.5]
           hostname: cart-0
           nodeName: n1
+          hints: {forZones: [{name: a}, {name: b}], forNodes: [{name: n1}]}
           targetRef: {kind: Pod, namespace: shop, name: cart-0}
         - addresses: [10.244.1.6]
           conditions: {ready: false, serving: true, terminating: true}
@@ -235,26 +258,21 @@ fn a_slice_becomes_a_fact_with_the_defaults_of_its_conditions() {
         name: NamespacedName::new("shop", "cart-x"),
         service: NamespacedName::new("shop", "cart"),
         family: IpFamily::V4,
+        triggered: None,
         ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: port(8080) }],
         endpoints: vec![
             Endpoint {
                 address: "10.244.1.5".parse().expect("address"),
                 hostname: Some("cart-0".into()),
                 node: Some("n1".into()),
+                for_nodes: vec!["n1".into()],
+                for_zones: vec!["a".into(), "b".into()],
                 pod: Some(NamespacedName::new("shop", "cart-0")),
                 ready: true,
                 serving: true,
                 terminating: false,
             },
-            Endpoint {
-                address: "10.244.1.6".parse().expect("address"),
-                hostname: None,
-                node: None,
-                pod: None,
-                ready: false,
-                serving: true,
-                terminating: true,
-            },
+            Endpoint { ready: false, terminating: true, ..Endpoint::new("10.244.1.6".parse().expect("address")) },
         ],
     };
     assert_eq!(admitted.fact, Some(expected));
@@ -328,6 +346,7 @@ fn a_node_becomes_a_fact() {
         name: "n1".into(),
         addresses: vec!["10.89.0.1".parse().expect("address")],
         pod_cidrs: vec!["10.244.1.0/24".parse().expect("net"), "fd00:1::/64".parse().expect("net")],
+        leaving: false,
         labels: [("zone".into(), "a".into())].into(),
     };
     assert_eq!(admitted.fact, Some(expected));

@@ -164,8 +164,7 @@ impl Encoder {
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<(), TooWide> {
-        let data_register = self.load_key(update.key, Register::FIRST)?;
-        self.load_key(update.data, data_register)?;
+        let (key_register, data_register) = self.load_element(update.key, update.data)?;
         self.expression("dynset", |dynset| {
             let operation = match update.change {
                 SetUpdate::Add => dynset::ADD,
@@ -173,7 +172,7 @@ impl Encoder {
                 SetUpdate::Delete => dynset::DELETE,
             };
             dynset.text(dynset::SET, update.set.as_str()).u32_be(dynset::OPERATION, operation);
-            dynset.u32_be(dynset::SREG_KEY, Register::FIRST.number());
+            dynset.u32_be(dynset::SREG_KEY, key_register.number());
             if !update.data.is_empty() {
                 dynset.u32_be(dynset::SREG_DATA, data_register.number());
             }
@@ -182,6 +181,19 @@ impl Encoder {
             }
         });
         Ok(())
+    }
+
+    /// Loads key and data and returns where each begins. The data go first when what they are looked up by has no
+    /// room behind the key, as with clients of IPv6.
+    fn load_element(&mut self, key: &[Load], data: &[Load]) -> Result<(Register, Register), TooWide> {
+        if Register::FIRST.after(loads_length(key) + room_for(data)).is_ok() {
+            let data_register = self.load_key(key, Register::FIRST)?;
+            self.load_key(data, data_register)?;
+            return Ok((Register::FIRST, data_register));
+        }
+        let key_register = self.load_key(data, Register::FIRST)?;
+        self.load_key(key, key_register)?;
+        Ok((key_register, Register::FIRST))
     }
 
     fn nat(&mut self, kind: NatKind, family: IpFamily, to: &Load) -> Result<(), TooWide> {
@@ -328,6 +340,24 @@ fn load_length(load: &Load) -> usize {
     field_length(field)
 }
 
+/// Bytes loads yield together, each from a register's beginning.
+fn loads_length(loads: &[Load]) -> usize {
+    loads.iter().map(|load| load_length(load).next_multiple_of(4)).sum()
+}
+
+/// Bytes loads need until all of them are done: the key of a lookup may be longer than what it yields.
+fn room_for(loads: &[Load]) -> usize {
+    let mut begin = 0;
+    let mut room = 0;
+    for load in loads {
+        let inner = if let Load::Lookup { key, .. } = load { room_for(key) } else { 0 };
+        let length = load_length(load).next_multiple_of(4);
+        room = room.max(begin + inner.max(length));
+        begin += length;
+    }
+    room
+}
+
 const fn meta_key(field: MetaField) -> u32 {
     match field {
         MetaField::Mark => meta::MARK,
@@ -385,6 +415,23 @@ mod tests {
         let to = Load::Lookup { key, map: "endpoints".into(), yields };
         let rule = Rule::new([Statement::Nat { kind: NatKind::Destination, family: IpFamily::V4, to }]);
         assert_eq!(names(&rule), ["payload", "meta", "lookup", "nat"]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_client_of_ipv6_fits_the_registers() {
+        let address = |field| Load::Header(field);
+        let frontend = vec![
+            address(HeaderField::DestinationAddress(IpFamily::V6)),
+            Load::Meta(MetaField::Protocol),
+            Load::Header(HeaderField::DestinationPort),
+        ];
+        let key = [vec![address(HeaderField::SourceAddress(IpFamily::V6))], frontend].concat();
+        let yields = vec![FieldType::Ipv6Address, FieldType::Port];
+        let data = vec![Load::Lookup { key: key.clone(), map: "affinity6".into(), yields }];
+        let (change, set, timeout) = (SetUpdate::Update, "affinity6".into(), Some(Duration::from_secs(60)));
+        let rule = Rule::new([Statement::Update { change, set, key, timeout, data }]);
+        let key = ["payload", "payload", "meta", "payload"];
+        assert_eq!(names(&rule), [&key[..], &["lookup"], &key, &["dynset"]].concat());
     }
 
     #[test]

@@ -22,6 +22,8 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 pub(super) struct CniFiles {
     pub(super) bin_dir: PathBuf,
     pub(super) conf_dir: PathBuf,
+    /// Where the plugin keeps what it remembers.
+    pub(super) state_dir: PathBuf,
 }
 
 impl CniFiles {
@@ -32,18 +34,23 @@ impl CniFiles {
         let installed = install_program(Path::new(OWN_PROGRAM), &program);
         installed.with_context(|| format!("cannot install the CNI plugin {}", program.display()))?;
         let path = self.conf_dir.join(CONFIGURATION);
-        let written = write_if_other(&path, &configuration(pod_ranges));
+        let written = write_if_other(&path, &self.configuration(pod_ranges));
         written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
     }
-}
 
-fn configuration(pod_ranges: &[IpNet]) -> String {
-    let network = json!({
-        "cniVersion": "1.1.0",
-        "name": PLUGIN,
-        "plugins": [{ "type": PLUGIN, "ipam": { "ranges": pod_ranges } }],
-    });
-    format!("{network:#}\n")
+    fn configuration(&self, pod_ranges: &[IpNet]) -> String {
+        let network = json!({
+            "cniVersion": "1.1.0",
+            "name": PLUGIN,
+            "plugins": [{
+                "type": PLUGIN,
+                "ipam": { "ranges": pod_ranges },
+                "capabilities": { "portMappings": true },
+                "stateDir": self.state_dir,
+            }],
+        });
+        format!("{network:#}\n")
+    }
 }
 
 fn install_program(source: &Path, target: &Path) -> io::Result<()> {
@@ -118,7 +125,7 @@ mod tests {
     use super::*;
 
     fn files(root: &Path) -> CniFiles {
-        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d") }
+        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d"), state_dir: "/var/lib/cni/x".into() }
     }
 
     fn ranges(texts: &[&str]) -> Vec<IpNet> {
@@ -141,7 +148,12 @@ mod tests {
         let expected = json!({
             "cniVersion": "1.1.0",
             "name": "fairway",
-            "plugins": [{ "type": "fairway", "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] } }],
+            "plugins": [{
+                "type": "fairway",
+                "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] },
+                "capabilities": { "portMappings": true },
+                "stateDir": "/var/lib/cni/x",
+            }],
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
         assert_eq!((names(&root.path().join("bin")).len(), names(&root.path().join("net.d")).len()), (1, 1));

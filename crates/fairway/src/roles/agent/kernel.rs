@@ -1,56 +1,94 @@
 //! Bringing the node's kernel in step with a snapshot; blocking.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error as _;
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use compile::plan::{Dispatch, Frontend, Treatment};
+use compile::plan::{Frontend, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
 use datapath::route::Rtnetlink;
 use datapath::{Datapath, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
-use model::{Cluster, NamespacedName, Protocol, Rejected, SharedMap};
+use model::{Cluster, IpFamily, NamespacedName, Protocol, Rejected, SharedMap};
 use tracing::{info, warn};
+
+use super::servers::Served;
 
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
     view: NodeView,
+    /// Where the CNI plugin has written down which ports of the node lead to pods.
+    cni_state_dir: PathBuf,
     datapath: Datapath,
     conntrack: Conntrack,
-    plan: Option<Plan>,
-    /// The cluster and the plan by which the tracked UDP flows were last put right.
-    reconciled: Option<(Cluster, Plan)>,
+    /// When this agent started, as time since 1970; what changed before is not its doing.
+    started: Duration,
+    committed: Option<Committed>,
+    /// What the tracked UDP flows were last put right by.
+    reconciled: Option<Committed>,
+}
+
+/// A snapshot, and the plan that was made of it.
+#[derive(Clone)]
+struct Committed {
+    cluster: Cluster,
+    plan: Plan,
 }
 
 /// What it took to get in step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Synced {
     pub(super) outcome: Outcome,
-    /// UDP flows that led to endpoints that are gone.
-    pub(super) flows_removed: usize,
+    /// What of the objects is not in force on this node and was before, or has come.
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) took: Duration,
+    /// Whether it was the first time.
+    pub(super) is_full: bool,
+    /// Services that changed.
+    pub(super) services_changed: usize,
+    /// Services whose slices changed.
+    pub(super) slices_changed: usize,
+    /// For slices that changed: their family, and when what changed them happened, as time since 1970.
+    pub(super) triggers: Vec<(IpFamily, Duration)>,
+    /// Service ports that want an endpoint on this node and have none here.
+    pub(super) without_local: BTreeMap<(PolicySide, IpFamily), usize>,
+    /// What became of tracked UDP flows, when they were looked at.
+    pub(super) reconciled: Option<Reconciled>,
+}
+
+/// What it took to put tracked UDP flows right.
+#[derive(Clone, Debug)]
+pub(super) struct Reconciled {
+    /// The families of those that led to endpoints that are gone.
+    pub(super) removed: Vec<IpFamily>,
     pub(super) took: Duration,
 }
 
 impl Kernel {
     /// Connects to the kernel of the calling process's network namespace. Changes nothing yet.
-    pub(super) fn open(view: NodeView) -> Result<Self> {
+    pub(super) fn open(view: NodeView, cni_state_dir: PathBuf) -> Result<Self> {
         let (datapath, conntrack) = (Datapath::open()?, Conntrack::open()?);
-        Ok(Self { view, datapath, conntrack, plan: None, reconciled: None })
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(Self { view, cni_state_dir, datapath, conntrack, started, committed: None, reconciled: None })
     }
 
     /// Makes the kernel hold what the cluster asks of this node.
     pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<Synced> {
         let started = Instant::now();
-        let plan = match &self.plan {
-            Some(plan) => plan.next(cluster),
+        let mut plan = match &self.committed {
+            Some(committed) => committed.plan.next(cluster),
             None => Plan::of(self.view.clone(), cluster),
         };
         allow_forwarding(cluster, &self.view)?;
-        let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
-        warn_of(&self.plan.as_ref().map_or_else(|| plan.rejected(), |old| plan.rejected_since(old)));
-        if self.plan.is_none() {
+        let outcome = self.apply(&mut plan)?;
+        let old = self.committed.as_ref().map(|committed| &committed.plan);
+        let rejected = old.map_or_else(|| plan.rejected(), |old| plan.rejected_since(old));
+        warn_of(&rejected);
+        if old.is_none() {
             keep_translating_late_packets();
             info!(
                 operations = outcome.operations,
@@ -58,44 +96,106 @@ impl Kernel {
                 "the kernel is in step with the cluster"
             );
         }
-        self.plan = Some(plan.clone());
-        let flows_removed = self.remove_stale_flows(cluster, plan)?;
-        Ok(Synced { outcome, flows_removed, took: started.elapsed() })
+        let without_local = plan.without_local().clone();
+        let synced = Synced { outcome, rejected, without_local, ..self.changes(cluster) };
+        self.committed = Some(Committed { cluster: cluster.clone(), plan });
+        let reconciled = self.remove_stale_flows()?;
+        Ok(Synced { reconciled, took: started.elapsed(), ..synced })
+    }
+
+    /// How the snapshot differs from the last one.
+    fn changes(&self, cluster: &Cluster) -> Synced {
+        let nothing = Cluster::default();
+        let old = self.committed.as_ref().map_or(&nothing, |committed| &committed.cluster);
+        let slices = SharedMap::changes_between(&old.endpoint_slices, &cluster.endpoint_slices);
+        let none = SharedMap::new();
+        let triggers = slices.iter().flat_map(|change| {
+            let changed = SharedMap::changes_between(change.old.unwrap_or(&none), change.new.unwrap_or(&none));
+            changed.into_iter().filter_map(|change| Some((change.new?.family, change.new?.triggered?)))
+        });
+        Synced {
+            outcome: Outcome::default(),
+            rejected: Vec::new(),
+            took: Duration::ZERO,
+            is_full: self.committed.is_none(),
+            services_changed: SharedMap::changes_between(&old.services, &cluster.services).len(),
+            slices_changed: slices.len(),
+            triggers: triggers.filter(|(_, triggered)| *triggered >= self.started).collect(),
+            without_local: BTreeMap::new(),
+            reconciled: None,
+        }
+    }
+
+    /// What of the plan the agent serves itself; nothing before the first one is in force.
+    pub(super) fn served(&self) -> Served {
+        let served =
+            |plan: &Plan| Served { health_checks: plan.health_checks().clone(), node_ports: plan.node_ports().clone() };
+        self.committed.as_ref().map(|committed| served(&committed.plan)).unwrap_or_default()
+    }
+
+    /// Makes the kernel hold the plan, and the ports of the node that lead to pods, which the CNI plugin keeps.
+    fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
+        let host_ports = cni::recorded_host_ports(&self.cni_state_dir);
+        plan.set_host_ports(&host_ports.context("cannot read which ports of the node lead to pods")?);
+        let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
+        if outcome.listed {
+            // The table may be new, and a pod may have come while it was made.
+            let restored = cni::restore_host_ports(&self.cni_state_dir);
+            restored.context("cannot restore the ports of the node that lead to pods")?;
+        }
+        Ok(outcome)
     }
 
     /// Makes the kernel forget UDP flows whose endpoint no longer serves where they were sent.
     ///
     /// They are compared with the plan as a whole, not with what changed, so that whatever was missed is caught up.
     /// Looked at only when a Service of UDP changed: listing takes time in proportion to all the node tracks.
-    fn remove_stale_flows(&mut self, cluster: &Cluster, plan: Plan) -> Result<usize> {
-        if self.reconciled.as_ref().is_some_and(|(old, _)| !udp_changed_between(old, cluster)) {
-            return Ok(0);
+    fn remove_stale_flows(&mut self) -> Result<Option<Reconciled>> {
+        let Some(committed) = &self.committed else { return Ok(None) };
+        let old = self.reconciled.as_ref();
+        if old.is_some_and(|old| !udp_changed_between(&old.cluster, &committed.cluster)) {
+            return Ok(None);
         }
-        let old = self.reconciled.as_ref().map(|(_, plan)| plan);
-        let ranges = &self.view.service_ranges;
-        let removed = self.conntrack.remove_udp_flows(|flow| is_wanted(flow, &plan, old, ranges))?;
-        self.reconciled = Some((cluster.clone(), plan));
-        Ok(removed.len())
+        let started = Instant::now();
+        let mut judge = Judge {
+            plan: &committed.plan,
+            old: old.map(|old| &old.plan),
+            service_ranges: &self.view.service_ranges,
+            serving: HashMap::new(),
+        };
+        let removed = self.conntrack.remove_udp_flows(|flow| judge.is_wanted(flow))?;
+        let removed = removed.iter().map(|flow| IpFamily::of(flow.frontend.ip())).collect();
+        self.reconciled = Some(committed.clone());
+        Ok(Some(Reconciled { removed, took: started.elapsed() }))
     }
 }
 
-/// Whether a flow leads where the plan sends it; flows that others translate are none of our business.
-fn is_wanted(flow: &Flow, plan: &Plan, old: Option<&Plan>, service_ranges: &[IpNet]) -> bool {
-    let frontend = Frontend { address: flow.frontend.ip(), protocol: Protocol::Udp, port: flow.frontend.port() };
-    match plan.treatment(&frontend) {
-        Some(treatment) => sends_to(treatment, flow),
-        None => {
-            let was_ours = old.is_some_and(|old| old.treatment(&frontend).is_some());
-            !was_ours && !service_ranges.iter().any(|range| range.contains(&frontend.address))
-        }
-    }
+/// Says which tracked UDP flows may go on.
+struct Judge<'a> {
+    plan: &'a Plan,
+    /// The plan before it.
+    old: Option<&'a Plan>,
+    service_ranges: &'a [IpNet],
+    /// What was asked of the plan already: many flows have few frontends.
+    serving: HashMap<Frontend, Option<BTreeSet<SocketAddr>>>,
 }
 
-fn sends_to(treatment: &Treatment, flow: &Flow) -> bool {
-    match &treatment.dispatch {
-        Dispatch::Refuse | Dispatch::Drop => false,
-        Dispatch::Balance(endpoints) => endpoints.contains(&flow.backend),
-        Dispatch::Split { inside, outside } => inside.contains(&flow.backend) || outside.contains(&flow.backend),
+impl Judge<'_> {
+    /// Whether a flow leads to an endpoint that serves; flows that others translate are none of our business.
+    ///
+    /// A flow that is not translated at all began before its frontend was there. It counts too, or a client that
+    /// began early and keeps its port would be lost for good.
+    fn is_wanted(&mut self, flow: &Flow) -> bool {
+        let frontend = Frontend { address: flow.frontend.ip(), protocol: Protocol::Udp, port: flow.frontend.port() };
+        let serving = self.serving.entry(frontend).or_insert_with(|| self.plan.serving(&frontend));
+        match serving {
+            Some(serving) => serving.contains(&flow.backend),
+            None if flow.backend == flow.frontend => true,
+            None => {
+                let was_ours = self.old.is_some_and(|old| old.treatment(&frontend).is_some());
+                !was_ours && !self.service_ranges.iter().any(|range| range.contains(&frontend.address))
+            }
+        }
     }
 }
 
@@ -150,6 +250,6 @@ const fn is_link_local(address: IpAddr) -> bool {
 
 fn warn_of(rejected: &[Rejected]) {
     for rejected in rejected {
-        warn!(object = rejected.object, field = rejected.field, why = rejected.why, "not in force on this node");
+        warn!(object = %rejected.object, field = rejected.field, why = rejected.why, "not in force on this node");
     }
 }

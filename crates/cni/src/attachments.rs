@@ -1,0 +1,136 @@
+//! What an attachment has beside addresses, written down so that it can be undone and restored by whoever finds it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use compile::host_ports::HostPort;
+use model::Protocol;
+use serde::{Deserialize, Serialize};
+
+use crate::owner::Owner;
+use crate::state::{StateDirectory, StateError, StateLock};
+
+/// Everything about one attachment that its addresses do not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attachment {
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// Ports of the node that lead to it.
+    #[serde(default, with = "host_port_records")]
+    pub(crate) host_ports: Vec<HostPort>,
+}
+
+/// The attachment of `owner`, when it has more than addresses.
+pub(crate) fn read(state: &StateDirectory, owner: &Owner) -> Result<Option<Attachment>, StateError> {
+    let content = StateDirectory::read(&file_of(state, owner))?;
+    // A file nobody understands is as good as none: what it stood for is found by whoever compares with the kernel.
+    Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
+}
+
+/// All attachments that have more than addresses.
+pub(crate) fn read_all(state: &StateDirectory) -> Result<Vec<Attachment>, StateError> {
+    let mut attachments = Vec::new();
+    for name in StateDirectory::names(&state.attachments())? {
+        let content = StateDirectory::read(&state.attachments().join(name))?;
+        attachments.extend(content.and_then(|content| serde_json::from_slice(&content).ok()));
+    }
+    Ok(attachments)
+}
+
+/// Writes an attachment down, in the place of what was known of it.
+pub(crate) fn write(state: &StateDirectory, lock: &StateLock<'_>, attachment: &Attachment) -> Result<(), StateError> {
+    let path = file_of(state, &attachment.owner);
+    let content = serde_json::to_vec(attachment)
+        .map_err(|error| StateError::Write { path: path.clone(), source: error.into() })?;
+    lock.replace(&path, &content)
+}
+
+/// Forgets an attachment; fine when it is not known.
+pub(crate) fn remove(state: &StateDirectory, lock: &StateLock<'_>, owner: &Owner) -> Result<(), StateError> {
+    lock.remove(&file_of(state, owner))
+}
+
+/// Neither a container's identifier nor an interface's name has a colon.
+fn file_of(state: &StateDirectory, owner: &Owner) -> PathBuf {
+    state.attachments().join(format!("{}:{}", owner.container, owner.interface))
+}
+
+/// Host ports in the words of `portMappings`.
+mod host_port_records {
+    use super::{Deserialize, HostPort, IpAddr, NonZeroU16, Protocol, Serialize, SocketAddr};
+    use serde::{Deserializer, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Record {
+        #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+        host_ip: Option<IpAddr>,
+        host_port: NonZeroU16,
+        protocol: Transport,
+        endpoint: SocketAddr,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase", remote = "Protocol")]
+    enum ProtocolName {
+        Tcp,
+        Udp,
+        Sctp,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Transport(#[serde(with = "ProtocolName")] Protocol);
+
+    pub(super) fn serialize<S: Serializer>(ports: &[HostPort], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(ports.iter().map(|port| Record {
+            host_ip: port.address,
+            host_port: port.port,
+            protocol: Transport(port.protocol),
+            endpoint: port.endpoint,
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
+        let records: Vec<Record> = Vec::deserialize(deserializer)?;
+        let ports = records.into_iter().map(|record| HostPort {
+            address: record.host_ip,
+            protocol: record.protocol.0,
+            port: record.host_port,
+            endpoint: record.endpoint,
+        });
+        Ok(ports.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_is_read_back_as_it_was_written() {
+        let root = tempfile::tempdir().unwrap();
+        let state = StateDirectory::in_boot(root.path(), "boot".into());
+        let owner = Owner { container: "a".into(), interface: "eth0".into() };
+        assert_eq!(read(&state, &owner).unwrap(), None);
+        let port = |address: Option<&str>, protocol, endpoint: &str| HostPort {
+            address: address.map(|text| text.parse().unwrap()),
+            protocol,
+            port: NonZeroU16::MIN,
+            endpoint: endpoint.parse().unwrap(),
+        };
+        let host_ports = vec![
+            port(None, Protocol::Tcp, "10.244.1.5:80"),
+            port(Some("10.0.0.1"), Protocol::Udp, "10.244.1.5:53"),
+            port(None, Protocol::Sctp, "[fd00::5]:80"),
+        ];
+        let attachment = Attachment { owner: owner.clone(), host_ports };
+        let lock = state.lock().unwrap();
+        write(&state, &lock, &attachment).unwrap();
+        assert_eq!(read(&state, &owner).unwrap().as_ref(), Some(&attachment));
+        assert_eq!(read_all(&state).unwrap(), [attachment]);
+        remove(&state, &lock, &owner).unwrap();
+        assert_eq!(read_all(&state).unwrap(), []);
+    }
+}

@@ -1,0 +1,6 @@
+//! The plugin as a program, called as a container runtime calls it, in real namespaces.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod attachments;
+mod host_ports;
+mod runtime;

@@ -1,0 +1,175 @@
+//! What the agent serves itself: health checks for load balancers, and node ports at the loopback addresses.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use apiserver::client::{ENDPOINT_SLICES, NODES, SERVICES};
+use datapath::testing::{isolated, wait_for};
+use serde_json::{Value, json};
+
+use crate::world::{DEADLINE, NODE, World, agent_metric, agent_page, page};
+
+const POD: &str = "10.244.1.5";
+
+/// A Service of type LoadBalancer with a node port for TCP and one for UDP, both 30080, and a health check at 30999.
+fn create_service(world: &World) {
+    let port = |name: &str, protocol: &str| json!({ "name": name, "port": 80, "protocol": protocol, "targetPort": 8080, "nodePort": 30080 });
+    let spec = json!({
+        "type": "LoadBalancer", "clusterIP": "10.96.0.50", "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 30999, "ports": [port("tcp", "TCP"), port("udp", "UDP")],
+    });
+    world.create(&SERVICES, "default", &json!({ "metadata": { "name": "shop" }, "spec": spec }));
+}
+
+fn create_endpoint(world: &World) {
+    let port = |name: &str, protocol: &str| json!({ "name": name, "port": 8080, "protocol": protocol });
+    let slice = json!({
+        "metadata": { "name": "shop-1", "labels": { "kubernetes.io/service-name": "shop" } },
+        "addressType": "IPv4",
+        "ports": [port("tcp", "TCP"), port("udp", "UDP")],
+        "endpoints": [{ "addresses": [POD], "nodeName": NODE, "conditions": { "ready": true } }],
+    });
+    world.create(&ENDPOINT_SLICES, "default", &slice);
+}
+
+/// The status, the headers and the JSON of a load balancer's answer.
+fn health_check() -> Option<(u16, String, Value)> {
+    let mut stream = TcpStream::connect("10.89.0.1:30999").ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, head.to_lowercase(), serde_json::from_str(body).ok()?))
+}
+
+fn wait_for_health(code: u16) -> (String, Value) {
+    wait_for(&format!("the answer {code}"), DEADLINE, || {
+        health_check().filter(|(found, ..)| *found == code).map(|(_, head, body)| (head, body))
+    })
+}
+
+#[test]
+fn a_load_balancer_learns_whether_a_node_has_ready_endpoints() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        create_service(&world);
+        let _agent = world.spawn_agent();
+        let (head, body) = wait_for_health(503);
+        assert!(head.contains("x-load-balancing-endpoint-weight: 0"), "{head}");
+        let service = json!({ "namespace": "default", "name": "shop" });
+        assert_eq!(body, json!({ "service": service, "localEndpoints": 0, "serviceProxyHealthy": true }));
+
+        create_endpoint(&world);
+        let (head, body) = wait_for_health(200);
+        assert!(head.contains("x-load-balancing-endpoint-weight: 1"), "{head}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert_eq!(body["localEndpoints"], 1);
+
+        // It still serves, but no new clients should come.
+        let conditions = json!({ "ready": false, "serving": true, "terminating": true });
+        let endpoint = json!({ "addresses": [POD], "nodeName": NODE, "conditions": conditions });
+        world.merge(&ENDPOINT_SLICES, "default", "shop-1", json!({ "endpoints": [endpoint] }));
+        wait_for_health(503);
+
+        let other_policy = json!({ "spec": { "externalTrafficPolicy": "Cluster", "healthCheckNodePort": null } });
+        world.merge(&SERVICES, "default", "shop", other_policy);
+        wait_for("the port to be closed", DEADLINE, || TcpStream::connect("10.89.0.1:30999").is_err().then_some(()));
+    });
+}
+
+#[test]
+fn load_balancers_are_told_when_the_node_is_about_to_be_deleted() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        let status = |path: &str| agent_page(path).map(|(code, _)| code);
+        assert_eq!((status("/healthz"), status("/livez")), (Some(200), Some(200)));
+        let taint = json!({ "key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule" });
+        world.merge(&NODES, "", NODE, json!({ "spec": { "taints": [taint] } }));
+        wait_for("the node to be called ineligible", DEADLINE, || (status("/healthz") == Some(503)).then_some(()));
+        let (_, body) = agent_page("/healthz").unwrap();
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&body["nodeEligible"], &body["healthy"]), (&json!(false), &json!(true)));
+        assert_eq!(status("/livez"), Some(200));
+        assert!(agent_metric("kubeproxy_proxy_healthz_total{code=\"503\"}").unwrap() >= 2.0);
+    });
+}
+
+fn serve_tcp() {
+    let listener = TcpListener::bind((POD, 8080)).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(b"hello").unwrap();
+        }
+    });
+}
+
+fn serve_udp() {
+    let socket = UdpSocket::bind((POD, 8080)).unwrap();
+    thread::spawn(move || {
+        loop {
+            let (_, client) = socket.recv_from(&mut [0; 64]).unwrap();
+            socket.send_to(b"hello", client).unwrap();
+        }
+    });
+}
+
+fn ask_tcp(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok().filter(|len| *len > 0)?;
+    Some(text)
+}
+
+fn ask_udp(from: &str, address: &str) -> Option<String> {
+    let socket = UdpSocket::bind(from).ok()?;
+    socket.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+    socket.connect(address).ok()?;
+    socket.send(b"?").ok()?;
+    let mut answer = [0; 64];
+    let len = socket.recv(&mut answer).ok()?;
+    String::from_utf8(answer[..len].to_vec()).ok()
+}
+
+#[test]
+fn node_ports_are_served_at_the_loopback_addresses() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        create_service(&world);
+        create_endpoint(&world);
+        serve_tcp();
+        serve_udp();
+        let agent = world.spawn_agent();
+        for address in ["127.0.0.1:30080", "[::1]:30080"] {
+            let answer = wait_for(&format!("TCP at {address}"), DEADLINE, || ask_tcp(address));
+            assert_eq!(answer, "hello");
+        }
+        for (from, address) in [("127.0.0.1:0", "127.0.0.1:30080"), ("[::1]:0", "[::1]:30080")] {
+            let answer = wait_for(&format!("UDP at {address}"), DEADLINE, || ask_udp(from, address));
+            assert_eq!(answer, "hello");
+        }
+        world.merge(&SERVICES, "default", "shop", json!({ "spec": { "ports": [{ "port": 81 }] } }));
+        wait_for("the relay to end", DEADLINE, || TcpStream::connect("127.0.0.1:30080").is_err().then_some(()));
+        drop(agent);
+    });
+}
+
+#[test]
+fn segments_out_of_their_window_do_not_reset_connections() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let setting = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
+        assert_eq!(std::fs::read_to_string(setting).unwrap(), "0\n", "the control");
+        let _agent = world.spawn_agent();
+        assert_eq!(std::fs::read_to_string(setting).unwrap(), "1\n");
+        assert!(page("127.0.0.1:10256", "/metrics").is_some());
+    });
+}
