@@ -1,36 +1,67 @@
-//! What an attachment has beside addresses, written down so that it can be undone and restored by whoever finds it.
+//! What there is of each attachment beside its addresses, written down so that whoever finds it can undo or restore it.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use compile::host_ports::HostPort;
+use datapath::route::Rtnetlink;
 use model::Protocol;
 use serde::{Deserialize, Serialize};
 
+use crate::CniError;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
 
-/// Everything about one attachment that its addresses do not tell.
+/// What is known of one attachment, written down before anything is made of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Attachment {
+pub(crate) struct Record {
     /// Whose it is.
     pub(crate) owner: Owner,
+    /// The network it belongs to.
+    pub(crate) network: String,
+    /// The container's namespace, as the runtime named it.
+    pub(crate) netns: PathBuf,
+    /// `namespace/name` of the pod, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<String>,
+    /// Whether another plugin made the interface.
+    #[serde(default)]
+    pub(crate) chained: bool,
     /// Ports of the node that lead to it.
     #[serde(default, with = "host_port_records")]
     pub(crate) host_ports: Vec<HostPort>,
 }
 
-/// The attachment of `owner`, when it has more than addresses.
-pub(crate) fn read(state: &StateDirectory, owner: &Owner) -> Result<Option<Attachment>, StateError> {
+impl Record {
+    /// Whether the container still has the attachment. After a crash runtimes never say `DEL`.
+    pub(crate) fn is_alive(&self, host: &mut Rtnetlink) -> Result<bool, CniError> {
+        if self.chained {
+            // What a runtime unmounted without removing it is a plain file.
+            return Ok(fs::metadata(&self.netns).is_ok_and(|found| found.dev() == namespaces_device()));
+        }
+        // The kernel takes the host's end with the container's.
+        Ok(host.link(&self.owner.host_link())?.is_some())
+    }
+}
+
+/// The device of all namespaces (nsfs); 0 where there is none.
+fn namespaces_device() -> u64 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |found| found.dev())
+}
+
+/// What is known of the attachment of `owner`.
+pub(crate) fn read(state: &StateDirectory, owner: &Owner) -> Result<Option<Record>, StateError> {
     let content = StateDirectory::read(&file_of(state, owner))?;
     // A file nobody understands is as good as none: what it stood for is found by whoever compares with the kernel.
     Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
 }
 
-/// All attachments that have more than addresses.
-pub(crate) fn read_all(state: &StateDirectory) -> Result<Vec<Attachment>, StateError> {
+/// What is known of all attachments.
+pub(crate) fn read_all(state: &StateDirectory) -> Result<Vec<Record>, StateError> {
     let mut attachments = Vec::new();
     for name in StateDirectory::names(&state.attachments())? {
         let content = StateDirectory::read(&state.attachments().join(name))?;
@@ -40,10 +71,10 @@ pub(crate) fn read_all(state: &StateDirectory) -> Result<Vec<Attachment>, StateE
 }
 
 /// Writes an attachment down, in the place of what was known of it.
-pub(crate) fn write(state: &StateDirectory, lock: &StateLock<'_>, attachment: &Attachment) -> Result<(), StateError> {
-    let path = file_of(state, &attachment.owner);
-    let content = serde_json::to_vec(attachment)
-        .map_err(|error| StateError::Write { path: path.clone(), source: error.into() })?;
+pub(crate) fn write(state: &StateDirectory, lock: &StateLock<'_>, record: &Record) -> Result<(), StateError> {
+    let path = file_of(state, &record.owner);
+    let content =
+        serde_json::to_vec(record).map_err(|error| StateError::Write { path: path.clone(), source: error.into() })?;
     lock.replace(&path, &content)
 }
 
@@ -125,7 +156,14 @@ mod tests {
             port(Some("10.0.0.1"), Protocol::Udp, "10.244.1.5:53"),
             port(None, Protocol::Sctp, "[fd00::5]:80"),
         ];
-        let attachment = Attachment { owner: owner.clone(), host_ports };
+        let attachment = Record {
+            owner: owner.clone(),
+            network: "pods".into(),
+            netns: "/run/netns/x".into(),
+            pod: Some("shop/cart-0".into()),
+            chained: false,
+            host_ports,
+        };
         let lock = state.lock().unwrap();
         write(&state, &lock, &attachment).unwrap();
         assert_eq!(read(&state, &owner).unwrap().as_ref(), Some(&attachment));

@@ -1,22 +1,29 @@
 //! The network configuration on standard input.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::delegate::AddressPlugin;
 use crate::environment::is_identifier;
-use crate::host_ports::{PortMapping, RawPortMapping, parse_mappings};
 use crate::owner::Owner;
-use crate::{CniError, Version};
+use crate::runtime_config::{self, RawRuntimeConfig, Wishes};
+use crate::{CniError, Version, flannel};
 
 /// Where the plugin keeps what it remembers, unless the configuration says otherwise.
 pub const STATE_DIR: &str = "/var/lib/cni/fairway";
+/// The name of this plugin, and of its way to give addresses.
+const OWN_TYPE: &str = "fairway";
 /// The smallest packet IPv4 links must carry (RFC 791), and the largest length an IPv4 header can say.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// Fields of the specification, and ours.
-const KNOWN_FIELDS: [&str; 14] = [
+const KNOWN_FIELDS: [&str; 17] = [
     "cniVersion",
     "cniVersions",
     "name",
@@ -31,19 +38,25 @@ const KNOWN_FIELDS: [&str; 14] = [
     "disableCheck",
     "mtu",
     "stateDir",
+    "sysctl",
+    "delegate",
+    "subnetFile",
 ];
 
 /// What a network's configuration means.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) version: Version,
-    /// Ranges to take addresses from, one per family that has any, in the order given.
-    pub(crate) ranges: Vec<IpNet>,
+    /// The network's name.
+    pub(crate) network: String,
+    pub(crate) position: Position,
     /// The largest packet; none means that of the node's own link to the outside.
     pub(crate) mtu: Option<u32>,
     pub(crate) state_dir: PathBuf,
-    /// Ports of the node the runtime wants to lead to the container.
-    pub(crate) port_mappings: Vec<PortMapping>,
+    /// Settings below `net.` of the container's namespace, with slashes.
+    pub(crate) sysctls: BTreeMap<String, String>,
+    /// What the runtime wishes for the container.
+    pub(crate) wishes: Wishes,
     /// What the answer says about names, as configured.
     pub(crate) dns: Option<Value>,
     /// The result of the plugins before this one, or of `ADD` when this is a `CHECK`.
@@ -52,21 +65,75 @@ pub(crate) struct Config {
     pub(crate) valid_attachments: Option<Vec<Owner>>,
 }
 
+/// What this plugin is among those of the network.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Position {
+    /// It makes the interface, with addresses from there.
+    Main(AddressSource),
+    /// Another one made the interface; this one adds what the runtime wishes.
+    Chained,
+}
+
+/// Where addresses come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AddressSource {
+    /// This plugin gives them.
+    Own(Pools),
+    /// Another one does.
+    Plugin(AddressPlugin),
+}
+
+/// The addresses this plugin gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pools {
+    /// Ranges in the order in which they are used up; a container gets one address of each family that has any.
+    pub(crate) ranges: Vec<IpNet>,
+    /// How long nobody gets an address that somebody gave back.
+    pub(crate) reuse_delay: Duration,
+}
+
+impl Pools {
+    /// The pools of each family that has any, IPv4 first.
+    pub(crate) fn families(&self) -> Vec<Self> {
+        let (v4, v6): (Vec<IpNet>, Vec<IpNet>) = self.ranges.iter().partition(|range| range.addr().is_ipv4());
+        let families = [v4, v6].into_iter().filter(|family| !family.is_empty());
+        families.map(|ranges| Self { ranges, reuse_delay: self.reuse_delay }).collect()
+    }
+
+    /// Whether an address lies in one of the ranges.
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
+}
+
+impl fmt::Display for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawConfig {
     cni_version: Option<String>,
     #[serde(default)]
     name: String,
+    #[serde(default, rename = "type")]
+    kind: String,
     #[serde(default)]
     ip_masq: bool,
     ipam: Option<RawIpam>,
     #[serde(default)]
     mtu: u32,
     state_dir: Option<PathBuf>,
+    #[serde(default)]
+    sysctl: BTreeMap<String, String>,
     dns: Option<Value>,
     #[serde(default)]
     runtime_config: RawRuntimeConfig,
+    #[serde(default)]
+    delegate: flannel::RawDelegate,
+    subnet_file: Option<PathBuf>,
     prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Owner>>,
@@ -74,24 +141,23 @@ struct RawConfig {
     rest: Map<String, Value>,
 }
 
-/// What the runtime asks for one container, as far as the configuration's `capabilities` let it.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawRuntimeConfig {
-    #[serde(default)]
-    port_mappings: Vec<RawPortMapping>,
-}
-
-#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct RawIpam {
-    #[serde(default)]
-    ranges: Vec<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    ranges: Value,
+    reuse_delay_seconds: u64,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
 /// Reads a configuration; `version` is set as soon as it is known, for the answer to an error in the rest.
-pub(crate) fn parse(input: &[u8], version: &mut Version) -> Result<Config, CniError> {
+pub(crate) fn parse(
+    input: &[u8],
+    variables: &BTreeMap<String, String>,
+    version: &mut Version,
+) -> Result<Config, CniError> {
     let raw: RawConfig = serde_json::from_slice(input).map_err(|source| CniError::Decode { source })?;
     // Configurations without a version are of 0.1.0, says the specification.
     let asked = raw.cni_version.as_deref().unwrap_or("0.1.0");
@@ -107,16 +173,52 @@ pub(crate) fn parse(input: &[u8], version: &mut Version) -> Result<Config, CniEr
         return Err(CniError::Unsupported { field: "ipMasq".into(), why });
     }
     refuse_unknown("", &raw.rest, &KNOWN_FIELDS)?;
+    let (position, mtu) = match (raw.kind.as_str(), raw.ipam) {
+        (flannel::TYPE, _) => {
+            let subnet = flannel::read(raw.subnet_file, &raw.delegate)?;
+            let pools = Pools { ranges: subnet.ranges, reuse_delay: Duration::ZERO };
+            (Position::Main(AddressSource::Own(pools)), subnet.mtu)
+        }
+        (_, Some(ipam)) => (Position::Main(parse_ipam(ipam, input, variables)?), raw.mtu),
+        (_, None) => (Position::Chained, raw.mtu),
+    };
     Ok(Config {
         version: *version,
-        ranges: parse_ranges(raw.ipam)?,
-        mtu: parse_mtu(raw.mtu)?,
+        network: raw.name,
+        position,
+        mtu: parse_mtu(mtu)?,
         state_dir: raw.state_dir.unwrap_or_else(|| STATE_DIR.into()),
-        port_mappings: parse_mappings(&raw.runtime_config.port_mappings)?,
+        sysctls: parse_sysctls(&raw.sysctl)?,
+        wishes: runtime_config::parse(&raw.runtime_config)?,
         dns: raw.dns,
         previous: raw.prev_result,
         valid_attachments: raw.valid_attachments,
     })
+}
+
+fn parse_ipam(ipam: RawIpam, input: &[u8], variables: &BTreeMap<String, String>) -> Result<AddressSource, CniError> {
+    if !matches!(ipam.kind.as_str(), "" | OWN_TYPE) {
+        let config = serde_json::from_slice(input).map_err(|source| CniError::Decode { source })?;
+        return Ok(AddressSource::Plugin(AddressPlugin { kind: ipam.kind, config, variables: variables.clone() }));
+    }
+    refuse_unknown("ipam.", &ipam.rest, &["type", "ranges", "reuseDelaySeconds"])?;
+    let reuse_delay = Duration::from_secs(ipam.reuse_delay_seconds);
+    Ok(AddressSource::Own(Pools { ranges: parse_ranges(&ipam.ranges)?, reuse_delay }))
+}
+
+/// Names as sysctl(8) writes them, which must concern the container's network only.
+fn parse_sysctls(raw: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, CniError> {
+    let entries = raw.iter().map(|(name, value)| {
+        // Names with slashes may have dots, as interfaces' names do.
+        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        match path.strip_prefix("net/") {
+            Some(key) if !key.split('/').any(|part| part == "..") => Ok((key.to_owned(), value.clone())),
+            _ => {
+                Err(refuse(&format!("sysctl.{name}"), "must begin with \"net.\": other settings are the host's".into()))
+            }
+        }
+    });
+    entries.collect()
 }
 
 fn parse_mtu(mtu: u32) -> Result<Option<u32>, CniError> {
@@ -127,28 +229,26 @@ fn parse_mtu(mtu: u32) -> Result<Option<u32>, CniError> {
     }
 }
 
-fn parse_ranges(ipam: Option<RawIpam>) -> Result<Vec<IpNet>, CniError> {
+fn parse_ranges(ranges: &Value) -> Result<Vec<IpNet>, CniError> {
     let missing = || refuse("ipam.ranges", "needs at least one range of addresses, e.g. \"10.244.1.0/24\"".into());
-    let ipam = ipam.ok_or_else(missing)?;
-    refuse_unknown("ipam.", &ipam.rest, &["ranges"])?;
-    let mut ranges: Vec<IpNet> = Vec::new();
-    for (index, text) in ipam.ranges.iter().enumerate() {
+    let mut parsed: Vec<IpNet> = Vec::new();
+    for (index, text) in ranges.as_array().ok_or_else(missing)?.iter().enumerate() {
         let field = || format!("ipam.ranges[{index}]");
-        let range: IpNet =
-            text.parse().map_err(|_| refuse(&field(), format!("{text:?} must be like \"10.244.1.0/24\"")))?;
+        let range = text.as_str().and_then(|text| text.parse::<IpNet>().ok());
+        let range = range.ok_or_else(|| refuse(&field(), format!("{text} must be like \"10.244.1.0/24\"")))?;
         if range != range.trunc() {
-            return Err(refuse(&field(), format!("{text} has bits beyond its length; meant is {}", range.trunc())));
+            return Err(refuse(&field(), format!("{range} has bits beyond its length; meant is {}", range.trunc())));
         }
-        if let Some(other) = ranges.iter().find(|other| other.contains(&range) || range.contains(*other)) {
-            return Err(refuse(&field(), format!("{text} overlaps {other}")));
+        if let Some(other) = parsed.iter().find(|other| other.contains(&range) || range.contains(*other)) {
+            return Err(refuse(&field(), format!("{range} overlaps {other}")));
         }
-        ranges.push(range);
+        parsed.push(range);
     }
-    if ranges.is_empty() { Err(missing()) } else { Ok(ranges) }
+    if parsed.is_empty() { Err(missing()) } else { Ok(parsed) }
 }
 
 /// Refuses fields nobody knows, with the known one they resemble. Those of other domains (`cni.dev/...`) are theirs.
-fn refuse_unknown(prefix: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), CniError> {
+pub(crate) fn refuse_unknown(prefix: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), CniError> {
     let Some(unknown) = fields.keys().find(|name| !name.contains('/') && !known.contains(&name.as_str())) else {
         return Ok(());
     };
@@ -186,7 +286,8 @@ mod tests {
             "cniVersion": "1.0.0", "name": "pods", "type": "fairway", "ipam": { "ranges": ["10.244.1.0/24"] }
         });
         change(&mut value);
-        parse(value.to_string().as_bytes(), &mut Version::NEWEST.clone()).map_err(|error| error.to_string())
+        parse(value.to_string().as_bytes(), &BTreeMap::new(), &mut Version::NEWEST.clone())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -195,15 +296,30 @@ mod tests {
             config(|_| {}),
             Ok(Config {
                 version: Version::V1_0_0,
-                ranges: vec!["10.244.1.0/24".parse().unwrap()],
+                network: "pods".into(),
+                position: Position::Main(AddressSource::Own(Pools {
+                    ranges: vec!["10.244.1.0/24".parse().unwrap()],
+                    reuse_delay: Duration::ZERO,
+                })),
                 mtu: None,
                 state_dir: STATE_DIR.into(),
-                port_mappings: vec![],
+                sysctls: BTreeMap::new(),
+                wishes: Wishes::default(),
                 dns: None,
                 previous: None,
                 valid_attachments: None,
             })
         );
+    }
+
+    #[test]
+    fn addresses_may_come_from_another_plugin_or_not_be_its_business() {
+        let other = config(|value| value["ipam"] = json!({ "type": "host-local", "subnet": "10.0.0.0/24" })).unwrap();
+        assert!(matches!(other.position, Position::Main(AddressSource::Plugin(plugin)) if plugin.kind == "host-local"));
+        let chained = config(|value| {
+            value.as_object_mut().unwrap().remove("ipam");
+        });
+        assert_eq!(chained.unwrap().position, Position::Chained);
     }
 
     #[test]
@@ -223,7 +339,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_what_would_be_right() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 10] = [
             (|value| value["mut"] = 1400.into(), "configuration field mut: is not known; did you mean mtu?"),
             (
                 |value| value["statedir"] = "/x".into(),
@@ -241,6 +357,10 @@ mod tests {
             ),
             (|value| value["mtu"] = 10.into(), "configuration field mtu: 10 must be 0"),
             (|value| value["name"] = "".into(), "configuration field name: \"\" must begin"),
+            (
+                |value| value["sysctl"] = json!({ "kernel.shmmax": "1" }),
+                "configuration field sysctl.kernel.shmmax: must",
+            ),
             (|value| value["ipMasq"] = true.into(), "configuration field ipMasq is not supported: the agent"),
         ];
         for (change, expected) in cases {

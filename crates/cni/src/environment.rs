@@ -12,21 +12,39 @@ const INTERFACE_NAME_MAX: usize = 15;
 /// A command with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Add { owner: Owner, netns: PathBuf, pod: Option<String> },
+    Add { target: Target, arguments: Arguments },
     Del { owner: Owner },
-    Check { owner: Owner, netns: PathBuf },
+    Check { target: Target },
     Gc,
     Status,
     Version,
+}
+
+/// An interface and the namespace it is to be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) owner: Owner,
+    pub(crate) netns: PathBuf,
+}
+
+/// What `CNI_ARGS` says, as far as anything here listens to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// `namespace/name` of the pod, as Kubernetes' runtimes tell.
+    pub(crate) pod: Option<String>,
+    /// An address to have, from before there was `runtimeConfig`.
+    pub(crate) address: Option<String>,
+    /// An Ethernet address to have, likewise.
+    pub(crate) mac: Option<String>,
 }
 
 impl Request {
     pub(crate) fn parse(variables: &BTreeMap<String, String>) -> Result<Self, CniError> {
         let environment = Environment { variables };
         match environment.required("CNI_COMMAND")? {
-            "ADD" => Ok(Self::Add { owner: environment.owner()?, netns: environment.netns()?, pod: environment.pod() }),
+            "ADD" => Ok(Self::Add { target: environment.target()?, arguments: environment.arguments() }),
             "DEL" => Ok(Self::Del { owner: environment.owner()? }),
-            "CHECK" => Ok(Self::Check { owner: environment.owner()?, netns: environment.netns()? }),
+            "CHECK" => Ok(Self::Check { target: environment.target()? }),
             "GC" => Ok(Self::Gc),
             "STATUS" => Ok(Self::Status),
             "VERSION" => Ok(Self::Version),
@@ -45,6 +63,10 @@ impl Environment<'_> {
         if value.is_empty() { Err(refuse(name, "must be set".into())) } else { Ok(value) }
     }
 
+    fn target(&self) -> Result<Target, CniError> {
+        Ok(Target { owner: self.owner()?, netns: self.required("CNI_NETNS")?.into() })
+    }
+
     fn owner(&self) -> Result<Owner, CniError> {
         let container = self.required("CNI_CONTAINERID")?;
         if !is_identifier(container) {
@@ -59,15 +81,16 @@ impl Environment<'_> {
         Ok(Owner { container: container.to_owned(), interface: interface.to_owned() })
     }
 
-    fn netns(&self) -> Result<PathBuf, CniError> {
-        self.required("CNI_NETNS").map(PathBuf::from)
-    }
-
-    /// `namespace/name` of the pod, as Kubernetes' runtimes tell in `CNI_ARGS`.
-    fn pod(&self) -> Option<String> {
-        let arguments: BTreeMap<&str, &str> =
-            self.variables.get("CNI_ARGS")?.split(';').filter_map(|pair| pair.split_once('=')).collect();
-        Some(format!("{}/{}", arguments.get("K8S_POD_NAMESPACE")?, arguments.get("K8S_POD_NAME")?))
+    fn arguments(&self) -> Arguments {
+        let text = self.variables.get("CNI_ARGS").map_or("", String::as_str);
+        let pairs: BTreeMap<&str, &str> = text.split(';').filter_map(|pair| pair.split_once('=')).collect();
+        let value = |name: &str| pairs.get(name).filter(|value| !value.is_empty()).map(|value| (*value).to_owned());
+        let pod = value("K8S_POD_NAMESPACE").zip(value("K8S_POD_NAME"));
+        Arguments {
+            pod: pod.map(|(namespace, name)| format!("{namespace}/{name}")),
+            address: value("IP"),
+            mac: value("MAC"),
+        }
     }
 }
 
@@ -104,13 +127,13 @@ mod tests {
 
     #[test]
     fn kubernetes_tells_the_pod_in_the_arguments() {
-        let arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=7";
+        let arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=7;IP=10.0.0.7;MAC=";
+        let owner = Owner { container: "abc".into(), interface: "eth0".into() };
         assert_eq!(
             parse(&with("CNI_ARGS", arguments)),
             Ok(Request::Add {
-                owner: Owner { container: "abc".into(), interface: "eth0".into() },
-                netns: "/run/netns/x".into(),
-                pod: Some("shop/cart-0".into()),
+                target: Target { owner, netns: "/run/netns/x".into() },
+                arguments: Arguments { pod: Some("shop/cart-0".into()), address: Some("10.0.0.7".into()), mac: None },
             })
         );
     }

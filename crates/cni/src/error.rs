@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use datapath::netns::NetnsError;
 use datapath::route::RouteError;
@@ -107,6 +108,44 @@ pub enum CniError {
     /// A setting failed.
     #[error("cannot prepare the host")]
     Setting(#[from] SysctlError),
+    /// The container's interface is not one end of a pair whose other end the host has.
+    #[error("the container's interface {interface} has no end on the host, so nothing can be added to it")]
+    NoHostEnd {
+        /// The interface.
+        interface: String,
+    },
+    /// Another plugin this one depends on could not be run.
+    #[error("cannot run the plugin {plugin}")]
+    RunDelegate {
+        /// Its type.
+        plugin: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another plugin this one depends on refused.
+    #[error("plugin {plugin} refused {command}: {message}")]
+    Delegate {
+        /// Its type.
+        plugin: String,
+        /// What it was asked.
+        command: String,
+        /// Its error's code.
+        code: u32,
+        /// Its words.
+        message: String,
+        /// More of them; may be empty.
+        details: String,
+    },
+    /// The file that names the node's range could not be read.
+    #[error("cannot read {path}")]
+    ReadSubnetFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The attachment is not as `ADD` left it.
     #[error("the container's network is not as it should be: {}", faults.join("; "))]
     Damaged {
@@ -139,19 +178,25 @@ impl CniError {
             Self::Decode { .. } => 6,
             Self::Config { .. } => 7,
             Self::Ipam(IpamError::Exhausted { .. }) => 11,
-            Self::Ipam(_) | Self::State(_) => 5,
+            Self::Ipam(IpamError::OutOfRange { .. }) => 7,
+            Self::Ipam(IpamError::Taken { .. }) | Self::PortTaken { .. } => 103,
+            Self::Ipam(_) | Self::State(_) | Self::ReadSubnetFile { .. } => 5,
+            Self::Delegate { code, .. } => *code,
             Self::NotReady { .. } => 50,
             Self::Damaged { .. } => 100,
             Self::Namespace(_) | Self::Wiring(_) | Self::Netlink(_) | Self::Setting(_) | Self::HostPorts(_) => 101,
             Self::Teardown { .. } => 102,
-            Self::PortTaken { .. } => 103,
+            Self::NoHostEnd { .. } => 104,
+            Self::RunDelegate { .. } => 105,
         }
     }
 
     /// The specification's error object.
     pub(crate) fn object(&self, version: Version) -> Value {
         let mut object = json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() });
-        if let Some(source) = self.source() {
+        if let Self::Delegate { details, .. } = self {
+            object["details"] = details.clone().into();
+        } else if let Some(source) = self.source() {
             object["details"] = chain(source).into();
         }
         object

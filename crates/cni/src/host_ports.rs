@@ -14,7 +14,7 @@ use model::Protocol;
 use serde::Deserialize;
 
 use crate::CniError;
-use crate::attachments::{self, Attachment};
+use crate::attachments::{self, Record};
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateLock};
 
@@ -85,39 +85,27 @@ pub(crate) fn plan(mappings: &[PortMapping], addresses: &[IpAddr]) -> Vec<HostPo
     planned.collect()
 }
 
-/// Makes the ports lead to the container, whose link on the host is `host_link`. On failure none of them does.
-pub(crate) fn publish(
-    state: &StateDirectory,
-    owner: &Owner,
-    host_link: &str,
-    ports: &[HostPort],
-) -> Result<(), CniError> {
+/// Makes the ports written down for the attachment lead to the container.
+pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
+    let ports = &record.host_ports;
     if ports.is_empty() {
         return Ok(());
     }
-    allow_loopback_clients(host_link, ports)?;
+    allow_loopback_clients(ports)?;
     let lock = state.lock()?;
-    refuse_clashes(state, &lock, owner, ports)?;
-    attachments::write(state, &lock, &Attachment { owner: owner.clone(), host_ports: ports.to_vec() })?;
-    let published = HostPorts::open().and_then(|mut kernel| kernel.add(ports));
-    drop(lock);
-    if let Err(error) = published {
-        // The first failure is the one to tell; what stays goes with DEL.
-        let _ = withdraw(state, owner);
-        return Err(error.into());
-    }
+    refuse_clashes(state, &lock, record)?;
+    attachments::write(state, &lock, record)?;
+    HostPorts::open()?.add(ports)?;
     Ok(())
 }
 
-/// Makes the container's ports lead nowhere. Fine when it has none.
-pub(crate) fn withdraw(state: &StateDirectory, owner: &Owner) -> Result<(), CniError> {
-    if !state.exists() {
+/// Makes the attachment's ports lead nowhere.
+pub(crate) fn withdraw(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
+    if record.host_ports.is_empty() {
         return Ok(());
     }
-    let lock = state.lock()?;
-    let Some(attachment) = attachments::read(state, owner)? else { return Ok(()) };
-    HostPorts::open()?.remove(&attachment.host_ports)?;
-    attachments::remove(state, &lock, owner)?;
+    let _lock = state.lock()?;
+    HostPorts::open()?.remove(&record.host_ports)?;
     Ok(())
 }
 
@@ -126,7 +114,7 @@ pub(crate) fn faults(state: &StateDirectory, owner: &Owner, ports: &[HostPort]) 
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    let recorded = attachments::read(state, owner)?.map(|attachment| attachment.host_ports).unwrap_or_default();
+    let recorded = attachments::read(state, owner)?.map(|record| record.host_ports).unwrap_or_default();
     let missing = HostPorts::open()?.missing(ports)?;
     let unrecorded = ports.iter().filter(|port| !recorded.contains(port) && !missing.contains(port));
     let unrecorded = unrecorded.map(|port| format!("the reservation of {} is gone", describe(port)));
@@ -141,8 +129,8 @@ pub(crate) fn faults(state: &StateDirectory, owner: &Owner, ports: &[HostPort]) 
 ///
 /// For whoever has to make the kernel's table anew: [`compile::Plan::set_host_ports`].
 pub fn recorded_host_ports(state_dir: &Path) -> Result<Vec<HostPort>, CniError> {
-    let attachments = attachments::read_all(&StateDirectory::open(state_dir))?;
-    Ok(attachments.into_iter().flat_map(|attachment| attachment.host_ports).collect())
+    let records = attachments::read_all(&StateDirectory::open(state_dir))?;
+    Ok(records.into_iter().flat_map(|record| record.host_ports).collect())
 }
 
 /// Brings the kernel's host ports in step with what is written down and tells how many elements that took.
@@ -158,32 +146,33 @@ pub fn restore_host_ports(state_dir: &Path) -> Result<usize, CniError> {
     Ok(HostPorts::open()?.replace_all(&recorded_host_ports(state_dir)?)?)
 }
 
-/// Refuses ports another container has. One that is gone without a `DEL` has none, and is forgotten.
-fn refuse_clashes(
-    state: &StateDirectory,
-    lock: &StateLock<'_>,
-    owner: &Owner,
-    ports: &[HostPort],
-) -> Result<(), CniError> {
-    for other in attachments::read_all(state)?.into_iter().filter(|other| other.owner != *owner) {
-        let clash = ports.iter().find(|port| other.host_ports.iter().any(|taken| taken.clashes_with(port)));
-        let Some(port) = clash else { continue };
-        if Rtnetlink::open()?.link(&other.owner.host_link())?.is_some() {
+/// Refuses ports another container has. One that is gone without a `DEL` has none any more.
+fn refuse_clashes(state: &StateDirectory, lock: &StateLock<'_>, record: &Record) -> Result<(), CniError> {
+    for mut other in attachments::read_all(state)?.into_iter().filter(|other| other.owner != record.owner) {
+        let is_taken = |port: &&HostPort| other.host_ports.iter().any(|taken| taken.clashes_with(port));
+        let Some(port) = record.host_ports.iter().find(is_taken) else { continue };
+        if other.is_alive(&mut Rtnetlink::open()?)? {
             return Err(CniError::PortTaken { port: describe(port), container: other.owner.container });
         }
         HostPorts::open()?.remove(&other.host_ports)?;
-        attachments::remove(state, lock, &other.owner)?;
+        other.host_ports.clear();
+        attachments::write(state, lock, &other)?;
     }
     Ok(())
 }
 
-/// Lets clients at the host's loopback address through to the container: they are masqueraded, and what the answers
+/// Lets clients at the host's loopback address through to the containers: they are masqueraded, and what the answers
 /// are sent to is a loopback address, which the kernel takes from no link but those it is told of.
-fn allow_loopback_clients(host_link: &str, ports: &[HostPort]) -> Result<(), CniError> {
+fn allow_loopback_clients(ports: &[HostPort]) -> Result<(), CniError> {
     let serves_loopback =
-        |port: &HostPort| port.endpoint.is_ipv4() && port.address.is_none_or(|address| address.is_loopback());
-    if ports.iter().any(serves_loopback) {
-        sysctl::write(&format!("ipv4/conf/{host_link}/route_localnet"), "1")?;
+        |port: &&HostPort| port.endpoint.is_ipv4() && port.address.is_none_or(|address| address.is_loopback());
+    let mut host = Rtnetlink::open()?;
+    for port in ports.iter().filter(serves_loopback) {
+        let towards = host.link_towards(port.endpoint.ip())?;
+        let link = host.links()?.into_iter().find(|link| Some(link.index) == towards);
+        if let Some(link) = link {
+            sysctl::write(&format!("ipv4/conf/{}/route_localnet", link.name), "1")?;
+        }
     }
     Ok(())
 }

@@ -4,14 +4,18 @@
 //! specification 1.1, and answers on standard output. There is no daemon behind it: `DEL` works whatever else is down.
 
 mod attachments;
+mod bandwidth;
 mod command;
 mod config;
+mod delegate;
 mod environment;
 mod error;
+mod flannel;
 mod host_ports;
 mod ipam;
 mod owner;
 mod result;
+mod runtime_config;
 mod state;
 mod version;
 mod wiring;
@@ -60,6 +64,6 @@ fn answer(
     if let Request::Version = request {
         return version::answer(&input);
     }
-    let config = config::parse(&input, version)?;
+    let config = config::parse(&input, variables, version)?;
     command::run(&request, &config)
 }

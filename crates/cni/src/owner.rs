@@ -16,12 +16,20 @@ pub(crate) struct Owner {
 impl Owner {
     /// The name of the link's end on the host: the same for the same owner, 15 bytes.
     pub(crate) fn host_link(&self) -> String {
+        format!("{}{:012x}", compile::guard::POD_LINKS, self.hash())
+    }
+
+    /// The name of the link through which what the container sends takes a detour to be shaped.
+    pub(crate) fn shaping_link(&self) -> String {
+        format!("{}b{:012x}", datapath::OWNER.link_prefix, self.hash())
+    }
+
+    /// 48 bits.
+    fn hash(&self) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0100_0000_01b3;
         let text = [self.container.as_bytes(), b"\0", self.interface.as_bytes()].concat();
-        let hash = text.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
-        // Thirteen hexadecimal digits are 52 bits.
-        format!("{}{:013x}", datapath::OWNER.link_prefix, hash >> 12)
+        text.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME)) >> 16
     }
 }
 
@@ -35,6 +43,7 @@ mod tests {
         assert_eq!(owner("a").host_link(), owner("a").host_link());
         assert_ne!(owner("a").host_link(), owner("b").host_link());
         assert_eq!(owner(&"f".repeat(64)).host_link().len(), 15);
-        assert!(owner("a").host_link().starts_with("fw"));
+        assert!(owner("a").host_link().starts_with(datapath::OWNER.link_prefix));
+        assert_ne!(owner("a").host_link(), owner("a").shaping_link());
     }
 }

@@ -18,6 +18,10 @@ pub(crate) struct Attachment {
     pub(crate) mtu: u32,
     /// Each address with the gateway of its family.
     pub(crate) addresses: Vec<(IpAddr, IpAddr)>,
+    /// Each range the container has a route to, with the gateway.
+    pub(crate) routes: Vec<(IpNet, IpAddr)>,
+    /// What is said about names.
+    pub(crate) dns: Option<Value>,
 }
 
 /// One end of the veth pair.
@@ -45,16 +49,14 @@ impl Attachment {
             self.addresses.iter().map(|(address, gateway)| ip(*address, *gateway, container_index, config.version)),
         );
         let mut routes = previous("routes");
-        routes.extend(
-            self.addresses.iter().map(|(address, gateway)| json!({ "dst": default_of(*address), "gw": gateway })),
-        );
-        let mut result = json!({
-            "cniVersion": config.version.as_str(), "interfaces": interfaces, "ips": ips, "routes": routes, "dns": {}
-        });
-        if let Some(dns) = &config.dns {
-            result["dns"] = dns.clone();
-        }
-        result
+        routes.extend(self.routes.iter().map(|(destination, gateway)| json!({ "dst": destination, "gw": gateway })));
+        json!({
+            "cniVersion": config.version.as_str(),
+            "interfaces": interfaces,
+            "ips": ips,
+            "routes": routes,
+            "dns": self.dns.clone().unwrap_or_else(|| json!({})),
+        })
     }
 
     fn interface(&self, end: &End, sandbox: Option<&str>, config: &Config) -> Value {
@@ -77,10 +79,6 @@ fn ip(address: IpAddr, gateway: IpAddr, interface: usize, version: Version) -> V
     ip
 }
 
-fn default_of(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
-}
-
 /// The addresses a result gives, for comparison with what is there. Malformed ones are left out.
 pub(crate) fn addresses_of(result: &Value) -> Vec<IpAddr> {
     let ips = result["ips"].as_array().map_or(&[][..], Vec::as_slice);
@@ -88,9 +86,28 @@ pub(crate) fn addresses_of(result: &Value) -> Vec<IpAddr> {
     nets.map(|net| net.addr()).collect()
 }
 
+/// The addresses a result gives to one interface of a container; all of those that belong to no interface in particular.
+pub(crate) fn addresses_of_interface(result: &Value, name: &str) -> Vec<IpAddr> {
+    let interfaces = result["interfaces"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_it = |index: u64| {
+        let interface = usize::try_from(index).ok().and_then(|index| interfaces.get(index));
+        interface.is_none_or(|interface| {
+            interface["name"] == name && interface["sandbox"].as_str().is_some_and(|sandbox| !sandbox.is_empty())
+        })
+    };
+    let ips = result["ips"].as_array().map_or(&[][..], Vec::as_slice);
+    let ours = ips.iter().filter(|ip| ip["interface"].as_u64().is_none_or(is_it));
+    let nets = ours.filter_map(|ip| ip["address"].as_str()?.parse::<IpNet>().ok());
+    nets.map(|net| net.addr()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Position;
+    use crate::runtime_config::Wishes;
 
     fn result(version: Version, previous: Option<Value>) -> Value {
         let end = |name: &str, mac: &str| End { name: name.into(), mac: mac.into() };
@@ -100,13 +117,17 @@ mod tests {
             sandbox: "/run/netns/x".into(),
             mtu: 1450,
             addresses: vec![("10.244.1.5".parse().unwrap(), "169.254.1.1".parse().unwrap())],
+            routes: vec![("0.0.0.0/0".parse().unwrap(), "169.254.1.1".parse().unwrap())],
+            dns: None,
         };
         attachment.result(&Config {
             version,
-            ranges: vec![],
+            network: "pods".into(),
+            position: Position::Chained,
             mtu: None,
             state_dir: "/x".into(),
-            port_mappings: vec![],
+            sysctls: BTreeMap::new(),
+            wishes: Wishes::default(),
             dns: None,
             previous,
             valid_attachments: None,
@@ -129,6 +150,20 @@ mod tests {
         assert_eq!(result(Version::V0_4_0, None)["ips"][0]["version"], "4");
         assert_eq!(result(Version::V1_0_0, None)["interfaces"][0].get("mtu"), None);
         assert_eq!(result(Version::V1_0_0, None)["ips"][0].get("version"), None);
+    }
+
+    #[test]
+    fn an_interface_has_its_own_addresses_and_those_of_none() {
+        let result = json!({
+            "interfaces": [{ "name": "eth0" }, { "name": "eth0", "sandbox": "/x" }],
+            "ips": [
+                { "address": "192.0.2.1/24", "interface": 0 },
+                { "address": "10.0.0.5/24", "interface": 1 },
+                { "address": "10.0.0.6/24" },
+            ],
+        });
+        let expected: [IpAddr; 2] = ["10.0.0.5".parse().unwrap(), "10.0.0.6".parse().unwrap()];
+        assert_eq!(addresses_of_interface(&result, "eth0"), expected);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl StateDirectory {
         self.path.join("released")
     }
 
-    /// A file for each attachment that has more than addresses.
+    /// A file for each attachment.
     pub(crate) fn attachments(&self) -> PathBuf {
         self.path.join("attachments")
     }

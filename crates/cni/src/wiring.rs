@@ -9,13 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use datapath::netns::NetnsError;
-use datapath::route::{Link, LinkIndex, Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
+use datapath::route::{Link, LinkIndex, MacAddress, Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::{Netns, sysctl};
 use ipnet::IpNet;
 
-use crate::CniError;
 use crate::owner::Owner;
 use crate::result::{Attachment, End};
+use crate::{CniError, bandwidth};
 
 /// The gateway inside every container; link-local, so it can be the same everywhere (RFC 3927, RFC 4291).
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -34,6 +34,10 @@ pub(crate) struct Wiring<'a> {
     /// `namespace/name`, for people who look at the links.
     pub(crate) pod: Option<&'a str>,
     pub(crate) addresses: &'a [IpAddr],
+    /// Where the container is to have routes to; empty for everywhere.
+    pub(crate) destinations: &'a [IpNet],
+    /// The container's Ethernet address; the kernel draws one when there is none.
+    pub(crate) mac: Option<MacAddress>,
     /// None: that of the host's way to the outside.
     pub(crate) mtu: Option<u32>,
 }
@@ -51,7 +55,7 @@ pub(crate) fn attach(wiring: &Wiring<'_>) -> Result<Attachment, CniError> {
     // A call that was killed left it; with this owner's name nobody else uses it.
     detach(&mut host, wiring.owner)?;
     let end = VethEnd { name: &name, mac: None, netns: None };
-    let peer = VethEnd { name: &wiring.owner.interface, mac: None, netns: Some(&netns) };
+    let peer = VethEnd { name: &wiring.owner.interface, mac: wiring.mac, netns: Some(&netns) };
     let link = host.create_veth(&Veth { end, peer, mtu })?;
     let attached = complete(wiring, &mut host, &netns, &link);
     if attached.is_err() {
@@ -61,12 +65,21 @@ pub(crate) fn attach(wiring: &Wiring<'_>) -> Result<Attachment, CniError> {
     attached
 }
 
-/// Removes the host's end of the owner's link, and with it the other end, routes and neighbours. Fine when it is gone.
+/// Removes the host's end of the owner's link, and with it the other end, routes and neighbours, and what shapes it.
+/// Fine when it is gone.
 pub(crate) fn detach(host: &mut Rtnetlink, owner: &Owner) -> Result<(), CniError> {
+    bandwidth::lift(host, owner)?;
     if let Some(link) = host.link(&owner.host_link())? {
         host.delete_link(link.index)?;
     }
     Ok(())
+}
+
+/// The host's end of a container's interface, whoever made it.
+pub(crate) fn host_end(host: &mut Rtnetlink, netns: &Path, interface: &str) -> Result<Link, CniError> {
+    let inside = Rtnetlink::open_in(&open(netns)?)?.require_link(interface)?;
+    let outside = host.links()?.into_iter().find(|link| Some(link.index) == inside.peer && inside.kind == link.kind);
+    outside.ok_or_else(|| CniError::NoHostEnd { interface: interface.to_owned() })
 }
 
 fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Link) -> Result<Attachment, CniError> {
@@ -75,7 +88,8 @@ fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Lin
     sysctl::write(&format!("ipv4/conf/{}/proxy_arp", link.name), "0")?;
     let mut container = Rtnetlink::open_in(netns)?;
     let inside = container.require_link(&wiring.owner.interface)?;
-    prepare_inside(&mut container, &inside, link, wiring.addresses)?;
+    let routes = wiring.routes();
+    prepare_inside(&mut container, (&inside, link), wiring.addresses, &routes)?;
     // A container may send the moment it starts, and a lost first question to DNS costs it seconds.
     container.wait_until_running(&inside.name, RUNNING_DEADLINE)?;
     host.wait_until_running(&link.name, RUNNING_DEADLINE)?;
@@ -91,14 +105,26 @@ fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Lin
         sandbox: wiring.netns.display().to_string(),
         mtu: link.mtu,
         addresses: wiring.addresses.iter().map(|address| (*address, gateway_of(*address))).collect(),
+        routes,
+        dns: None,
     })
+}
+
+impl Wiring<'_> {
+    /// The container's routes: to what it is to reach, of the families it has, each by its gateway.
+    fn routes(&self) -> Vec<(IpNet, IpAddr)> {
+        let everywhere: Vec<IpNet> = self.addresses.iter().map(|address| everywhere(*address)).collect();
+        let destinations = if self.destinations.is_empty() { &everywhere } else { self.destinations };
+        let has_family = |net: &&IpNet| self.addresses.iter().any(|address| address.is_ipv4() == net.addr().is_ipv4());
+        destinations.iter().filter(has_family).map(|net| (*net, gateway_of(net.addr()))).collect()
+    }
 }
 
 fn prepare_inside(
     container: &mut Rtnetlink,
-    inside: &Link,
-    outside: &Link,
+    (inside, outside): (&Link, &Link),
     addresses: &[IpAddr],
+    routes: &[(IpNet, IpAddr)],
 ) -> Result<(), CniError> {
     let loopback = container.require_link("lo")?;
     container.set_up(loopback.index)?;
@@ -109,57 +135,15 @@ fn prepare_inside(
         if let Some(mac) = outside.mac {
             container.set_neighbour(inside.index, gateway, mac)?;
         }
-        container.replace_route(&default_route(gateway, inside.index))?;
+    }
+    for (destination, gateway) in routes {
+        container.replace_route(&route_inside(*destination, *gateway, inside.index))?;
     }
     Ok(())
 }
 
-/// Compares the attachment with what [`attach`] makes and returns what is wrong, each as a sentence; none is well.
-pub(crate) fn faults(owner: &Owner, netns: &Path, addresses: &[IpAddr]) -> Result<Vec<String>, CniError> {
-    let mut host = Rtnetlink::open()?;
-    let mut container = Rtnetlink::open_in(&open(netns)?)?;
-    let name = owner.host_link();
-    let mut faults = Vec::new();
-    match host.link(&name)? {
-        None => faults.push(format!("the host has no link {name}")),
-        Some(link) if !link.is_up => faults.push(format!("the host's link {name} is down")),
-        Some(link) => {
-            let routes = host.routes(RouteFilter::Ours)?;
-            let missing =
-                |address: &&IpAddr| !routes.contains(&Route::on_link(IpNet::from(**address), link.index).ours());
-            faults
-                .extend(addresses.iter().filter(missing).map(|address| format!("the host has no route to {address}")));
-        }
-    }
-    match container.link(&owner.interface)? {
-        None => faults.push(format!("the container has no interface {}", owner.interface)),
-        Some(link) if !link.is_up => faults.push(format!("the container's interface {} is down", owner.interface)),
-        Some(link) => faults.extend(faults_inside(&mut container, link.index, addresses)?),
-    }
-    Ok(faults)
-}
-
-fn faults_inside(container: &mut Rtnetlink, link: LinkIndex, addresses: &[IpAddr]) -> Result<Vec<String>, CniError> {
-    let held = container.addresses()?;
-    let routes = container.routes(RouteFilter::Main)?;
-    let neighbours = container.permanent_neighbours()?;
-    let mut faults = Vec::new();
-    for address in addresses {
-        let gateway = gateway_of(*address);
-        if !held.contains(&(link, IpNet::from(*address))) {
-            faults.push(format!("the container's interface does not have {address}"));
-        }
-        if !routes.contains(&default_route(gateway, link)) {
-            faults.push(format!("the container has no default route via {gateway}"));
-        }
-        if !neighbours.iter().any(|(on, known, _)| *on == link && *known == gateway) {
-            faults.push(format!("the container does not know its gateway {gateway}"));
-        }
-    }
-    Ok(faults)
-}
-
-fn open(netns: &Path) -> Result<Netns, CniError> {
+/// Opens the container's namespace.
+pub(crate) fn open(netns: &Path) -> Result<Netns, CniError> {
     Netns::open(netns).map_err(|source| match source {
         NetnsError::Open { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
             CniError::Variable { name: "CNI_NETNS", why: format!("{} does not exist", path.display()) }
@@ -193,18 +177,24 @@ fn outside_mtu(host: &mut Rtnetlink) -> Result<u32, CniError> {
     Ok(mtus.min().unwrap_or(MTU_ETHERNET))
 }
 
-fn gateway_of(address: IpAddr) -> IpAddr {
+/// The gateway of an address's family, the same in every container.
+pub(crate) fn gateway_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => GATEWAY_V4.into(),
         IpAddr::V6(_) => GATEWAY_V6.into(),
     }
 }
 
-fn default_route(gateway: IpAddr, link: LinkIndex) -> Route {
-    let destination = match gateway {
+/// The range of all addresses of the family of `address`.
+fn everywhere(address: IpAddr) -> IpNet {
+    match address {
         IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
         IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
-    };
+    }
+}
+
+/// A route of the container: the gateway is on the link though no other route says so.
+pub(crate) fn route_inside(destination: IpNet, gateway: IpAddr, link: LinkIndex) -> Route {
     Route::new(destination, RouteAction::Via { gateway, link, on_link: true }).ours()
 }
 

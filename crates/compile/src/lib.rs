@@ -3,6 +3,7 @@
 //! - [`Plan`]: what a node's kernel should hold, computed from a [`model::Cluster`] and kept up change by change.
 //! - [`ruleset`]: nf_tables as plain values, the form of a plan the kernel understands.
 //! - [`diff()`]: the operations between two rulesets.
+//! - [`guard`]: the part of the table that drops what pods send under others' addresses.
 //! - [`host_ports`]: the part of the table the CNI plugin keeps, ports of the node that lead to a pod.
 //! - [`evaluate()`]: the fate of one packet, straight from what the API objects mean, and what decided it.
 //! - [`trace()`]: the fate of one packet in a ruleset. It must be what [`evaluate()`] says.
@@ -10,6 +11,7 @@
 
 mod diff;
 mod evaluate;
+pub mod guard;
 pub mod host_ports;
 mod packet;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! The maps of host ports in our table, which the CNI plugin keeps.
+//! What of our table the CNI plugin needs: the guard against spoofing, and the maps of host ports, which it keeps.
 //!
 //! Every change is what is missing or too much, by a look at the maps: it does not matter what a call that was killed
 //! left behind. Callers that may run at the same time must take turns, with a lock of their own.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use compile::diff;
+use compile::guard;
 use compile::host_ports::{self, HostPort};
 use compile::ruleset::{Data, Element, ElementKey, Keeper, Operation, Ruleset};
 use model::{Name, Protocol, SharedMap};
@@ -42,6 +43,19 @@ impl HostPorts {
     /// Connects to the calling thread's namespace. Changes nothing.
     pub fn open() -> Result<Self, HostPortError> {
         Ok(Self { table: Table::open()?, conntrack: Conntrack::open()? })
+    }
+
+    /// Makes our table with what pods need of it, where there is none: then no agent has come yet, or none ever will.
+    pub fn prepare(&mut self) -> Result<(), HostPortError> {
+        if !self.table.exists()? {
+            let operations = self.plan_sets()?;
+            // Somebody else may be at it too.
+            match self.table.apply(&operations) {
+                Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+                applied => drop(applied?),
+            }
+        }
+        Ok(())
     }
 
     /// Makes these ports lead where they say, whatever they led to before. Makes the table where there is none.
@@ -137,7 +151,8 @@ impl HostPorts {
 
     /// What makes the sets and chains of host ports, where some of it or the whole table is missing.
     fn plan_sets(&mut self) -> Result<Vec<Operation>, NftError> {
-        let wanted = host_ports::ruleset(&[]);
+        let mut wanted = host_ports::ruleset(&[]);
+        wanted.chains.extend(guard::ruleset().chains);
         let Some(listing) = self.table.read()? else { return Ok(diff(&Ruleset::default(), &wanted)) };
         let mut found = listing.observed.recognise(&wanted);
         found.sets.retain(|name, _| wanted.sets.contains_key(name));

@@ -8,18 +8,40 @@ pub(crate) use store::Store;
 use std::io;
 use std::net::IpAddr;
 
+use crate::owner::Owner;
 use crate::state::StateError;
 
 /// An operation on reservations that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IpamError {
     /// All addresses of the ranges are taken.
-    #[error("no free address in {ranges}: all {taken} are in use; delete pods or give the node a larger range")]
+    #[error(
+        "no free address in {ranges}: {taken} are in use and {resting} were released just now; \
+         delete pods or give the node a larger range"
+    )]
     Exhausted {
         /// The ranges, as configured.
         ranges: String,
         /// How many reservations there are.
         taken: usize,
+        /// How many addresses nobody gets yet.
+        resting: usize,
+    },
+    /// An address somebody wants is another's.
+    #[error("{address} is in use by container {container}")]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it, as far as that can be told.
+        container: String,
+    },
+    /// An address somebody wants is none of those there are to give.
+    #[error("{address} is in none of the ranges {ranges}")]
+    OutOfRange {
+        /// The address.
+        address: IpAddr,
+        /// The ranges, as configured.
+        ranges: String,
     },
     /// The state directory failed.
     #[error(transparent)]
@@ -42,4 +64,11 @@ pub enum IpamError {
         #[source]
         source: io::Error,
     },
+}
+
+impl IpamError {
+    fn taken(address: IpAddr, holder: Option<&Owner>) -> Self {
+        let container = holder.map_or_else(|| "unknown".to_owned(), |holder| holder.container.clone());
+        Self::Taken { address, container }
+    }
 }

@@ -10,10 +10,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use ipnet::IpNet;
-
 use super::IpamError;
 use super::choice::next_free;
+use crate::config::Pools;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
 
@@ -32,11 +31,18 @@ impl<'a> Store<'a> {
         Self { state }
     }
 
-    /// One address of each family that has ranges, for `owner`. What `owner` holds already it gets again.
-    pub(crate) fn reserve(&self, owner: &Owner, ranges: &[IpNet]) -> Result<Vec<IpAddr>, IpamError> {
+    /// One address of each family that has ranges, for `owner`: the wanted one, else the next. What `owner` holds
+    /// already it gets again.
+    pub(crate) fn reserve(&self, owner: &Owner, pools: &Pools, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, IpamError> {
+        if let Some(address) = wanted.iter().find(|address| !pools.contain(**address)) {
+            return Err(IpamError::OutOfRange { address: *address, ranges: pools.to_string() });
+        }
         let lock = self.state.lock()?;
-        let reserved: Result<Vec<IpAddr>, IpamError> =
-            families(ranges).iter().map(|family| self.reserve_in(&lock, family, owner)).collect();
+        let reserve_in = |family: &Pools| {
+            let wanted = wanted.iter().copied().find(|address| family.contain(*address));
+            self.reserve_in(&lock, family, owner, wanted)
+        };
+        let reserved: Result<Vec<IpAddr>, IpamError> = pools.families().iter().map(reserve_in).collect();
         if reserved.is_err() {
             self.release_locked(owner)?;
         }
@@ -74,19 +80,21 @@ impl<'a> Store<'a> {
     }
 
     /// Whether an address of each family could be reserved now.
-    pub(crate) fn probe(&self, ranges: &[IpNet]) -> Result<(), IpamError> {
+    pub(crate) fn probe(&self, pools: &Pools) -> Result<(), IpamError> {
         let _lock = self.state.lock()?;
         let taken: BTreeSet<IpAddr> = self.reservations()?.into_keys().collect();
-        families(ranges).iter().try_for_each(|family| self.choose(family, &taken).map(drop))
+        pools.families().iter().try_for_each(|family| self.choose(family, &taken).map(drop))
     }
 
-    /// Ends reservations that no one can be the owner of. Returns their addresses.
-    pub(crate) fn release_unowned(&self) -> Result<Vec<IpAddr>, IpamError> {
+    /// Ends reservations of which `is_known` knows no owner, and those no one can be the owner of. Returns their
+    /// addresses.
+    pub(crate) fn release_unknown(&self, is_known: impl Fn(&Owner) -> bool) -> Result<Vec<IpAddr>, IpamError> {
         let _lock = self.state.lock()?;
-        let unowned: Vec<IpAddr> =
-            self.reservations()?.into_iter().filter(|(_, owner)| owner.is_none()).map(|(address, _)| address).collect();
-        self.remove(&unowned)?;
-        Ok(unowned)
+        let reservations = self.reservations()?.into_iter();
+        let unknown = reservations.filter(|(_, owner)| !owner.as_ref().is_some_and(&is_known));
+        let unknown: Vec<IpAddr> = unknown.map(|(address, _)| address).collect();
+        self.remove(&unknown)?;
+        Ok(unknown)
     }
 
     /// Ends reservations and remembers when. Needs the lock.
@@ -101,14 +109,14 @@ impl<'a> Store<'a> {
         let released = self.state.released().join(address.to_string());
         fs::rename(self.file_of(address), &released)?;
         File::options().write(true).open(&released)?.set_modified(SystemTime::now())?;
-        for address in self.released()?.iter().rev().skip(RELEASED_MAX) {
+        for (_, address) in self.released()?.iter().rev().skip(RELEASED_MAX) {
             fs::remove_file(self.state.released().join(address.to_string()))?;
         }
         Ok(())
     }
 
-    /// Addresses in the order of their release, the first released first.
-    fn released(&self) -> io::Result<Vec<IpAddr>> {
+    /// Addresses with the times of their release, the first released first.
+    fn released(&self) -> io::Result<Vec<(SystemTime, IpAddr)>> {
         let mut released: Vec<(SystemTime, IpAddr)> = Vec::new();
         for entry in fs::read_dir(self.state.released())? {
             let entry = entry?;
@@ -117,18 +125,29 @@ impl<'a> Store<'a> {
             }
         }
         released.sort_unstable();
-        Ok(released.into_iter().map(|(_, address)| address).collect())
+        Ok(released)
     }
 
-    fn reserve_in(&self, lock: &StateLock<'_>, ranges: &[IpNet], owner: &Owner) -> Result<IpAddr, IpamError> {
+    fn reserve_in(
+        &self,
+        lock: &StateLock<'_>,
+        pools: &Pools,
+        owner: &Owner,
+        wanted: Option<IpAddr>,
+    ) -> Result<IpAddr, IpamError> {
         let reservations = self.reservations()?;
-        let is_ours = |address: &IpAddr| ranges.iter().any(|range| range.contains(address));
-        let held = reservations.iter().find(|(address, holder)| holder.as_ref() == Some(owner) && is_ours(address));
+        let is_held = |address: IpAddr| pools.contain(address) && wanted.is_none_or(|wanted| wanted == address);
+        let held = reservations.iter().find(|(address, holder)| holder.as_ref() == Some(owner) && is_held(**address));
         if let Some((address, _)) = held {
             return Ok(*address);
         }
-        let taken: BTreeSet<IpAddr> = reservations.into_keys().collect();
-        let address = self.choose(ranges, &taken)?;
+        let address = match wanted {
+            Some(address) => match reservations.get(&address) {
+                Some(holder) => return Err(IpamError::taken(address, holder.as_ref())),
+                None => address,
+            },
+            None => self.choose(pools, &reservations.into_keys().collect())?,
+        };
         let content =
             serde_json::to_vec(owner).map_err(|error| IpamError::Reserve { address, source: error.into() })?;
         lock.replace(&self.file_of(address), &content)?;
@@ -137,13 +156,20 @@ impl<'a> Store<'a> {
         Ok(address)
     }
 
-    fn choose(&self, ranges: &[IpNet], taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
+    fn choose(&self, pools: &Pools, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
         let released = self
             .released()
             .map_err(|source| IpamError::State(StateError::Read { path: self.state.released(), source }))?;
-        next_free(ranges, taken, &released).ok_or_else(|| IpamError::Exhausted {
-            ranges: ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            taken: taken.iter().filter(|address| ranges.iter().any(|range| range.contains(*address))).count(),
+        let now = SystemTime::now();
+        // A release in the future is one of before somebody set the clock; nobody can tell how long ago it was.
+        let is_resting = |at: SystemTime| now.duration_since(at).is_ok_and(|since| since < pools.reuse_delay);
+        let (resting, rested): (Vec<_>, Vec<_>) = released.into_iter().partition(|(at, _)| is_resting(*at));
+        let addresses = |list: Vec<(SystemTime, IpAddr)>| list.into_iter().map(|(_, address)| address);
+        let avoided: BTreeSet<IpAddr> = taken.iter().copied().chain(addresses(resting)).collect();
+        next_free(&pools.ranges, &avoided, &addresses(rested).collect::<Vec<_>>()).ok_or_else(|| {
+            let in_use = taken.iter().filter(|address| pools.contain(**address)).count();
+            let resting = avoided.iter().filter(|address| pools.contain(**address)).count() - in_use;
+            IpamError::Exhausted { ranges: pools.to_string(), taken: in_use, resting }
         })
     }
 
@@ -152,14 +178,10 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The ranges of each family that has any, IPv4 first.
-fn families(ranges: &[IpNet]) -> Vec<Vec<IpNet>> {
-    let (v4, v6): (Vec<IpNet>, Vec<IpNet>) = ranges.iter().partition(|range| range.addr().is_ipv4());
-    [v4, v6].into_iter().filter(|family| !family.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -167,8 +189,9 @@ mod tests {
         Owner { container: name.into(), interface: "eth0".into() }
     }
 
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    fn nets(texts: &[&str]) -> Pools {
+        let ranges = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Pools { ranges, reuse_delay: Duration::ZERO }
     }
 
     fn state() -> (tempfile::TempDir, StateDirectory) {
@@ -182,10 +205,10 @@ mod tests {
         let (_directory, state) = state();
         let store = Store::new(&state);
         let ranges = nets(&["10.244.1.0/24", "fd00::/64"]);
-        let first = store.reserve(&owner("a"), &ranges).unwrap();
+        let first = store.reserve(&owner("a"), &ranges, &[]).unwrap();
         assert_eq!(first, ["10.244.1.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
-        assert_ne!(store.reserve(&owner("b"), &ranges).unwrap(), first);
-        assert_eq!(store.reserve(&owner("a"), &ranges).unwrap(), first);
+        assert_ne!(store.reserve(&owner("b"), &ranges, &[]).unwrap(), first);
+        assert_eq!(store.reserve(&owner("a"), &ranges, &[]).unwrap(), first);
     }
 
     #[test]
@@ -193,7 +216,7 @@ mod tests {
         let (_directory, state) = state();
         let store = Store::new(&state);
         assert_eq!(store.release(&owner("a")).unwrap(), Vec::<IpAddr>::new());
-        let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"])).unwrap();
+        let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap();
         assert_eq!(store.release(&owner("a")).unwrap(), held);
         assert_eq!(store.release(&owner("a")).unwrap(), Vec::<IpAddr>::new());
     }
@@ -203,25 +226,54 @@ mod tests {
         let (_directory, state) = state();
         let store = Store::new(&state);
         let ranges = nets(&["10.244.1.0/30", "fd00::/64"]);
-        store.reserve(&owner("a"), &ranges).unwrap();
-        store.reserve(&owner("b"), &ranges).unwrap();
+        store.reserve(&owner("a"), &ranges, &[]).unwrap();
+        store.reserve(&owner("b"), &ranges, &[]).unwrap();
         let full = nets(&["fd00::/64", "10.244.1.0/30"]);
-        let error = store.reserve(&owner("c"), &full).unwrap_err();
+        let error = store.reserve(&owner("c"), &full, &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no free address in 10.244.1.0/30: all 2 are in use; delete pods or give the node a larger range"
+            "no free address in 10.244.1.0/30: 2 are in use and 0 were released just now; \
+             delete pods or give the node a larger range"
         );
         assert!(!store.reservations().unwrap().values().any(|holder| *holder == Some(owner("c"))));
+    }
+
+    #[test]
+    fn a_wanted_address_is_given_to_one_owner_only() {
+        let (_directory, state) = state();
+        let store = Store::new(&state);
+        let (pools, wanted) = (nets(&["10.244.1.0/24", "fd00::/64"]), ["10.244.1.77".parse().unwrap()]);
+        let given = store.reserve(&owner("a"), &pools, &wanted).unwrap();
+        assert_eq!(given, [wanted[0], "fd00::1".parse().unwrap()]);
+        assert_eq!(store.reserve(&owner("a"), &pools, &wanted).unwrap(), given);
+        let taken = store.reserve(&owner("b"), &pools, &wanted).unwrap_err();
+        assert_eq!(taken.to_string(), "10.244.1.77 is in use by container a");
+        let outside = store.reserve(&owner("b"), &pools, &["10.0.0.1".parse().unwrap()]).unwrap_err();
+        assert_eq!(outside.to_string(), "10.0.0.1 is in none of the ranges 10.244.1.0/24, fd00::/64");
+        assert!(!store.reservations().unwrap().values().any(|holder| *holder == Some(owner("b"))));
+    }
+
+    #[test]
+    fn nobody_gets_an_address_before_it_has_rested() {
+        let (_directory, state) = state();
+        let store = Store::new(&state);
+        let pools = Pools { reuse_delay: Duration::from_secs(3600), ..nets(&["10.244.1.0/30"]) };
+        store.reserve(&owner("a"), &pools, &[]).unwrap();
+        store.release(&owner("a")).unwrap();
+        store.reserve(&owner("b"), &pools, &[]).unwrap();
+        let error = store.reserve(&owner("c"), &pools, &[]).unwrap_err();
+        assert!(matches!(error, IpamError::Exhausted { taken: 1, resting: 1, .. }), "{error}");
+        assert!(store.reserve(&owner("c"), &nets(&["10.244.1.0/30"]), &[]).is_ok());
     }
 
     #[test]
     fn reservations_of_an_earlier_boot_are_void() {
         let (directory, state) = state();
         let first = Store::new(&state);
-        first.reserve(&owner("a"), &nets(&["10.244.1.0/30"])).unwrap();
+        first.reserve(&owner("a"), &nets(&["10.244.1.0/30"]), &[]).unwrap();
         let later = StateDirectory::in_boot(&directory.path().join("state"), "second boot".into());
         let second = Store::new(&later);
-        second.reserve(&owner("b"), &nets(&["10.244.1.0/30"])).unwrap();
+        second.reserve(&owner("b"), &nets(&["10.244.1.0/30"]), &[]).unwrap();
         assert_eq!(second.reservations().unwrap().into_values().collect::<Vec<_>>(), [Some(owner("b"))]);
     }
 
@@ -229,13 +281,13 @@ mod tests {
     fn a_file_nobody_understands_stays_taken_until_collected() {
         let (directory, state) = state();
         let store = Store::new(&state);
-        store.release_unowned().unwrap();
+        store.release_unknown(|_| true).unwrap();
         fs::write(directory.path().join("state/addresses/10.244.1.1"), "").unwrap();
         assert_eq!(
-            store.reserve(&owner("a"), &nets(&["10.244.1.0/24"])).unwrap(),
+            store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap(),
             ["10.244.1.2".parse::<IpAddr>().unwrap()]
         );
-        assert_eq!(store.release_unowned().unwrap(), ["10.244.1.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(store.release_unknown(|_| true).unwrap(), ["10.244.1.1".parse::<IpAddr>().unwrap()]);
     }
 
     proptest! {
@@ -256,7 +308,7 @@ mod tests {
                     continue;
                 }
                 let free = 6 - held.len();
-                match store.reserve(&owner, &ranges) {
+                match store.reserve(&owner, &ranges, &[]) {
                     Ok(addresses) => {
                         let is_new = !held.contains_key(&name);
                         let shared = held.iter().any(|(other, address)| *other != name && addresses.contains(address));

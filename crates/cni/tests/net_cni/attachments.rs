@@ -79,7 +79,7 @@ fn a_deletion_leaves_nothing_and_works_again() {
     isolated(|| {
         let node = Node::new();
         let (netns, _) = node.add("pod");
-        assert_eq!(node.leftovers().len(), 3);
+        assert_eq!(node.leftovers().len(), 4, "link, route, address and record");
         for _ in 0..2 {
             let said = node.call("DEL", "pod");
             assert!(said.is_success && said.output.is_null(), "{said:?}");
@@ -178,7 +178,7 @@ fn collection_takes_down_what_the_runtime_forgot() {
         let said = node.call_with("GC", "kept", &config);
         assert!(said.is_success, "{said:?}");
         assert_eq!(node.reserved(), ["10.244.1.1"]);
-        assert_eq!(node.leftovers().len(), 3);
+        assert_eq!(node.leftovers().len(), 4, "link, route, address and record");
     });
 }
 

@@ -3,4 +3,6 @@
 
 mod attachments;
 mod host_ports;
+mod others;
 mod runtime;
+mod wishes;

@@ -57,6 +57,9 @@ impl Node {
             .env("CNI_CONTAINERID", container)
             .env("CNI_NETNS", self.netns(container))
             .env("CNI_IFNAME", "eth0")
+            // Plugins of tests are scripts, which need programs.
+            .env("CNI_PATH", self.directory.path())
+            .env("PATH", "/usr/bin:/bin")
             .env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

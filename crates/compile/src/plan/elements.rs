@@ -11,6 +11,7 @@ use super::balancer::{Choice, LoadBalancer, OUTSIDE_SLOTS, SharedChain};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
+use crate::guard;
 use crate::host_ports::{self, HostPort};
 use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
 
@@ -27,6 +28,7 @@ pub(super) struct Elements {
 impl Default for Elements {
     fn default() -> Self {
         let mut ruleset = host_ports::ruleset(&[]);
+        ruleset.chains.extend(guard::ruleset().chains);
         ruleset.sets.extend(layout::sets());
         ruleset.chains.extend(layout::chains());
         Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new() }

@@ -73,6 +73,7 @@ impl Display for Value {
             Self::Port(port) => port.fmt(f),
             Self::Mark(mark) => mark.fmt(f),
             Self::Interface(name) => write!(f, "\"{name}\""),
+            Self::InterfacePrefix(prefix) => write!(f, "\"{prefix}*\""),
             Self::Family(IpFamily::V4) => f.write_str("ipv4"),
             Self::Family(IpFamily::V6) => f.write_str("ipv6"),
             Self::Direction(Direction::Original) => f.write_str("original"),
@@ -140,6 +141,7 @@ impl Display for Statement {
                 write!(f, "{} {}@{set}", Loads(key), if *negate { "!= " } else { "" })
             }
             Self::DestinationIsLocal => f.write_str("fib daddr type local"),
+            Self::SourceIsSpoofed => f.write_str("fib saddr . iif oif missing"),
             Self::Branch { key, map } => write!(f, "{} vmap @{map}", Loads(key)),
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::SetMark(load) => write!(f, "meta mark set {load}"),

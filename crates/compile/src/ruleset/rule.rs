@@ -49,6 +49,9 @@ pub enum Statement {
     },
     /// Go on only if the packet's destination is an address of this host (`fib daddr type local`).
     DestinationIsLocal,
+    /// Go on only if an answer to the packet's source would not leave by the interface it came in by
+    /// (`fib saddr . iif oif missing`).
+    SourceIsSpoofed,
     /// Follow the verdict the map holds for the key (`vmap`); the rule ends here when it holds none.
     Branch {
         /// The key, one load per field.

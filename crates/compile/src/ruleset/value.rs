@@ -49,6 +49,8 @@ pub enum Value {
     Mark(u32),
     /// The name of an interface.
     Interface(InterfaceName),
+    /// What the names of several interfaces begin with; never part of a key.
+    InterfacePrefix(InterfaceName),
     /// The network layer's family; for [`MetaField::Family`](super::MetaField::Family) only, never part of a key.
     Family(IpFamily),
     /// The way a packet goes; for [`ConntrackField::Direction`](super::ConntrackField::Direction) only, never part of
@@ -75,7 +77,7 @@ impl Value {
             Self::Port(_) => Some(FieldType::Port),
             Self::Mark(_) => Some(FieldType::Mark),
             Self::Interface(_) => Some(FieldType::Interface),
-            Self::Family(_) | Self::Direction(_) => None,
+            Self::InterfacePrefix(_) | Self::Family(_) | Self::Direction(_) => None,
         }
     }
 }
@@ -102,6 +104,12 @@ impl InterfaceName {
         let mut bytes = [0; 16];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         Some(Self(bytes))
+    }
+
+    /// The name without what it is padded with.
+    pub fn trimmed(&self) -> &[u8] {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        &self.0[..length]
     }
 
     /// The name as the kernel compares it, padded with zeros.

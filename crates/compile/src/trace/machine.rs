@@ -145,6 +145,8 @@ impl<'a> Machine<'a> {
                 Ok(go_on_if(find(set, &key).is_some() != *negate))
             }
             Statement::DestinationIsLocal => Ok(go_on_if(self.own_addresses.contains(&self.destination.ip()))),
+            // A packet here is known by its addresses, and these are the sender's own.
+            Statement::SourceIsSpoofed => Ok(Step::NextRule),
             Statement::Branch { key, map } => self.branch(key, map, depth),
             Statement::Verdict(verdict) => self.follow(verdict, depth),
             Statement::SetMark(load) => match self.load(load)?.as_deref() {

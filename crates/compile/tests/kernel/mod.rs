@@ -161,6 +161,7 @@ fn references_of_rule(rule: &Rule) -> References {
             Statement::Verdict(verdict) => used.note_verdict(verdict),
             Statement::Nat { to, .. } => used.note_loads(std::slice::from_ref(to)),
             Statement::DestinationIsLocal
+            | Statement::SourceIsSpoofed
             | Statement::Masquerade { .. }
             | Statement::Reject(_)
             | Statement::Counter => {}

@@ -150,7 +150,8 @@ impl Table {
         Ok(Some(listing))
     }
 
-    fn exists(&mut self) -> Result<bool, NftError> {
+    /// Whether there is a table.
+    pub fn exists(&mut self) -> Result<bool, NftError> {
         let request = request(table::NAME, TABLE);
         match self.socket.query(message::GET_TABLE, 0, request.as_bytes(), |_| Ok(Some(()))) {
             Ok(found) => Ok(!found.is_empty()),

@@ -77,6 +77,7 @@ pub(super) fn value_bytes(value: &Value) -> Vec<u8> {
         Value::Port(port) => port.to_be_bytes().to_vec(),
         Value::Mark(mark) => mark.to_ne_bytes().to_vec(),
         Value::Interface(name) => name.as_bytes().to_vec(),
+        Value::InterfacePrefix(prefix) => prefix.trimmed().to_vec(),
         Value::Family(IpFamily::V4) => vec![NFPROTO_IPV4],
         Value::Family(IpFamily::V6) => vec![NFPROTO_IPV6],
         Value::Direction(Direction::Original) => vec![IP_CT_DIR_ORIGINAL],

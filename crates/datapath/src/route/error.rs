@@ -109,6 +109,26 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// What a link may carry could not be limited.
+    #[error("cannot limit what link {link} carries: the kernel must have {needs}")]
+    Shape {
+        /// The link.
+        link: LinkIndex,
+        /// What of the kernel it takes, and the option of its configuration.
+        needs: &'static str,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// Limits could not be read.
+    #[error("cannot read what link {link} may carry")]
+    ReadShaping {
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// A neighbour could not be set.
     #[error("cannot set the neighbour {address} on link {link}")]
     SetNeighbour {
@@ -144,6 +164,8 @@ impl RouteError {
             | Self::SetRoute { source, .. }
             | Self::DeleteRoute { source, .. }
             | Self::ReadRoutes { source }
+            | Self::Shape { source, .. }
+            | Self::ReadShaping { source, .. }
             | Self::SetNeighbour { source, .. }
             | Self::ReadNeighbours { source } => source.errno(),
         }

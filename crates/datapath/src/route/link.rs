@@ -137,6 +137,15 @@ impl Rtnetlink {
         self.create_link("bridge", bridge.name, &request)
     }
 
+    /// Makes an intermediate functional block, up, and returns it: what is redirected to it is shaped by it.
+    pub fn create_ifb(&mut self, name: &str) -> Result<Link, RouteError> {
+        let mut request = Attributes::append_to(header(LinkIndex(0), IFF_UP, IFF_UP));
+        request.text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "ifb");
+        });
+        self.create_link("intermediate functional block (CONFIG_IFB)", name, &request)
+    }
+
     fn create_link(&mut self, kind: &'static str, name: &str, request: &Attributes) -> Result<Link, RouteError> {
         self.socket
             .request(RTM_NEWLINK, flag::CREATE | flag::EXCLUSIVE, request.as_bytes())

@@ -5,10 +5,12 @@ mod error;
 mod link;
 mod neighbour;
 mod routes;
+mod shaping;
 
 pub use error::RouteError;
 pub use link::{Bridge, Link, LinkIndex, MacAddress, Veth, VethEnd};
 pub use routes::{Route, RouteAction, RouteFilter, RouteOrigin};
+pub use shaping::RateLimit;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

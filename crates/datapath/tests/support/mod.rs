@@ -155,6 +155,7 @@ fn chains() -> std::collections::BTreeMap<Name, Chain> {
         ("nat_postrouting", base(ChainKind::Nat, Hook::Postrouting, 100, leave())),
         ("filter_forward", base(ChainKind::Filter, Hook::Forward, 0, pass())),
         ("filter_input", base(ChainKind::Filter, Hook::Input, -10, vec![])),
+        ("filter_prerouting", base(ChainKind::Filter, Hook::Prerouting, -300, guard())),
         ("nat_output", base(ChainKind::Nat, Hook::Output, -100, dispatch())),
     ]
     .map(|(name, chain)| (Name::from(name), chain))
@@ -196,6 +197,12 @@ fn remember() -> Vec<Rule> {
         Rule::new([family.clone(), update(SetUpdate::Delete, None, client(), "clients", vec![])]),
         Rule::new([family, update(SetUpdate::Update, minute, key, "affinity", data)]),
     ]
+}
+
+fn guard() -> Vec<Rule> {
+    let prefix = InterfaceName::new("fwp").expect("a short name");
+    let from_pods = equal(Load::Meta(MetaField::InputInterface), Value::InterfacePrefix(prefix));
+    vec![Rule::new([from_pods, Statement::SourceIsSpoofed, Statement::Verdict(Verdict::Drop)])]
 }
 
 fn dispatch() -> Vec<Rule> {

@@ -72,7 +72,11 @@ impl Encoder {
             Statement::Match(load, comparison, value) => self.compare(load, *comparison, value)?,
             Statement::AnyBit(load, bits) => self.any_bit(load, *bits)?,
             Statement::InSet { key, set, negate } => self.in_set(key, set, *negate)?,
-            Statement::DestinationIsLocal => self.destination_is_local(),
+            Statement::DestinationIsLocal => self.fib(fib::DESTINATION, fib::ADDRESS_TYPE, fib::LOCAL),
+            Statement::SourceIsSpoofed => {
+                let flags = fib::SOURCE | fib::INPUT_INTERFACE | fib::IS_PRESENT;
+                self.fib(flags, fib::OUTPUT_INTERFACE, 0);
+            }
             Statement::Branch { key, map } => self.branch(key, map)?,
             Statement::Verdict(verdict) => self.expression("immediate", |immediate| {
                 immediate.u32_be(immediate::DREG, VERDICT_REGISTER);
@@ -143,12 +147,12 @@ impl Encoder {
         Ok(())
     }
 
-    fn destination_is_local(&mut self) {
+    /// Asks the routing table, and compares what it says.
+    fn fib(&mut self, flags: u32, result: u32, expected: u32) {
         self.expression("fib", |fib| {
-            fib.u32_be(fib::DREG, Register::FIRST.number()).u32_be(fib::RESULT, fib::ADDRESS_TYPE);
-            fib.u32_be(fib::FLAGS, fib::DESTINATION);
+            fib.u32_be(fib::DREG, Register::FIRST.number()).u32_be(fib::RESULT, result).u32_be(fib::FLAGS, flags);
         });
-        self.cmp(cmp::EQ, &fib::LOCAL.to_ne_bytes());
+        self.cmp(cmp::EQ, &expected.to_ne_bytes());
     }
 
     fn branch(&mut self, key: &[Load], map: &Name) -> Result<(), TooWide> {
@@ -374,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_encoding_that_changes_gets_a_new_version() {
-        const VERSION_AND_HASH: (u8, u64) = (1, 0x09ac_98bf_c090_adae);
+        const VERSION_AND_HASH: (u8, u64) = (1, 0x11c7_49fc_c212_c39f);
         let rules = super::super::support::everything().chains.into_values().flat_map(|chain| chain.rules);
         let bytes = rules.flat_map(|rule| encode_rule(&rule).unwrap());
         let hash =

@@ -51,8 +51,16 @@ pub(super) mod fib {
     pub(in crate::nft) const DREG: u16 = 1;
     pub(in crate::nft) const RESULT: u16 = 2;
     pub(in crate::nft) const FLAGS: u16 = 3;
+    /// `NFT_FIB_RESULT_OIF`.
+    pub(in crate::nft) const OUTPUT_INTERFACE: u32 = 1;
     /// `NFT_FIB_RESULT_ADDRTYPE`.
     pub(in crate::nft) const ADDRESS_TYPE: u32 = 3;
+    /// `NFTA_FIB_F_SADDR`.
+    pub(in crate::nft) const SOURCE: u32 = 1;
+    /// `NFTA_FIB_F_IIF`.
+    pub(in crate::nft) const INPUT_INTERFACE: u32 = 1 << 3;
+    /// `NFTA_FIB_F_PRESENT`: the result is whether there is any.
+    pub(in crate::nft) const IS_PRESENT: u32 = 1 << 5;
     /// `NFTA_FIB_F_DADDR`.
     pub(in crate::nft) const DESTINATION: u32 = 1 << 1;
     /// `RTN_LOCAL` of `linux/rtnetlink.h`.

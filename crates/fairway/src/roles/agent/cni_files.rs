@@ -45,7 +45,7 @@ impl CniFiles {
             "plugins": [{
                 "type": PLUGIN,
                 "ipam": { "ranges": pod_ranges },
-                "capabilities": { "portMappings": true },
+                "capabilities": { "portMappings": true, "bandwidth": true, "ips": true, "mac": true },
                 "stateDir": self.state_dir,
             }],
         });
@@ -151,7 +151,7 @@ mod tests {
             "plugins": [{
                 "type": "fairway",
                 "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] },
-                "capabilities": { "portMappings": true },
+                "capabilities": { "portMappings": true, "bandwidth": true, "ips": true, "mac": true },
                 "stateDir": "/var/lib/cni/x",
             }],
         });

@@ -1,0 +1,103 @@
+//! How much a container may receive and send per second (`bandwidth`).
+
+use datapath::route::{Link, RateLimit, Rtnetlink};
+use serde::Deserialize;
+
+use crate::CniError;
+use crate::owner::Owner;
+
+/// What runtimes say when nobody asked for a burst: the largest number they can.
+const NO_BURST_BITS: u64 = i32::MAX as u64;
+/// The largest packet with offloading; the kernel passes on nothing that does not fit a burst.
+const BURST_BYTES_MIN: u64 = 64 * 1024;
+/// Without a burst of their own, containers may be ahead by what the rate allows in a tenth of a second.
+const BURSTS_PER_SECOND: u64 = 10;
+
+/// The limits of one container; none for a direction without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bandwidth {
+    /// Of what it receives.
+    ingress: Option<RateLimit>,
+    /// Of what it sends.
+    egress: Option<RateLimit>,
+}
+
+/// `runtimeConfig.bandwidth`: bits per second, and bits.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RawBandwidth {
+    ingress_rate: u64,
+    ingress_burst: u64,
+    egress_rate: u64,
+    egress_burst: u64,
+}
+
+impl From<&RawBandwidth> for Bandwidth {
+    fn from(raw: &RawBandwidth) -> Self {
+        Self { ingress: limit(raw.ingress_rate, raw.ingress_burst), egress: limit(raw.egress_rate, raw.egress_burst) }
+    }
+}
+
+fn limit(rate_bits: u64, burst_bits: u64) -> Option<RateLimit> {
+    let bytes_per_second = rate_bits.div_ceil(8);
+    let burst = match burst_bits {
+        0 | NO_BURST_BITS.. => bytes_per_second / BURSTS_PER_SECOND,
+        burst_bits => burst_bits / 8,
+    };
+    let burst_bytes = u32::try_from(burst.max(BURST_BYTES_MIN)).unwrap_or(u32::MAX);
+    (rate_bits > 0).then_some(RateLimit { bytes_per_second, burst_bytes })
+}
+
+impl Bandwidth {
+    /// Limits what passes `link`, the host's end of the container's. Limits that are there are replaced.
+    pub(crate) fn apply(self, host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<(), CniError> {
+        if let Some(ingress) = self.ingress {
+            host.limit_rate(link.index, ingress)?;
+        }
+        if let Some(egress) = self.egress {
+            lift(host, owner)?;
+            let detour = host.create_ifb(&owner.shaping_link())?;
+            host.mark_as_ours(detour.index, &format!("what {} sends", owner.container))?;
+            host.limit_rate(detour.index, egress)?;
+            host.redirect_received(link.index, detour.index)?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the limits, each as a sentence.
+    pub(crate) fn faults(self, host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<Vec<String>, CniError> {
+        let detour = host.link(&owner.shaping_link())?;
+        let mut faults = Vec::new();
+        for (wanted, on, what) in [(self.ingress, Some(link), "receives"), (self.egress, detour.as_ref(), "sends")] {
+            let Some(wanted) = wanted else { continue };
+            let found = on.map(|link| host.rate_limit(link.index)).transpose()?.flatten();
+            if found != Some(wanted.bytes_per_second) {
+                faults.push(format!("what the container {what} is not limited to {} B/s", wanted.bytes_per_second));
+            }
+        }
+        Ok(faults)
+    }
+}
+
+/// Removes what outlives the container's own link.
+pub(crate) fn lift(host: &mut Rtnetlink, owner: &Owner) -> Result<(), CniError> {
+    if let Some(link) = host.link(&owner.shaping_link())? {
+        host.delete_link(link.index)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_become_bytes_and_a_burst_nobody_asked_for_a_tenth_of_a_second() {
+        assert_eq!(limit(0, 5), None);
+        let eight_megabits = Some(RateLimit { bytes_per_second: 1_000_000, burst_bytes: 100_000 });
+        assert_eq!(limit(8_000_000, 0), eight_megabits);
+        assert_eq!(limit(8_000_000, 2_147_483_647), eight_megabits);
+        assert_eq!(limit(8_000_000, 8_000_000).unwrap().burst_bytes, 1_000_000);
+        assert_eq!(limit(8, 8).unwrap(), RateLimit { bytes_per_second: 1, burst_bytes: 65_536 });
+    }
+}

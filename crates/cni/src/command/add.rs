@@ -1,0 +1,140 @@
+//! `ADD`: everything or nothing.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use datapath::route::{Link, Rtnetlink};
+use datapath::{HostPorts, Netns, sysctl};
+use serde_json::Value;
+
+use super::teardown;
+use crate::attachments::{self, Record};
+use crate::config::{AddressSource, Config, Position};
+use crate::delegate::Lease;
+use crate::environment::{Arguments, Target};
+use crate::ipam::Store;
+use crate::owner::Owner;
+use crate::result::addresses_of_interface;
+use crate::runtime_config::Wishes;
+use crate::state::StateDirectory;
+use crate::wiring::{self, Wiring};
+use crate::{CniError, host_ports};
+
+/// Attaches a container and returns the result. On failure nothing of it is left.
+pub(super) fn add(
+    state: &StateDirectory,
+    config: &Config,
+    target: &Target,
+    arguments: &Arguments,
+) -> Result<Value, CniError> {
+    let addition =
+        Addition { state, config, target, arguments, wishes: config.wishes.clone().or_arguments(arguments)? };
+    let added = addition.run();
+    if added.is_err() {
+        // The first failure is the one to tell; what stays goes with DEL.
+        let _ = teardown::take_down(state, config, &target.owner);
+    }
+    added
+}
+
+struct Addition<'a> {
+    state: &'a StateDirectory,
+    config: &'a Config,
+    target: &'a Target,
+    arguments: &'a Arguments,
+    wishes: Wishes,
+}
+
+impl Addition<'_> {
+    fn run(&self) -> Result<Value, CniError> {
+        // Before anything is made, so that whatever a killed call leaves is known to be somebody's.
+        self.write_down(&self.record(&[]))?;
+        match &self.config.position {
+            Position::Main(source) => self.make(source),
+            Position::Chained => self.add_to_previous(),
+        }
+    }
+
+    /// Makes the interface.
+    fn make(&self, source: &AddressSource) -> Result<Value, CniError> {
+        let lease = self.obtain(source)?;
+        // A packet of the container's must not pass before it is known whose addresses it may use.
+        HostPorts::open()?.prepare()?;
+        let mut attachment = wiring::attach(&Wiring {
+            owner: self.owner(),
+            netns: self.netns(),
+            pod: self.arguments.pod.as_deref(),
+            addresses: &lease.addresses,
+            destinations: &lease.destinations,
+            mac: self.wishes.mac,
+            mtu: self.config.mtu,
+        })?;
+        let mut host = Rtnetlink::open()?;
+        let link = host.require_link(&attachment.host.name)?;
+        self.equip(&mut host, &link, &lease.addresses)?;
+        attachment.dns = self.wishes.dns.clone().or(lease.dns).or_else(|| self.config.dns.clone());
+        Ok(attachment.result(self.config))
+    }
+
+    /// Adds what is wished for to the interface another plugin made.
+    fn add_to_previous(&self) -> Result<Value, CniError> {
+        let Some(previous) = &self.config.previous else {
+            let why = "must name ranges of addresses, e.g. { \"ranges\": [\"10.244.1.0/24\"] }, \
+                       unless another plugin of the network makes the interface";
+            return Err(CniError::Config { field: "ipam".into(), why: why.to_owned() });
+        };
+        let addresses = addresses_of_interface(previous, &self.owner().interface);
+        let mut host = Rtnetlink::open()?;
+        let link = wiring::host_end(&mut host, self.netns(), &self.owner().interface)?;
+        self.equip(&mut host, &link, &addresses)?;
+        let mut result = previous.clone();
+        result["cniVersion"] = self.config.version.as_str().into();
+        Ok(result)
+    }
+
+    fn obtain(&self, source: &AddressSource) -> Result<Lease, CniError> {
+        match source {
+            AddressSource::Own(pools) => {
+                let addresses = Store::new(self.state).reserve(self.owner(), pools, &self.wishes.addresses)?;
+                Ok(Lease { addresses, ..Lease::default() })
+            }
+            AddressSource::Plugin(plugin) => plugin.obtain(),
+        }
+    }
+
+    /// What does not depend on who made the interface.
+    fn equip(&self, host: &mut Rtnetlink, link: &Link, addresses: &[IpAddr]) -> Result<(), CniError> {
+        self.wishes.bandwidth.apply(host, self.owner(), link)?;
+        if !self.config.sysctls.is_empty() {
+            let netns: Netns = wiring::open(self.netns())?;
+            let write = || self.config.sysctls.iter().try_for_each(|(key, value)| sysctl::write(key, value));
+            netns.run(write)??;
+        }
+        let record = self.record(&host_ports::plan(&self.wishes.port_mappings, addresses));
+        host_ports::publish(self.state, &record)
+    }
+
+    fn record(&self, host_ports: &[compile::host_ports::HostPort]) -> Record {
+        Record {
+            owner: self.owner().clone(),
+            network: self.config.network.clone(),
+            netns: self.netns().to_owned(),
+            pod: self.arguments.pod.clone(),
+            chained: self.config.position == Position::Chained,
+            host_ports: host_ports.to_vec(),
+        }
+    }
+
+    fn write_down(&self, record: &Record) -> Result<(), CniError> {
+        let lock = self.state.lock()?;
+        Ok(attachments::write(self.state, &lock, record)?)
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.target.owner
+    }
+
+    fn netns(&self) -> &Path {
+        &self.target.netns
+    }
+}

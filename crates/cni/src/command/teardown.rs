@@ -1,0 +1,83 @@
+//! `DEL` and `GC`: what was made is taken down, as far as it is there.
+
+use datapath::route::Rtnetlink;
+
+use crate::attachments::{self, Record};
+use crate::config::{AddressSource, Config, Position};
+use crate::ipam::Store;
+use crate::owner::Owner;
+use crate::state::StateDirectory;
+use crate::wiring;
+use crate::{CniError, host_ports};
+
+/// Takes everything down that may be there of an attachment, goes on after failures, and works without the container's
+/// namespace, twice, and for attachments that never were.
+///
+/// What leads to the container goes first and its addresses last, so that no address is given out that is still known
+/// somewhere; a failure keeps the record, for the next try.
+pub(super) fn take_down(state: &StateDirectory, config: &Config, owner: &Owner) -> Result<(), CniError> {
+    let record = attachments::read(state, owner)?;
+    let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
+    let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| wiring::detach(&mut host, owner));
+    let released = match detached {
+        Ok(()) => release(state, config, owner, record.as_ref()),
+        Err(error) => Err(error),
+    };
+    let mut failures: Vec<CniError> = [withdrawn, released].into_iter().filter_map(Result::err).collect();
+    match failures.len() {
+        0 => forget(state, owner),
+        1 => failures.pop().map_or(Ok(()), Err),
+        _ => Err(CniError::Teardown { failures }),
+    }
+}
+
+/// Gives the addresses back to whoever gave them.
+fn release(state: &StateDirectory, config: &Config, owner: &Owner, record: Option<&Record>) -> Result<(), CniError> {
+    let given_back = match &config.position {
+        // Of another network are the attachments another configuration is for.
+        Position::Main(AddressSource::Plugin(plugin))
+            if record.is_none_or(|record| record.network == config.network) =>
+        {
+            plugin.give_back(owner)
+        }
+        _ => Ok(()),
+    };
+    Store::new(state).release(owner)?;
+    given_back
+}
+
+fn forget(state: &StateDirectory, owner: &Owner) -> Result<(), CniError> {
+    if !state.exists() {
+        return Ok(());
+    }
+    let lock = state.lock()?;
+    Ok(attachments::remove(state, &lock, owner)?)
+}
+
+/// Takes down the attachments of this network the runtime does not know; goes on after failures.
+pub(super) fn collect(state: &StateDirectory, config: &Config) -> Result<(), CniError> {
+    let Some(valid) = &config.valid_attachments else {
+        let why = "GC needs the attachments that are in use; the runtime must give them".to_owned();
+        return Err(CniError::Config { field: "cni.dev/valid-attachments".into(), why });
+    };
+    let records = attachments::read_all(state)?;
+    let stale = records.iter().filter(|record| record.network == config.network && !valid.contains(&record.owner));
+    let mut failures: Vec<CniError> =
+        stale.filter_map(|record| take_down(state, config, &record.owner).err()).collect();
+    failures.extend(release_unknown(state).err());
+    if let Position::Main(AddressSource::Plugin(plugin)) = &config.position {
+        failures.extend(plugin.forward("GC").err());
+    }
+    if failures.is_empty() { Ok(()) } else { Err(CniError::Teardown { failures }) }
+}
+
+/// Ends reservations of attachments that are not written down, as none is.
+fn release_unknown(state: &StateDirectory) -> Result<(), CniError> {
+    if !state.exists() {
+        return Ok(());
+    }
+    // Written down before anything is reserved: whoever reserves meanwhile is on the list already.
+    let is_known = |owner: &Owner| attachments::read(state, owner).is_ok_and(|record| record.is_some());
+    Store::new(state).release_unknown(is_known)?;
+    Ok(())
+}

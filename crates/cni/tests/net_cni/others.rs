@@ -1,0 +1,191 @@
+//! Among other plugins: after one that made the interface, with one that gives addresses, in the place of another.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use datapath::Netns;
+use datapath::route::{Route, Rtnetlink, Veth, VethEnd};
+use datapath::testing::isolated;
+use serde_json::{Value, json};
+
+use crate::runtime::{Node, seen_by, uplink};
+
+/// Writes a plugin that notes its calls and answers `ADD` with `answer`, or everything with an error.
+fn stub(directory: &Path, name: &str, answer: &Value, exit_code: u8) {
+    let path = directory.join(name);
+    let script = format!(
+        "#!/bin/sh\ncat > {0}/{name}.stdin\necho \"$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME\" >> {0}/{name}.calls\n\
+         if [ $CNI_COMMAND = ADD ] || [ {exit_code} != 0 ]; then echo '{answer}'; fi\nexit {exit_code}\n",
+        directory.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn calls(directory: &Path, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.join(format!("{name}.calls"))).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn another_plugin_may_give_the_addresses() {
+    isolated(|| {
+        uplink("10.89.0.1/24", 1500);
+        let node = Node::new().with("ipam", json!({ "type": "giver", "anything": { "of": "its own" } }));
+        let given = json!({
+            "cniVersion": "1.1.0",
+            "ips": [{ "address": "10.77.0.5/24", "gateway": "10.77.0.1" }],
+            "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "10.0.0.0/8", "gw": "10.77.0.1" }],
+            "dns": { "nameservers": ["10.77.0.1"] },
+        });
+        stub(node.directory.path(), "giver", &given, 0);
+        let (netns, result) = node.add("pod");
+        assert_eq!(result["ips"], json!([{ "address": "10.77.0.5/32", "gateway": "169.254.1.1", "interface": 1 }]));
+        assert_eq!(result["routes"][1], json!({ "dst": "10.0.0.0/8", "gw": "169.254.1.1" }));
+        assert_eq!(result["dns"], json!({ "nameservers": ["10.77.0.1"] }));
+        let own: IpAddr = "10.77.0.5".parse().unwrap();
+        assert_eq!(seen_by(&netns, &Netns::current().unwrap(), own), "10.89.0.1".parse::<IpAddr>().unwrap());
+        let mut config = node.config.clone();
+        config["prevResult"] = result;
+        let checked = node.call_with("CHECK", "pod", &config);
+        assert!(checked.is_success, "{checked:?}");
+        config["cni.dev/valid-attachments"] = json!([]);
+        assert!(node.call_with("GC", "pod", &config).is_success);
+        assert!(node.call_with("STATUS", "pod", &config).is_success);
+        let expected = ["ADD pod eth0", "CHECK pod eth0", "DEL pod eth0", "GC pod eth0", "STATUS pod eth0"];
+        assert_eq!(calls(node.directory.path(), "giver"), expected);
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_a_giver_of_addresses_says_is_passed_on() {
+    isolated(|| {
+        let node = Node::new().with("ipam", json!({ "type": "giver" }));
+        let refusal = json!({ "cniVersion": "1.1.0", "code": 11, "msg": "pool is empty", "details": "all of it" });
+        stub(node.directory.path(), "giver", &refusal, 1);
+        node.container("pod");
+        let said = node.call("ADD", "pod");
+        assert_eq!(
+            (said.is_success, &said.output["code"], said.output["msg"].as_str(), said.output["details"].as_str()),
+            (false, &json!(11), Some("plugin giver refused ADD: pool is empty"), Some("all of it"))
+        );
+        assert_eq!(calls(node.directory.path(), "giver"), ["ADD pod eth0", "DEL pod eth0"]);
+        let missing = Node::new().with("ipam", json!({ "type": "nobody" }));
+        missing.container("pod");
+        let said = missing.call("ADD", "pod");
+        assert_eq!(said.output["code"], 4, "{said:?}");
+    });
+}
+
+/// An interface as another plugin would make it, with its result.
+fn made_by_another(node: &Node, name: &str) -> (Netns, Value) {
+    let netns = node.container(name);
+    let mut host = Rtnetlink::open().unwrap();
+    let end = VethEnd { name: "other0", mac: None, netns: None };
+    let peer = VethEnd { name: "eth0", mac: None, netns: Some(&netns) };
+    let link = host.create_veth(&Veth { end, peer, mtu: 1500 }).unwrap();
+    let mut inside = Rtnetlink::open_in(&netns).unwrap();
+    let eth0 = inside.require_link("eth0").unwrap();
+    inside.set_up(eth0.index).unwrap();
+    host.add_address(link.index, "10.66.0.1/24".parse().unwrap()).unwrap();
+    inside.add_address(eth0.index, "10.66.0.5/24".parse().unwrap()).unwrap();
+    let default = Route::via("0.0.0.0/0".parse().unwrap(), "10.66.0.1".parse().unwrap(), eth0.index);
+    inside.replace_route(&default).unwrap();
+    let lo = host.require_link("lo").unwrap();
+    host.set_up(lo.index).unwrap();
+    host.wait_until_running("other0", crate::runtime::SECONDS).unwrap();
+    let result = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [{ "name": "other0", "mac": "" }, { "name": "eth0", "mac": "", "sandbox": node.netns(name) }],
+        "ips": [{ "address": "10.66.0.5/24", "gateway": "10.66.0.1", "interface": 1 }],
+        "dns": { "nameservers": ["192.0.2.1"] },
+    });
+    (netns, result)
+}
+
+#[test]
+fn after_another_plugin_only_what_is_wished_for_is_added() {
+    isolated(|| {
+        let mut node = Node::new();
+        node.config.as_object_mut().unwrap().remove("ipam");
+        let (netns, previous) = made_by_another(&node, "pod");
+        let mut config = node.config.clone();
+        config["prevResult"] = previous.clone();
+        config["runtimeConfig"] = json!({
+            "portMappings": [{ "hostPort": 80, "containerPort": 8080, "protocol": "udp" }],
+            "bandwidth": { "ingressRate": 8_000_000, "egressRate": 16_000_000 },
+        });
+        let said = node.call_with("ADD", "pod", &config);
+        assert_eq!((said.is_success, &said.output), (true, &previous), "{said:?}");
+        let host = Netns::current().unwrap();
+        let server = netns.run(|| std::net::UdpSocket::bind("10.66.0.5:8080").unwrap()).unwrap();
+        server.set_read_timeout(Some(crate::runtime::SECONDS)).unwrap();
+        let client = host.run(|| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        client.send_to(b"x", "127.0.0.1:80").unwrap();
+        assert_eq!(server.recv_from(&mut [0; 1]).unwrap().1.ip().to_string(), "10.66.0.1");
+        let mut links = Rtnetlink::open().unwrap();
+        let other0 = links.require_link("other0").unwrap();
+        assert_eq!(links.rate_limit(other0.index).unwrap(), Some(1_000_000));
+        config["prevResult"] = said.output;
+        let checked = node.call_with("CHECK", "pod", &config);
+        assert!(checked.is_success, "{checked:?}");
+        for _ in 0..2 {
+            assert!(node.call_with("DEL", "pod", &config).is_success);
+        }
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+        assert!(links.link("other0").unwrap().is_some(), "the other plugin's link is not ours to delete");
+    });
+}
+
+#[test]
+fn without_addresses_and_without_another_plugin_there_is_nothing_to_do() {
+    isolated(|| {
+        let mut node = Node::new();
+        node.config.as_object_mut().unwrap().remove("ipam");
+        node.container("pod");
+        let said = node.call("ADD", "pod");
+        assert_eq!(said.output["code"], 7);
+        assert!(said.output["msg"].as_str().unwrap().starts_with("configuration field ipam: must name ranges"));
+        assert!(node.call("DEL", "pod").is_success);
+    });
+}
+
+#[test]
+fn a_configuration_written_for_flannel_works_under_its_name() {
+    isolated(|| {
+        let node = Node::new();
+        let file = node.directory.path().join("subnet.env");
+        std::fs::write(&file, "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.7.1/24\nFLANNEL_MTU=1450\n")
+            .unwrap();
+        let config = json!({
+            "cniVersion": "0.3.1", "name": "cbr0", "type": "flannel",
+            "delegate": { "hairpinMode": true, "isDefaultGateway": true },
+            "subnetFile": file, "stateDir": node.state(),
+        });
+        let netns = node.container("pod");
+        let said = node.call_with("ADD", "pod", &config);
+        assert!(said.is_success, "{said:?}");
+        assert_eq!(said.output["ips"][0]["address"], "10.244.7.1/32");
+        assert_eq!(Rtnetlink::open_in(&netns).unwrap().require_link("eth0").unwrap().mtu, 1450);
+        assert!(node.call_with("DEL", "pod", &config).is_success);
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn collection_leaves_other_networks_alone() {
+    isolated(|| {
+        let node = Node::new();
+        let _pod = node.add("pod");
+        let mut other = node.config.clone();
+        other["name"] = "others".into();
+        other["cni.dev/valid-attachments"] = json!([]);
+        assert!(node.call_with("GC", "x", &other).is_success);
+        assert_eq!(node.reserved(), ["10.244.1.1"]);
+        other["name"] = node.config["name"].clone();
+        assert!(node.call_with("GC", "x", &other).is_success);
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
