@@ -1,9 +1,13 @@
 //! Finding the API server and the right to talk to it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+/// How long a person waits for a connection, and then for an answer, before it counts as none.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// How to reach the API server. The default is what a pod gets: the address in `KUBERNETES_SERVICE_HOST` and
 /// `KUBERNETES_SERVICE_PORT`, and the files of its service account.
@@ -18,6 +22,17 @@ pub struct ApiAccess {
     pub server: Option<String>,
 }
 
+/// A person's connection to a cluster.
+#[derive(Clone)]
+pub struct Session {
+    /// The connection.
+    pub client: Client,
+    /// The API server's host as the kubeconfig has it: an address or a name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -26,6 +41,12 @@ pub enum ConnectError {
     Kubeconfig {
         /// The file.
         path: PathBuf,
+        /// Why not.
+        source: KubeconfigError,
+    },
+    /// There is no kubeconfig where kubectl would look.
+    #[error("no cluster: cannot use $KUBECONFIG or ~/.kube/config; name a file with --kubeconfig")]
+    NoKubeconfig {
         /// Why not.
         source: KubeconfigError,
     },
@@ -65,10 +86,32 @@ impl ApiAccess {
         Client::try_from(config).map_err(|source| ConnectError::Client { url, source: Box::new(source) })
     }
 
+    /// A connection with the kubeconfig that kubectl would use, where none is named. Nothing is sent yet.
+    pub async fn connect_as_user(&self) -> Result<Session, ConnectError> {
+        let mut config = match &self.kubeconfig {
+            Some(path) => self.read_kubeconfig(path).await?,
+            None => {
+                let refuse = |source| ConnectError::NoKubeconfig { source };
+                let kubeconfig = Kubeconfig::read().map_err(refuse)?;
+                Config::from_custom_kubeconfig(kubeconfig, &self.options()).await.map_err(refuse)?
+            }
+        };
+        (config.connect_timeout, config.read_timeout) = (Some(PATIENCE.0), Some(PATIENCE.1));
+        let url = config.cluster_url.clone();
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let usual_port = if url.scheme_str() == Some("http") { 80 } else { 443 };
+        let port = url.port_u16().unwrap_or(usual_port);
+        let refuse = |source| ConnectError::Client { url: url.to_string(), source: Box::new(source) };
+        Ok(Session { client: Client::try_from(config).map_err(refuse)?, host, port })
+    }
+
+    fn options(&self) -> KubeConfigOptions {
+        KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() }
+    }
+
     async fn read_kubeconfig(&self, path: &std::path::Path) -> Result<Config, ConnectError> {
         let refuse = |source| ConnectError::Kubeconfig { path: path.into(), source };
         let kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(refuse)
+        Config::from_custom_kubeconfig(kubeconfig, &self.options()).await.map_err(refuse)
     }
 }

@@ -9,11 +9,13 @@ mod assembly;
 mod events;
 mod kinds;
 mod node;
+mod objects;
 mod watch;
 
-pub use access::{ApiAccess, ConnectError};
+pub use access::{ApiAccess, ConnectError, Session};
 pub use events::{RejectionSender, Rejections, rejections, report_refusals};
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use node::{NodeStatusError, report_network_available};
+pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use watch::ClusterWatch;

@@ -1,0 +1,216 @@
+//! Objects of any kind, as the API has them: for installing, looking around and removing.
+
+use std::fmt;
+
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersion, Request};
+use kube::{Client, Resource as _};
+use serde_json::Value;
+
+/// A handle to all objects of a cluster.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    manager: String,
+}
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The API group and version, e.g. `apps/v1`.
+    pub api_version: String,
+    /// Its kind, e.g. `Deployment`.
+    pub kind: String,
+    /// Its namespace, unless it belongs to the cluster as a whole.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+/// What applying did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The object is new.
+    Created,
+    /// The object is other than it was.
+    Changed,
+    /// The object was so already.
+    Unchanged,
+}
+
+/// Something could not be done with an object.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {object}")]
+pub struct ObjectError {
+    /// What was tried.
+    pub action: &'static str,
+    /// With what.
+    pub object: String,
+    /// Why not.
+    pub source: Box<kube::Error>,
+}
+
+impl ObjectName {
+    /// What names `object`; parts that it lacks are empty.
+    pub fn of(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            api_version: text(&object["apiVersion"]),
+            kind: text(&object["kind"]),
+            namespace: object["metadata"]["namespace"].as_str().map(ToOwned::to_owned),
+            name: text(&object["metadata"]["name"]),
+        }
+    }
+
+    fn request(&self) -> Request {
+        request(&self.api_version, &self.kind, self.namespace.as_deref())
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+impl ObjectError {
+    fn with(action: &'static str, object: &dyn fmt::Display) -> impl FnOnce(kube::Error) -> Self {
+        let object = object.to_string();
+        move |source| Self { action, object, source: Box::new(source) }
+    }
+}
+
+impl Objects {
+    /// All objects that `client` may reach; `manager` is noted beside the fields it writes.
+    pub fn new(client: Client, manager: &str) -> Self {
+        Self { client, manager: manager.to_owned() }
+    }
+
+    /// The version of the API server, e.g. `v1.36.3`.
+    pub async fn server_version(&self) -> Result<String, ObjectError> {
+        let version = self.client.apiserver_version().await;
+        Ok(version.map_err(ObjectError::with("ask", &"the API server for its version"))?.git_version)
+    }
+
+    /// The object, if there is one.
+    pub async fn get(&self, name: &ObjectName) -> Result<Option<Value>, ObjectError> {
+        let asked = async {
+            let request = name.request().get(&name.name, &GetParams::default());
+            self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        found(asked.await).map_err(ObjectError::with("read", name))
+    }
+
+    /// All objects of a kind with these labels (`""` for all), in one namespace or in all; none of a kind that the API
+    /// server does not know.
+    pub async fn list(
+        &self,
+        (api_version, kind): (&str, &str),
+        namespace: Option<&str>,
+        labels: &str,
+    ) -> Result<Vec<Value>, ObjectError> {
+        let parameters = ListParams { label_selector: Some(labels.to_owned()), ..ListParams::default() };
+        let asked = async {
+            let request = request(api_version, kind, namespace).list(&parameters);
+            self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        let answer = found(asked.await).map_err(ObjectError::with("list", &kind))?;
+        let mut items = match answer.unwrap_or_default()["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        for item in &mut items {
+            // A list says what its items are once for all of them.
+            item["apiVersion"] = Value::from(api_version);
+            item["kind"] = Value::from(kind);
+        }
+        Ok(items)
+    }
+
+    /// Makes the object's fields be as in `object`, whoever set them before (server-side apply).
+    pub async fn apply(&self, object: &Value) -> Result<Applied, ObjectError> {
+        let name = ObjectName::of(object);
+        let before = self.get(&name).await?;
+        let parameters = PatchParams::apply(&self.manager).force();
+        let asked = async {
+            let request = name.request().patch(&name.name, &parameters, &Patch::Apply(object));
+            self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        let after: Value = asked.await.map_err(ObjectError::with("apply", &name))?;
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        Ok(match before {
+            None => Applied::Created,
+            Some(before) if version(&before) == version(&after) => Applied::Unchanged,
+            Some(_) => Applied::Changed,
+        })
+    }
+
+    /// Makes a new object and gives it as it is kept.
+    pub async fn create(&self, object: &Value) -> Result<Value, ObjectError> {
+        let name = ObjectName::of(object);
+        let parameters = PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() };
+        let asked = async {
+            let request = name.request().create(&parameters, object.to_string().into_bytes());
+            self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        asked.await.map_err(ObjectError::with("create", &name))
+    }
+
+    /// Asks for the object's end; whether it was there. What depends on it ends after it.
+    pub async fn delete(&self, name: &ObjectName) -> Result<bool, ObjectError> {
+        let asked = async {
+            let request = name.request().delete(&name.name, &DeleteParams::background());
+            self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        let answer = found(asked.await).map_err(ObjectError::with("delete", name))?;
+        Ok(answer.is_some())
+    }
+}
+
+/// What is not there is nothing, and no failure.
+fn found(answer: Result<Value, kube::Error>) -> Result<Option<Value>, kube::Error> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn request(api_version: &str, kind: &str, namespace: Option<&str>) -> Request {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk(&GroupVersion::gv(group, version).with_kind(kind));
+    Request::new(DynamicObject::url_path(&resource, namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_asked_for_where_the_api_has_it() {
+        let uri = |api_version: &str, kind: &str, namespace| {
+            let get = request(api_version, kind, namespace).get("x", &GetParams::default()).unwrap();
+            get.uri().to_string()
+        };
+        assert_eq!(uri("v1", "Service", Some("shop")), "/api/v1/namespaces/shop/services/x");
+        assert_eq!(uri("apps/v1", "DaemonSet", Some("shop")), "/apis/apps/v1/namespaces/shop/daemonsets/x");
+        assert_eq!(
+            uri("policy/v1", "PodDisruptionBudget", Some("a")),
+            "/apis/policy/v1/namespaces/a/poddisruptionbudgets/x"
+        );
+        assert_eq!(uri("networking.k8s.io/v1", "ServiceCIDR", None), "/apis/networking.k8s.io/v1/servicecidrs/x");
+    }
+
+    #[test]
+    fn a_name_reads_as_people_write_it() {
+        let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "namespace": "a", "name": "b" } });
+        assert_eq!(ObjectName::of(&object).to_string(), "Service a/b");
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n" } });
+        assert_eq!(ObjectName::of(&node).to_string(), "Node n");
+    }
+}
