@@ -1,11 +1,15 @@
 //! The command line: what a user may type.
 
+mod cluster;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
 use crate::roles;
+
+pub use cluster::{CheckArgs, ClusterArgs, ExplainArgs, InstallArgs, ManifestFormat, SettingsArgs, UninstallArgs};
 
 /// The whole network of a Kubernetes cluster in one program.
 ///
@@ -25,6 +29,8 @@ Examples:
   fairway status                what runs
   fairway enter --node node2 -- ip route    a command on a node
   fairway down                  remove all of it
+  fairway check --pre           what is in the way of Fairway on the cluster kubectl talks to
+  fairway install               install it there
 
 Environment:
   FAIRWAY_NAME        the sandbox meant without --name
@@ -46,12 +52,22 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run a command in a sandbox: on a node, or beside the nodes, where "outside the cluster" is.
     Enter(EnterArgs),
+    /// Install Fairway on a cluster, or bring an installation to this version.
+    Install(InstallArgs),
+    /// Remove Fairway from a cluster and from its nodes.
+    Uninstall(UninstallArgs),
+    /// Look for what is in the way of Fairway on a cluster, or broken.
+    Check(CheckArgs),
+    /// Say what the code of a finding means.
+    Explain(ExplainArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Role: program this node's kernel from the cluster's objects (runs as a DaemonSet).
     Agent(roles::agent::AgentArgs),
     /// Role: answer the cluster's names (runs as a Deployment behind the Service kube-dns).
     Dns(roles::dns::DnsArgs),
+    /// Role: remove from this node all that Fairway left there.
+    Cleanup(roles::cleanup::CleanupArgs),
     /// Part of a sandbox.
     #[command(flatten)]
     Part(roles::Part),

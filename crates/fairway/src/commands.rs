@@ -1,14 +1,20 @@
 //! What each command does.
 
+mod check;
 mod completions;
 mod context;
 mod demo;
 mod down;
 mod enter;
+mod explain;
+mod install;
 mod kubeconfig;
 mod launch;
 mod report;
+mod rollout;
 mod status;
+mod survey;
+mod uninstall;
 mod up;
 
 use std::path::PathBuf;
@@ -29,8 +35,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Enter(args) => enter::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Install(args) => install::run(&args),
+        Command::Uninstall(args) => uninstall::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Agent(args) => roles::run_agent(args),
         Command::Dns(args) => roles::run_dns(args),
+        Command::Cleanup(args) => roles::run_cleanup(&args),
         Command::Part(part) => roles::run_part(part),
     }
 }

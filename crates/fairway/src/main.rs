@@ -6,6 +6,7 @@
 mod apply;
 mod cli;
 mod commands;
+mod diagnostics;
 mod logging;
 mod roles;
 

@@ -3,6 +3,7 @@
 pub mod agent;
 mod api_args;
 mod apiserver;
+pub mod cleanup;
 mod controllers;
 pub mod dns;
 pub mod early;
@@ -82,6 +83,13 @@ pub fn run_agent(args: agent::AgentArgs) -> Result<ExitCode> {
 pub fn run_dns(args: dns::DnsArgs) -> Result<ExitCode> {
     logging::start();
     until_told(|cancel| dns::run(args, cancel))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Clears this node.
+pub fn run_cleanup(args: &cleanup::CleanupArgs) -> Result<ExitCode> {
+    logging::start();
+    cleanup::run(args)?;
     Ok(ExitCode::SUCCESS)
 }
 

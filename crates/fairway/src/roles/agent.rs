@@ -33,6 +33,7 @@ use super::api_args::ApiArgs;
 use super::ranges::Ranges;
 use super::status_pages::{Page, StatusPages};
 use cni_files::CniFiles;
+pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
 use kernel::{Kernel, Synced};
 use servers::Served;

@@ -1,12 +1,8 @@
 //! Sandboxes come up, stand beside each other, survive the loss of any part, and leave nothing behind.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
-
-mod harness;
-
 use std::net::TcpListener;
 
-use harness::{Place, processes_naming, until};
+use crate::harness::{Place, processes_naming, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

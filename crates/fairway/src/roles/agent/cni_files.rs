@@ -11,9 +11,9 @@ use serde_json::json;
 use tracing::info;
 
 /// The name of the plugin, and of the network.
-const PLUGIN: &str = "fairway";
+pub const PLUGIN: &str = "fairway";
 /// Runtimes take the configuration that sorts first.
-const CONFIGURATION: &str = "05-fairway.conflist";
+pub const CONFIGURATION: &str = "05-fairway.conflist";
 /// This program, whatever has become of its file.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 

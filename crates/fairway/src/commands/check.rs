@@ -1,0 +1,93 @@
+//! `fairway check`
+
+mod findings;
+mod machine;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::block_on;
+use super::install::connect;
+use super::survey::{Survey, read_survey};
+use crate::cli::{CheckArgs, Output};
+
+pub use findings::Finding;
+
+/// Exit code of a command that could not tell.
+const COULD_NOT_TELL: u8 = 3;
+
+/// What belongs together, and what is wrong with it.
+struct Section {
+    title: &'static str,
+    findings: Vec<Finding>,
+}
+
+/// Looks for what is in the way or broken; 1 when there is something, 3 when the cluster cannot be asked.
+pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let survey = match block_on(survey(args))? {
+        Ok(survey) => survey,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(COULD_NOT_TELL));
+        }
+    };
+    let sections = sections(&survey, args.pre);
+    let is_fine = sections.iter().all(|section| section.findings.is_empty());
+    match args.output {
+        Output::Json => println!("{:#}", to_json(&survey, &sections)),
+        Output::Table => print(&survey, &sections),
+    }
+    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What an installation leaves to be done by hand.
+pub fn findings_after(survey: &Survey) -> Vec<Finding> {
+    [findings::installation(survey), findings::rivals(survey)].concat()
+}
+
+async fn survey(args: &CheckArgs) -> Result<Survey> {
+    let (_, objects) = connect(&args.cluster).await?;
+    read_survey(&objects).await.context("cannot tell what the cluster has")
+}
+
+fn sections(survey: &Survey, before_installation: bool) -> Vec<Section> {
+    let mut sections = vec![
+        Section { title: "API server and address ranges", findings: findings::ground(survey) },
+        Section { title: "nothing else does the same work", findings: findings::rivals(survey) },
+    ];
+    if let Some(node) = machine::this_node(survey) {
+        sections.push(Section { title: "this node", findings: machine::findings(survey, node) });
+    }
+    if !before_installation {
+        sections.push(Section { title: "agents, DNS and controller", findings: findings::installation(survey) });
+    }
+    sections
+}
+
+fn print(survey: &Survey, sections: &[Section]) {
+    println!("Kubernetes {}, {} nodes", survey.version, survey.nodes.len());
+    for Section { title, findings } in sections {
+        if findings.is_empty() {
+            println!(" ✓ {title}");
+        }
+        findings.iter().for_each(|finding| println!(" ‼ {finding}"));
+    }
+    match sections.iter().map(|section| section.findings.len()).sum() {
+        0 => println!("No findings."),
+        1 => println!("1 finding. More about a code: fairway explain CODE"),
+        number @ 2.. => println!("{number} findings. More about a code: fairway explain CODE"),
+    }
+}
+
+fn to_json(survey: &Survey, sections: &[Section]) -> Value {
+    let findings: Vec<Value> = sections.iter().flat_map(|section| &section.findings).map(Finding::to_json).collect();
+    json!({
+        "apiVersion": "fairway.network/v1",
+        "kind": "CheckResult",
+        "kubernetesVersion": survey.version,
+        "nodes": survey.nodes.len(),
+        "findings": findings,
+    })
+}

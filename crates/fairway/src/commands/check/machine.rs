@@ -1,0 +1,101 @@
+//! What is wrong with the node this runs on, if it is one.
+
+use std::fs;
+use std::path::Path;
+
+use datapath::conntrack::Conntrack;
+use datapath::nft::Table;
+use datapath::route::{RouteFilter, RouteOrigin, Rtnetlink};
+use ipnet::IpNet;
+use nix::unistd::Uid;
+use serde_json::Value;
+
+use super::findings::{Finding, addresses_of, overlap, pod_ranges};
+use crate::commands::survey::Survey;
+use crate::diagnostics::{HOST_ROUTE_OVERLAPS, NO_KERNEL_FEATURE, OTHER_PLUGIN};
+
+/// Where runtimes look for network configurations unless told otherwise.
+const CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
+/// The agent's own.
+const OWN_PREFIX: &str = "05-fairway.";
+
+/// The Node object of this machine: the one whose address an interface here has.
+pub fn this_node(survey: &Survey) -> Option<&Value> {
+    let own = Rtnetlink::open().ok()?.addresses().ok()?;
+    let is_own = |node: &&Value| {
+        let mut addresses = addresses_of(node);
+        addresses.any(|(_, address)| own.iter().any(|(_, network)| network.addr() == address))
+    };
+    survey.nodes.iter().find(is_own)
+}
+
+/// Looks at this machine, which is `node`; what only root may see is left out for others.
+pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
+    let name = node["metadata"]["name"].as_str().unwrap_or_default();
+    let mut found = other_configurations(Path::new(CNI_CONFIGURATIONS), name);
+    found.extend(overlapping_routes(survey, name));
+    if Uid::effective().is_root() {
+        found.extend(missing_features(name));
+    }
+    found
+}
+
+/// Configurations of other plugins, which compete with ours.
+fn other_configurations(directory: &Path, node: &str) -> Vec<Finding> {
+    let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut others: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    others.retain(|name| {
+        let is_configuration = [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+        is_configuration && !name.starts_with(OWN_PREFIX)
+    });
+    others.sort();
+    let shown = |name: String| Finding::new(&OTHER_PLUGIN, format!("{} on {node}", directory.join(name).display()));
+    others.into_iter().map(shown).collect()
+}
+
+/// Routes of others into the addresses of the cluster's pods.
+fn overlapping_routes(survey: &Survey, node: &str) -> Vec<Finding> {
+    let routes = Rtnetlink::open().ok().and_then(|mut kernel| kernel.routes(RouteFilter::Main).ok());
+    let ranges = pod_ranges(survey);
+    let is_default = |range: &IpNet| range.prefix_len() == 0;
+    let others = routes.unwrap_or_default().into_iter().filter(|route| route.origin != RouteOrigin::Ours);
+    others
+        .map(|route| route.destination)
+        .filter(|destination| !is_default(destination))
+        .filter_map(|destination| {
+            let (owner, range) = ranges.iter().find(|(_, range)| overlap(range, &destination))?;
+            let detail = format!("{destination} on {node} overlaps {range} of {owner}");
+            Some(Finding::new(&HOST_ROUTE_OVERLAPS, detail))
+        })
+        .collect()
+}
+
+/// What the agent would fail for.
+fn missing_features(node: &str) -> Vec<Finding> {
+    let asked = [
+        Table::open().and_then(|mut table| table.generation()).map(drop).map_err(|error| error.to_string()),
+        Conntrack::open().and_then(|mut flows| flows.translated_flows()).map(drop).map_err(|error| error.to_string()),
+    ];
+    asked
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|why| Finding::new(&NO_KERNEL_FEATURE, format!("{node}: {why}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_of_other_plugins_are_found_and_our_own_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["05-fairway.conflist", "10-flannel.conflist", "87-podman.conflist.bak", ".new.conflist.1.new"] {
+            fs::write(directory.path().join(name), "{}").unwrap();
+        }
+        let found = other_configurations(directory.path(), "node1");
+        let expected = format!("{} on node1", directory.path().join("10-flannel.conflist").display());
+        assert_eq!(found, [Finding::new(&OTHER_PLUGIN, expected)]);
+        assert_eq!(other_configurations(&directory.path().join("none"), "node1"), []);
+    }
+}

@@ -1,0 +1,176 @@
+//! `fairway install`
+
+mod choose;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use kubeapi::{ApiAccess, Applied, ObjectName, Objects, Session};
+use manifests::Settings;
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use super::block_on;
+use super::check::findings_after;
+use super::report::Report;
+use super::rollout::{reason_of, rollout_of};
+use super::survey::read_survey;
+use crate::cli::{ClusterArgs, InstallArgs, ManifestFormat, SettingsArgs};
+use choose::{ApiServer, settings_for};
+
+/// The name under which the commands write to the API.
+pub const MANAGER: &str = "fairway";
+/// How often the cluster is asked how far it is.
+pub const POLL: Duration = Duration::from_millis(500);
+
+/// Installs Fairway, or brings an installation to this version and these settings.
+pub fn run(args: &InstallArgs) -> Result<ExitCode> {
+    block_on(install(args))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The connection that `args` mean.
+pub async fn connect(args: &ClusterArgs) -> Result<(Session, Objects)> {
+    let access = ApiAccess { kubeconfig: args.kubeconfig.clone(), context: args.context.clone(), server: None };
+    let session = access.connect_as_user().await?;
+    let objects = Objects::new(session.client.clone(), MANAGER);
+    Ok((session, objects))
+}
+
+/// Puts what a user set over what is there; what was typed wins over files.
+pub fn take_settings(settings: &mut Settings, args: &SettingsArgs) -> Result<()> {
+    if let Some(path) = &args.values {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let values: Option<Map<String, Value>> =
+            serde_saphyr::from_str(&text).with_context(|| format!("{} is not a mapping in YAML", path.display()))?;
+        settings.set_values(&values.unwrap_or_default()).with_context(|| path.display().to_string())?;
+    }
+    for text in &args.set {
+        settings.set_typed(text).with_context(|| format!("--set {text}"))?;
+    }
+    Ok(())
+}
+
+async fn install(args: &InstallArgs) -> Result<()> {
+    let mut report = Report::begin();
+    let (session, objects) = connect(&args.cluster).await?;
+    let survey = read_survey(&objects).await.context("cannot tell what the cluster has")?;
+    let mut settings = settings_for(&survey, ApiServer { host: &session.host, port: session.port })?;
+    take_settings(&mut settings, &args.settings)?;
+    let wanted = manifests::objects(&settings);
+    if args.dry_run {
+        return print(&wanted, args.output);
+    }
+    report.step(&format!("Kubernetes {}   {} nodes", survey.version, survey.nodes.len()));
+    report.step(&format!("API server for nodes   {}:{}", settings.text("apiHost"), settings.text("apiPort")));
+    apply_all(&objects, &settings, &wanted, &mut report).await?;
+    wait_until_ready(&objects, &wanted, args.timeout, &mut report).await?;
+    conclude(&objects, &report).await
+}
+
+fn print(objects: &[Value], format: ManifestFormat) -> Result<()> {
+    let text = match format {
+        ManifestFormat::Json => format!("{:#}\n", json!({ "apiVersion": "v1", "kind": "List", "items": objects })),
+        ManifestFormat::Yaml => {
+            let documents: Result<Vec<String>, _> = objects.iter().map(serde_saphyr::to_string).collect();
+            format!("---\n{}", documents.context("cannot write YAML")?.join("---\n"))
+        }
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print"),
+    }
+}
+
+async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], report: &mut Report) -> Result<()> {
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": settings.text("namespace") },
+    });
+    if objects.get(&ObjectName::of(&namespace)).await?.is_none() {
+        objects.apply(&namespace).await?;
+        report.step(&format!("{} created", ObjectName::of(&namespace)));
+    }
+    let mut unchanged = 0;
+    for object in wanted {
+        match objects.apply(object).await? {
+            Applied::Created => report.step(&format!("{} created", ObjectName::of(object))),
+            Applied::Changed => report.step(&format!("{} changed", ObjectName::of(object))),
+            Applied::Unchanged => unchanged += 1,
+        }
+    }
+    if unchanged > 0 {
+        report.step(&format!("{unchanged} objects as they were"));
+    }
+    Ok(())
+}
+
+/// Follows every workload among `wanted` until it is as it should be.
+async fn wait_until_ready(objects: &Objects, wanted: &[Value], timeout: Duration, report: &mut Report) -> Result<()> {
+    let is_workload = |object: &&Value| object["kind"] == "DaemonSet" || object["kind"] == "Deployment";
+    let mut waiting: Vec<ObjectName> = wanted.iter().filter(is_workload).map(ObjectName::of).collect();
+    let mut shown = BTreeMap::new();
+    let deadline = Instant::now() + timeout;
+    while !waiting.is_empty() {
+        let mut left = Vec::new();
+        for name in waiting {
+            let workload = objects.get(&name).await?.with_context(|| format!("{name} is gone"))?;
+            let rollout = rollout_of(&workload);
+            let line = format!("{name}   {} of {} ready", rollout.ready, rollout.wanted);
+            if rollout.is_done {
+                report.step(&line);
+                continue;
+            }
+            if shown.insert(name.clone(), rollout).is_none_or(|before| before != rollout) {
+                report.line(&format!("   {line}"));
+            }
+            left.push(name);
+        }
+        waiting = left;
+        if !waiting.is_empty() {
+            give_up_after(deadline, objects, &waiting).await?;
+            sleep(POLL).await;
+        }
+    }
+    Ok(())
+}
+
+/// An error that says what is not ready and why, once the time is up.
+async fn give_up_after(deadline: Instant, objects: &Objects, waiting: &[ObjectName]) -> Result<()> {
+    if Instant::now() < deadline {
+        return Ok(());
+    }
+    let (label, part) = manifests::PART_OF;
+    let pods = objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?;
+    let told: Vec<String> = pods
+        .iter()
+        .filter_map(|pod| {
+            let node = pod["spec"]["nodeName"].as_str().unwrap_or("no node");
+            Some(format!("\n  {} on {node}: {}", ObjectName::of(pod), reason_of(pod)?))
+        })
+        .collect();
+    let names: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+    bail!(
+        "not ready in time: {}{}\nWhat is applied stays; installing again goes on from here.",
+        names.join(", "),
+        told.concat()
+    )
+}
+
+/// Says what is left to do.
+async fn conclude(objects: &Objects, report: &Report) -> Result<()> {
+    let survey = read_survey(objects).await?;
+    ensure!(survey.agent().is_some(), "the DaemonSet of the agents is gone again");
+    for finding in findings_after(&survey) {
+        report.line(&format!(" ‼ {finding}"));
+    }
+    report.line(&format!(
+        "Installed in {:.0} s.  Next:  fairway check  |  kubectl get nodes -o wide  |  fairway uninstall",
+        report.seconds()
+    ));
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What a cluster has, as far as it matters to installing Fairway and to judging it.
+
+use kubeapi::{ObjectError, ObjectName, Objects};
+use manifests::{AGENT, DNS_SERVICE};
+use serde_json::Value;
+
+/// Objects as the API has them, read one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Version of the API server, e.g. `v1.36.3`.
+    pub version: String,
+    pub nodes: Vec<Value>,
+    /// Of all namespaces, as the next two.
+    pub daemon_sets: Vec<Value>,
+    pub deployments: Vec<Value>,
+    /// Fairway's own.
+    pub pods: Vec<Value>,
+    /// Empty where the API server does not know them yet (before 1.33).
+    pub service_cidrs: Vec<Value>,
+    /// The Service `kubernetes` and its endpoints.
+    pub api_service: Option<Value>,
+    pub api_slices: Vec<Value>,
+    /// The Service `kube-dns` and its endpoints.
+    pub dns_service: Option<Value>,
+    pub dns_slices: Vec<Value>,
+}
+
+/// Where the Service `kube-dns` is, whatever else is where.
+const DNS_NAMESPACE: &str = "kube-system";
+const SLICE: (&str, &str) = ("discovery.k8s.io/v1", "EndpointSlice");
+
+/// Reads all of it.
+pub async fn read_survey(objects: &Objects) -> Result<Survey, ObjectError> {
+    let (label, part) = manifests::PART_OF;
+    Ok(Survey {
+        version: objects.server_version().await?,
+        nodes: objects.list(("v1", "Node"), None, "").await?,
+        daemon_sets: objects.list(("apps/v1", "DaemonSet"), None, "").await?,
+        deployments: objects.list(("apps/v1", "Deployment"), None, "").await?,
+        pods: objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?,
+        service_cidrs: objects.list(("networking.k8s.io/v1", "ServiceCIDR"), None, "").await?,
+        api_service: objects.get(&service("default", "kubernetes")).await?,
+        api_slices: objects.list(SLICE, Some("default"), "kubernetes.io/service-name=kubernetes").await?,
+        dns_service: objects.get(&service(DNS_NAMESPACE, DNS_SERVICE)).await?,
+        dns_slices: objects.list(SLICE, Some(DNS_NAMESPACE), "kubernetes.io/service-name=kube-dns").await?,
+    })
+}
+
+fn service(namespace: &str, name: &str) -> ObjectName {
+    ObjectName {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    }
+}
+
+impl Survey {
+    /// The agent's DaemonSet, if Fairway is installed.
+    pub fn agent(&self) -> Option<&Value> {
+        self.daemon_sets.iter().find(|set| set["metadata"]["name"] == AGENT && is_part_of_fairway(set))
+    }
+}
+
+/// Whether the object is marked as Fairway's.
+pub fn is_part_of_fairway(object: &Value) -> bool {
+    object["metadata"]["labels"][manifests::PART_OF.0] == manifests::PART_OF.1
+}
+
+/// The texts in a list of texts; none where there is no list.
+pub fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The entries of a list; none where there is no list.
+pub fn entries(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}

@@ -1,0 +1,198 @@
+//! Clearing a node: everything the agent and the plugin leave there on purpose, so that they can be killed at any time.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use compile::ruleset::{Operation, TABLE};
+use datapath::OWNER;
+use datapath::nft::Table;
+use datapath::route::{RouteFilter, Rtnetlink};
+
+use super::agent::{CONFIGURATION, PLUGIN};
+
+/// Where Kubernetes reads what a container has to say at its end.
+const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+
+/// Options of the clean-up.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example, on a node where no agent runs any more:
+  fairway cleanup")]
+pub struct CleanupArgs {
+    /// Directory of CNI plugins.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
+    cni_bin_dir: PathBuf,
+    /// Directory of CNI configurations.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// Directory of the addresses given to pods.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/cni/fairway")]
+    cni_state_dir: PathBuf,
+}
+
+/// Removes all of it from this node, and says what there was. What fails stops nothing else.
+pub fn run(args: &CleanupArgs) -> Result<()> {
+    // The configuration goes first: from then on the runtime starts no pod with a network that is being taken apart.
+    let steps = [
+        remove_file(&args.cni_conf_dir.join(CONFIGURATION)),
+        remove_table(),
+        remove_links(),
+        remove_routes(),
+        remove_file(&args.cni_bin_dir.join(PLUGIN)),
+        remove_directory(&args.cni_state_dir),
+    ];
+    let (mut removed, mut failures) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Ok(Some(what)) => removed.push(what),
+            Ok(None) => {}
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    let removed =
+        if removed.is_empty() { "nothing was left".to_owned() } else { format!("removed {}", removed.join(", ")) };
+    println!("{removed}");
+    if failures.is_empty() {
+        return tell(&removed);
+    }
+    tell(&format!("{removed}; failed: {}", failures.join("; ")))?;
+    bail!("{}", failures.join("; "))
+}
+
+/// Leaves the message where `fairway uninstall` finds it; outside a container there is no such place.
+fn tell(message: &str) -> Result<()> {
+    if !Path::new(TERMINATION_MESSAGE).exists() {
+        return Ok(());
+    }
+    fs::write(TERMINATION_MESSAGE, message).context("cannot write the termination message")
+}
+
+fn remove_file(path: &Path) -> Result<Option<String>> {
+    removal(fs::remove_file(path), path)
+}
+
+fn remove_directory(path: &Path) -> Result<Option<String>> {
+    removal(fs::remove_dir_all(path), path)
+}
+
+fn removal(outcome: io::Result<()>, path: &Path) -> Result<Option<String>> {
+    match outcome {
+        Ok(()) => Ok(Some(path.display().to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+    }
+}
+
+fn remove_table() -> Result<Option<String>> {
+    let mut table = Table::open()?;
+    if table.read()?.is_none() {
+        return Ok(None);
+    }
+    table.apply(&[Operation::DeleteTable])?;
+    Ok(Some(format!("table inet {TABLE}")))
+}
+
+/// Removes every interface that is marked as ours; the pods' ends go with them.
+fn remove_links() -> Result<Option<String>> {
+    let mut kernel = Rtnetlink::open()?;
+    let links = kernel.links()?.into_iter();
+    let ours = links.filter(|link| link.alias.as_ref().is_some_and(|alias| alias.starts_with(OWNER.alias_prefix)));
+    let mut removed = 0;
+    for link in ours {
+        removed += usize::from(kernel.delete_link(link.index)?);
+    }
+    Ok((removed > 0).then(|| format!("{removed} interfaces")))
+}
+
+fn remove_routes() -> Result<Option<String>> {
+    let mut kernel = Rtnetlink::open()?;
+    let mut removed = 0;
+    for route in kernel.routes(RouteFilter::Ours)? {
+        removed += usize::from(kernel.delete_route(&route)?);
+    }
+    Ok((removed > 0).then(|| format!("{removed} routes")))
+}
+
+#[cfg(test)]
+mod tests {
+    use compile::{NodeView, Plan};
+    use datapath::route::{LinkIndex, Route, Veth, VethEnd};
+    use datapath::testing::isolated;
+    use datapath::{Datapath, Wanted};
+    use model::Cluster;
+
+    use super::*;
+
+    /// A node with something of everything, and one thing that is not ours.
+    fn furnish(root: &Path) -> CleanupArgs {
+        let args = CleanupArgs {
+            cni_bin_dir: root.join("bin"),
+            cni_conf_dir: root.join("net.d"),
+            cni_state_dir: root.join("state"),
+        };
+        for directory in [&args.cni_bin_dir, &args.cni_conf_dir, &args.cni_state_dir] {
+            fs::create_dir(directory).unwrap();
+        }
+        fs::write(args.cni_bin_dir.join(PLUGIN), "").unwrap();
+        fs::write(args.cni_bin_dir.join("bridge"), "").unwrap();
+        fs::write(args.cni_conf_dir.join(CONFIGURATION), "").unwrap();
+        fs::write(args.cni_state_dir.join("10.244.1.5"), "").unwrap();
+        let plan = Plan::of(NodeView::new("node1"), &Cluster::default());
+        Datapath::open().unwrap().apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() }).unwrap();
+        args
+    }
+
+    fn add_links(kernel: &mut Rtnetlink) -> LinkIndex {
+        let end = |name| VethEnd { name, mac: None, netns: None };
+        for (name, peer) in [("fw0", "pod0"), ("other0", "other1")] {
+            kernel.create_veth(&Veth { end: end(name), peer: end(peer), mtu: 1500 }).unwrap();
+        }
+        let ours = kernel.require_link("fw0").unwrap().index;
+        kernel.mark_as_ours(ours, "pod").unwrap();
+        kernel.require_link("other0").unwrap().index
+    }
+
+    #[test]
+    fn a_node_is_cleared_of_what_is_ours_and_nothing_else() {
+        isolated(|| {
+            let root = tempfile::tempdir().unwrap();
+            let args = furnish(root.path());
+            let mut kernel = Rtnetlink::open().unwrap();
+            let other = add_links(&mut kernel);
+            kernel.set_up(other).unwrap();
+            kernel.add_route(&Route::on_link("10.244.2.0/24".parse().unwrap(), other).ours()).unwrap();
+            kernel.add_route(&Route::on_link("10.9.0.0/24".parse().unwrap(), other)).unwrap();
+            run(&args).unwrap();
+            assert!(Table::open().unwrap().read().unwrap().is_none());
+            assert_eq!(kernel.routes(RouteFilter::Ours).unwrap(), []);
+            assert!(kernel.link("fw0").unwrap().is_none());
+            assert!(!args.cni_state_dir.exists());
+            assert_eq!(fs::read_dir(&args.cni_conf_dir).unwrap().count(), 0);
+            assert!(kernel.link("other0").unwrap().is_some() && args.cni_bin_dir.join("bridge").exists());
+            assert!(
+                kernel
+                    .routes(RouteFilter::Main)
+                    .unwrap()
+                    .iter()
+                    .any(|route| route.destination.to_string() == "10.9.0.0/24")
+            );
+            run(&args).unwrap();
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_told_and_stops_nothing_else() {
+        isolated(|| {
+            let root = tempfile::tempdir().unwrap();
+            let args = furnish(root.path());
+            let configuration = args.cni_conf_dir.join(CONFIGURATION);
+            fs::remove_file(&configuration).unwrap();
+            fs::create_dir(&configuration).unwrap();
+            let error = run(&args).unwrap_err().to_string();
+            assert!(error.contains("05-fairway.conflist"), "{error}");
+            assert!(!args.cni_bin_dir.join(PLUGIN).exists() && !args.cni_state_dir.exists());
+        });
+    }
+}

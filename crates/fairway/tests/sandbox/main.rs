@@ -1,0 +1,8 @@
+//! Clusters brought up with the real binary.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod install;
+mod lifecycle;
