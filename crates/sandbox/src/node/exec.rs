@@ -1,13 +1,12 @@
 //! Commands that the node itself runs in a container: probes and hooks.
 
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use crate::shim::Place;
+use crate::shim::{Carrier, Place};
 
 use super::container::this_program;
 
@@ -30,25 +29,19 @@ pub enum Outcome {
 
 /// Runs `command` in the container at `place` to its end, both output streams collected, for at most `limit`.
 pub async fn run(place: &Place, command: &[String], limit: Duration) -> Outcome {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let errors = place.directory().join(format!("probe-{}.err", CALLS.fetch_add(1, Ordering::Relaxed)));
-    let mut helper = Command::new(this_program());
-    helper.arg0("fairway").arg("container-exec").arg(place.directory()).arg("-").arg(&errors).args(command);
-    helper.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let outcome = tokio::time::timeout(limit, run_to_end(helper)).await;
-    let why = std::fs::read_to_string(&errors).unwrap_or_default();
-    // It exists only if the helper came that far.
-    let _ = std::fs::remove_file(&errors);
-    match outcome {
-        Err(_) => Outcome::TimedOut,
-        Ok(Err(error)) => Outcome::NotStarted(error.to_string()),
-        Ok(Ok(_)) if !why.is_empty() => Outcome::NotStarted(why),
-        Ok(Ok((code, output))) => Outcome::Ended(code, output),
+    let mut carrier = Carrier::new(&this_program(), place, None, command);
+    carrier.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let outcome = tokio::time::timeout(limit, run_to_end(&mut carrier.command)).await;
+    match (outcome, carrier.refusal()) {
+        (Err(_), _) => Outcome::TimedOut,
+        (Ok(Err(error)), _) => Outcome::NotStarted(error.to_string()),
+        (Ok(Ok(_)), Some(why)) => Outcome::NotStarted(why),
+        (Ok(Ok((code, output))), None) => Outcome::Ended(code, output),
     }
 }
 
-async fn run_to_end(mut helper: Command) -> std::io::Result<(i32, String)> {
-    let mut child = helper.spawn()?;
+async fn run_to_end(carrier: &mut Command) -> std::io::Result<(i32, String)> {
+    let mut child = carrier.spawn()?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (out, err, status) = tokio::join!(collect(out), collect(err), child.wait());
     Ok((status?.code().unwrap_or(KILLED), out + &err))

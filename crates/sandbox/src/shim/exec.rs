@@ -22,7 +22,7 @@ use super::spec::ContainerSpec;
 use super::{Place, capabilities, terminal};
 
 /// What stands for "no terminal" among the arguments.
-const NO_TERMINAL: &str = "-";
+pub(super) const NO_TERMINAL: &str = "-";
 
 /// Runs `fairway container-exec DIRECTORY TERMINAL|- ERRORS COMMAND ..`.
 ///

@@ -9,6 +9,7 @@
 //! running container).
 
 mod capabilities;
+mod carrier;
 mod exec;
 mod hub;
 mod inherited;
@@ -21,6 +22,7 @@ mod spec;
 mod supervise;
 mod terminal;
 
+pub use carrier::Carrier;
 pub use exec::{container_exec, container_exec_command};
 pub use init::container_init;
 pub use place::Place;

@@ -1,31 +1,29 @@
 //! A command in a running container.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::Container;
 use super::channel::{Ending, FromClient, ToClient};
 use super::request::Streams;
-use crate::shim::{Terminal, resize};
+use crate::shim::{Carrier, Terminal, resize};
 
 /// How much is read at once.
 const CHUNK: usize = 32 << 10;
 /// How long output may still come from what the command left behind.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// The exit code with which the helper says that it could not start the command.
+/// The exit code with which the carrier says that it could not start the command.
 const NOT_STARTED: i32 = 126;
 /// How a command ends whose client is gone.
 const KILLED: Ending = Ending::Exited(137);
@@ -55,10 +53,14 @@ impl Execution {
         let _ = output.send(ToClient::Ended(ending)).await;
     }
 
+    fn carrier(&self, terminal: Option<&Path>) -> Carrier {
+        Carrier::new(&self.program, &self.container.place, terminal, &self.command)
+    }
+
     async fn on_pipes(&self, mut input: Receiver<FromClient>, output: &Sender<ToClient>) -> io::Result<Ending> {
-        let mut helper = Helper::new(self, None);
+        let mut carrier = self.carrier(None);
         let stdin = if self.streams.stdin { Stdio::piped() } else { Stdio::null() };
-        let mut child = helper.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = carrier.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let drained = async {
             tokio::join!(drain(stdout, output, ToClient::Stdout), drain(stderr, output, ToClient::Stderr));
@@ -70,9 +72,9 @@ impl Execution {
         let ending = loop {
             tokio::select! {
                 () = &mut drained, if !all_read => all_read = true,
-                // Returns only when the client is gone: the helper, and with it the command, is killed.
+                // Returns only when the client is gone: the carrier, and with it the command, is killed.
                 () = &mut fed => return Ok(KILLED),
-                ending = helper.ending(&mut child) => break ending,
+                ending = ending(&carrier, &mut child) => break ending,
             }
         };
         if !all_read {
@@ -85,21 +87,21 @@ impl Execution {
     async fn on_terminal(&self, mut input: Receiver<FromClient>, output: &Sender<ToClient>) -> io::Result<Ending> {
         let terminal = Terminal::open(self.container.place.running()?.pid)?;
         let mut outer = OuterEnd::new(&terminal.file)?;
-        let mut helper = Helper::new(self, Some(&terminal.inner));
-        let mut child = helper.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut carrier = self.carrier(Some(&terminal.inner));
+        let mut child = carrier.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         loop {
             tokio::select! {
                 message = input.recv() => match message {
-                    // The helper, and with it the command, is killed.
+                    // The carrier, and with it the command, is killed.
                     None => return Ok(KILLED),
                     Some(message) => outer.answer(message).await?,
                 },
                 chunk = outer.read() => match chunk {
                     Some(chunk) => drop(output.send(ToClient::Stdout(chunk)).await),
                     // The inner end is closed: nothing but the exit is still to come.
-                    None => return helper.ending(&mut child).await,
+                    None => return ending(&carrier, &mut child).await,
                 },
-                ending = helper.ending(&mut child) => {
+                ending = ending(&carrier, &mut child) => {
                     outer.drain(output).await;
                     return ending;
                 }
@@ -112,41 +114,13 @@ fn cannot_exec(error: &dyn std::fmt::Display) -> String {
     format!("error executing command in container: failed to exec in container: {error}")
 }
 
-/// The helper process of one command, and the file in which it says why it could not start it.
-struct Helper {
-    command: Command,
-    errors: PathBuf,
-}
-
-impl Helper {
-    fn new(execution: &Execution, terminal: Option<&Path>) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = execution.container.place.directory();
-        let errors = directory.join(format!("exec-{}-{number}", std::process::id()));
-        let terminal = terminal.map_or(OsString::from("-"), |path| path.as_os_str().to_owned());
-        let mut command = Command::new(&execution.program);
-        command.arg("container-exec").arg(directory).arg(terminal).arg(&errors).args(&execution.command);
-        command.kill_on_drop(true);
-        Self { command, errors }
-    }
-
-    /// How the command ended, once `child` has.
-    async fn ending(&self, child: &mut Child) -> io::Result<Ending> {
-        let code = child.wait().await?.code().unwrap_or(128);
-        let reason = fs::read_to_string(&self.errors).unwrap_or_default();
-        Ok(match (code, reason.is_empty()) {
-            (NOT_STARTED, false) => Ending::Failed(cannot_exec(&reason)),
-            (code, _) => Ending::Exited(code),
-        })
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        // It exists only if the helper came that far.
-        let _ = fs::remove_file(&self.errors);
-    }
+/// How the command ended, once the process that carried it has.
+async fn ending(carrier: &Carrier, child: &mut Child) -> io::Result<Ending> {
+    let code = child.wait().await?.code().unwrap_or(128);
+    Ok(match (code, carrier.refusal()) {
+        (NOT_STARTED, Some(reason)) => Ending::Failed(cannot_exec(&reason)),
+        (code, _) => Ending::Exited(code),
+    })
 }
 
 /// Writes the client's input to the command until the client is gone.

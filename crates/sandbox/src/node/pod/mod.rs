@@ -3,6 +3,7 @@
 mod compose;
 mod hooks;
 mod images;
+mod last_words;
 mod plan;
 mod publisher;
 mod roles;

@@ -1,11 +1,13 @@
 //! The loop of one pod: look at what is, decide, act, tell; then wait until something changes.
 
-use std::collections::BTreeMap;
+mod adoption;
+mod ending;
+mod report;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::client::{DeleteOptions, PODS};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, mpsc, watch};
@@ -13,30 +15,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::images::settle_into_back_off;
+use super::last_words::last_words;
 use super::plan::{ContainerView, Outcome, Plan, RestartPolicy, plan_end, plan_run};
 use super::publisher::Publisher;
-use super::roles::{Role, containers_of};
-use super::slot::{Current, Slot, Waiting, bare_id, termination};
+use super::roles::containers_of;
+use super::slot::{Slot, Waiting, termination};
 use super::start::{Starter, new_id};
-use super::status::{StatusFacts, plan_status};
-use super::{Context, Wanted, hooks, label, sandbox};
+use super::{Context, Wanted, label, sandbox};
 use crate::controllers::events::Severity::{Normal, Warning};
 use crate::node::back_off::go_duration;
-use crate::node::container::{Container, Ended};
 use crate::node::probe::{Answer, Finding, Question};
 use crate::node::records::PodRecord;
-use crate::node::registry::{ContainerEntry, PodEntry};
 use crate::node::volumes::Volumes;
-use crate::shim::Place;
 
 /// The pause after a failure to make what all containers need.
 const SETUP_RETRY: Duration = Duration::from_secs(1);
-
-/// What a pod without a grace period of its own gets.
-const USUAL_GRACE_SECONDS: i64 = 30;
-
-/// How much of a container's last words is kept.
-const LAST_WORDS_BYTES: usize = 4096;
 
 /// Looks after one pod until nothing of it is left, or until `cancel`: then its containers go on without us.
 pub async fn run(context: Arc<Context>, wanted: watch::Receiver<Wanted>, cancel: CancellationToken) {
@@ -86,7 +79,7 @@ impl Worker {
             changed: Arc::new(Notify::new()),
             findings: mpsc::channel(64),
             endings: JoinSet::new(),
-            outcome: outcome_in(&pod),
+            outcome: adoption::outcome_in(&pod),
             verdict: None,
             volumes: None,
             setup_retry: None,
@@ -106,43 +99,6 @@ impl Worker {
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
         if let Err(error) = self.context.records.write_pod(uid, &self.record) {
             tracing::error!(pod = label(&self.pod), %error, "pod not recorded: a restart would not know it");
-        }
-    }
-
-    /// Takes over what an earlier runtime left: the containers that run, and what became of those that do not.
-    fn adopt(&mut self, uid: &str) {
-        let statuses = self.pod.status.as_ref();
-        let ready: BTreeMap<String, (bool, bool)> = statuses
-            .iter()
-            .flat_map(|status| status.container_statuses.iter().chain(&status.init_container_statuses).flatten())
-            .filter_map(|status| {
-                let id = bare_id(status.container_id.as_deref()?).to_owned();
-                Some((id, (status.started.unwrap_or_default(), status.ready)))
-            })
-            .collect();
-        for (record, place) in self.context.records.containers(uid) {
-            let Some(slot) = self.slots.iter_mut().find(|slot| slot.spec.name == record.name) else { continue };
-            let former = slot.current.take().and_then(|current| current.ended);
-            slot.last = former.or(slot.last.take());
-            slot.restarts = record.attempt;
-            let (started, was_ready) = ready.get(&record.id).copied().unwrap_or_default();
-            let ended = place.exit().ok().map(|exit| {
-                let words = last_words(slot, &place, exit.code);
-                termination(&record.id, &Ended { exit, lost: false }, words)
-            });
-            let container = Container::adopt(place, Arc::clone(&self.changed)).ok().map(Arc::new);
-            if container.is_none() && ended.is_none() {
-                continue;
-            }
-            slot.current = Some(Current {
-                id: record.id,
-                container,
-                started: started || slot.spec.startup_probe.is_none(),
-                ready: was_ready || slot.spec.readiness_probe.is_none(),
-                stopping: false,
-                ended,
-                probes: None,
-            });
         }
     }
 
@@ -327,34 +283,8 @@ impl Worker {
         self.slots.iter_mut().for_each(|slot| starter.watch_over(slot));
     }
 
-    /// Asks a container to end, in the background: its hook may take long.
-    fn stop(&mut self, index: usize, grace: Duration) {
-        let address = self.address();
-        let slot = &mut self.slots[index];
-        let event = ("Killing", format!("Stopping container {}", slot.spec.name));
-        self.context.container_event(&self.pod, slot, Normal, event);
-        self.end(index, grace, address);
-    }
-
-    fn end(&mut self, index: usize, grace: Duration, address: Option<IpAddr>) {
-        let slot = &mut self.slots[index];
-        let spec = slot.spec.clone();
-        let Some(current) = slot.current.as_mut().filter(|current| !current.stopping) else { return };
-        let Some(container) = current.container.clone() else { return };
-        (current.stopping, current.ready) = (true, current.ready && self.pod.metadata.deletion_timestamp.is_some());
-        self.endings.spawn(async move { (index, hooks::end(spec, container, address, grace).await) });
-    }
-
     fn address(&self) -> Option<IpAddr> {
         self.record.sandbox.as_ref().and_then(|sandbox| sandbox.addresses.first().copied())
-    }
-
-    fn grace(&self) -> Duration {
-        let asked = self.pod.metadata.deletion_grace_period_seconds;
-        let own = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        // An object that is gone was deleted without grace.
-        let seconds = if self.wanted.borrow().gone { 0 } else { asked.or(own).unwrap_or(USUAL_GRACE_SECONDS) };
-        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     }
 
     /// Lets a container's status say what it waits for.
@@ -368,70 +298,6 @@ impl Worker {
             let event = ("BackOff", format!("Back-off restarting failed container {name} in pod {pod}"));
             self.context.container_event(&self.pod, slot, Warning, event);
             slot.waiting = Some(Waiting { reason: "CrashLoopBackOff".to_owned(), message: Some(message) });
-        }
-    }
-
-    /// Gives up what all containers shared, once none of them runs.
-    async fn tear_down(&mut self) {
-        let Some(sandbox) = &self.record.sandbox else { return };
-        match sandbox::remove(&self.context, &self.pod, sandbox).await {
-            Ok(()) => {
-                self.record.sandbox = None;
-                self.keep_record();
-            }
-            Err(error) => {
-                let message = format!("error killing pod: failed to stop sandbox: {error}");
-                self.context.pod_event(&self.pod, Warning, "FailedKillPod", message);
-                self.retry_setup();
-            }
-        }
-    }
-
-    /// Lets the API server and the node's own API know how things are.
-    fn tell(&self) {
-        let metadata = &self.pod.metadata;
-        let [namespace, name, uid] =
-            [&metadata.namespace, &metadata.name, &metadata.uid].map(|part| part.as_deref().unwrap_or_default());
-        let has_init = self.slots.iter().any(|slot| slot.role != Role::Main);
-        let pending = if has_init { "PodInitializing" } else { "ContainerCreating" };
-        let logs = self.context.records.log_directory(&self.pod);
-        let entry = |slot: &Slot| {
-            let log = |attempt: u32| logs.join(&slot.spec.name).join(format!("{attempt}.log"));
-            let entry = ContainerEntry {
-                current: slot.current.as_ref().map(|current| {
-                    let directory = self.context.config.paths.containers().join(&current.id);
-                    (Place::new(directory), log(slot.restarts))
-                }),
-                waiting_for: slot.waiting.as_ref().map_or(pending, |waiting| &waiting.reason).to_owned(),
-                previous_log: slot.restarts.checked_sub(1).map(log),
-                terminal: slot.spec.tty.unwrap_or_default(),
-                stdin: slot.spec.stdin.unwrap_or_default(),
-            };
-            (slot.spec.name.clone(), entry)
-        };
-        let containers = self.slots.iter().map(entry).collect();
-        self.context.registry.set(namespace, name, PodEntry { uid: uid.to_owned(), containers });
-        if !self.wanted.borrow().gone {
-            self.publisher.publish(plan_status(&self.pod, &self.facts(pending), Timestamp::now()));
-        }
-    }
-
-    fn facts(&self, pending: &str) -> StatusFacts {
-        let known = self.pod.status.as_ref().and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
-        let addresses = match &self.record.sandbox {
-            Some(sandbox) => sandbox.addresses.clone(),
-            // A pod that has ended keeps the address it had.
-            None if self.outcome.is_some() => known.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
-            None => Vec::new(),
-        };
-        StatusFacts {
-            host_address: self.context.config.address,
-            addresses,
-            sandbox_ready: self.record.sandbox.is_some(),
-            accepted_at: self.record.accepted_at,
-            containers: self.slots.iter().map(|slot| (slot.role, slot.status(pending))).collect(),
-            outcome: self.outcome,
-            verdict: self.verdict.clone(),
         }
     }
 
@@ -476,32 +342,6 @@ impl Worker {
         }
     }
 
-    /// The grace period became shorter: containers that are ending already are told so.
-    fn hurry(&mut self) {
-        let grace = self.grace();
-        for current in self.slots.iter().filter_map(|slot| slot.current.as_ref()) {
-            if let (true, Some(container)) = (current.stopping && current.ended.is_none(), current.container.clone()) {
-                self.endings.spawn(async move {
-                    container.stop(grace).await;
-                    (usize::MAX, Ok(()))
-                });
-            }
-        }
-    }
-
-    fn note_ending(&mut self, ended: Result<(usize, Result<(), String>), tokio::task::JoinError>) {
-        if let Ok((index, Err(why))) = ended
-            && let Some(slot) = self.slots.get(index)
-        {
-            self.context.container_event(
-                &self.pod,
-                slot,
-                Warning,
-                ("FailedPreStopHook", format!("PreStopHook failed: {why}")),
-            );
-        }
-    }
-
     fn note_finding(&mut self, finding: Finding) {
         let of = |slot: &Slot| slot.current.as_ref().is_some_and(|current| current.id == finding.container);
         let Some(index) = self.slots.iter().position(of) else { return };
@@ -518,82 +358,4 @@ impl Worker {
             (question @ (Question::Alive | Question::Started), Answer::No) => self.restart_unhealthy(index, question),
         }
     }
-
-    fn restart_unhealthy(&mut self, index: usize, question: Question) {
-        let slot = &self.slots[index];
-        if self.is_ending() || slot.current.as_ref().is_none_or(|current| current.stopping) {
-            return;
-        }
-        let probe = match question {
-            Question::Alive => slot.spec.liveness_probe.as_ref(),
-            _ => slot.spec.startup_probe.as_ref(),
-        };
-        let own = probe.and_then(|probe| probe.termination_grace_period_seconds).and_then(|s| u64::try_from(s).ok());
-        let what = question.title().to_lowercase();
-        let event = ("Killing", format!("Container {} failed {what} probe, will be restarted", slot.spec.name));
-        self.context.container_event(&self.pod, slot, Normal, event);
-        let grace = own.map_or_else(|| self.grace(), Duration::from_secs);
-        self.end(index, grace, self.address());
-    }
-
-    /// The end: nothing of the pod is left here, and the API server may forget it, too.
-    async fn leave(&mut self) {
-        let metadata = &self.pod.metadata;
-        let [namespace, name, uid] =
-            [&metadata.namespace, &metadata.name, &metadata.uid].map(|part| part.as_deref().unwrap_or_default());
-        self.context.registry.remove(namespace, name, uid);
-        self.volumes = None;
-        self.context.volumes.unmount(uid);
-        if !self.wanted.borrow().gone {
-            self.publisher.flush().await;
-            self.delete_object(namespace, name, uid).await;
-        }
-        if let Err(error) = self.context.records.remove_pod(&self.pod) {
-            tracing::warn!(pod = label(&self.pod), %error, "something of a pod is left on disk");
-        }
-    }
-
-    async fn delete_object(&self, namespace: &str, name: &str, uid: &str) {
-        let options = DeleteOptions::now().with_uid(uid);
-        loop {
-            match self.context.client.delete(&PODS, namespace, name, &options).await {
-                Ok(_) => return,
-                Err(error) if error.is_not_found() || error.is_conflict() => return,
-                Err(error) => {
-                    tracing::warn!(pod = label(&self.pod), %error, "pod not deleted");
-                    tokio::time::sleep(SETUP_RETRY).await;
-                }
-            }
-        }
-    }
-}
-
-/// How a pod that is over ended, as its status says.
-fn outcome_in(pod: &Pod) -> Option<Outcome> {
-    match pod.status.as_ref()?.phase.as_deref()? {
-        "Succeeded" => Some(Outcome::Succeeded),
-        "Failed" => Some(Outcome::Failed),
-        _ => None,
-    }
-}
-
-/// What a container left in its termination message file, or the end of its log if it asks for that.
-fn last_words(slot: &Slot, place: &Place, code: i32) -> Option<String> {
-    let text = |bytes: Vec<u8>| {
-        let start = bytes.len().saturating_sub(LAST_WORDS_BYTES);
-        String::from_utf8_lossy(&bytes[start..]).into_owned()
-    };
-    let written = std::fs::read(place.directory().join("last-words")).map(text).unwrap_or_default();
-    if !written.is_empty() {
-        return Some(written);
-    }
-    let falls_back = slot.spec.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-    if code == 0 || !falls_back {
-        return None;
-    }
-    let log = std::fs::read(place.spec().ok()?.log).ok()?;
-    let lines = log.split(|&byte| byte == b'\n').filter_map(crate::shim::log::Line::parse);
-    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.text).into_owned()).collect();
-    let last = &lines[lines.len().saturating_sub(80)..];
-    Some(text(last.join("\n").into_bytes())).filter(|words| !words.is_empty())
 }
