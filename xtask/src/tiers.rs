@@ -19,12 +19,18 @@ struct Tier {
 
 const EVERYWHERE: &[&str] = &["--workspace"];
 
-const WITH_PROGRAMS: [Tier; 2] = [
+const WITH_PROGRAMS: [Tier; 3] = [
     Tier {
         name: "golden",
         program: "nft",
         package: Some("nftables"),
         arguments: &["--package", "datapath", "--features", "golden-tests", "--test", "net_golden"],
+    },
+    Tier {
+        name: "interop",
+        program: "host-local",
+        package: Some("containernetworking-plugins"),
+        arguments: &["--package", "cni", "--features", "interop-tests", "--test", "net_interop"],
     },
     Tier {
         name: "kubectl",

@@ -85,17 +85,22 @@ pub(crate) fn plan(mappings: &[PortMapping], addresses: &[IpAddr]) -> Vec<HostPo
     planned.collect()
 }
 
-/// Makes the ports written down for the attachment lead to the container.
+/// Makes the ports of `record`, and none that an earlier call wrote down, lead to the container.
 pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
     let ports = &record.host_ports;
-    if ports.is_empty() {
+    let earlier = attachments::read(state, &record.owner)?.map(|record| record.host_ports).unwrap_or_default();
+    if ports.is_empty() && earlier.is_empty() {
         return Ok(());
     }
     allow_loopback_clients(ports)?;
     let lock = state.lock()?;
     refuse_clashes(state, &lock, record)?;
+    let mut kernel = HostPorts::open()?;
+    if earlier != *ports {
+        kernel.remove(&earlier)?;
+    }
     attachments::write(state, &lock, record)?;
-    HostPorts::open()?.add(ports)?;
+    kernel.add(ports)?;
     Ok(())
 }
 

@@ -47,8 +47,7 @@ struct Addition<'a> {
 
 impl Addition<'_> {
     fn run(&self) -> Result<Value, CniError> {
-        // Before anything is made, so that whatever a killed call leaves is known to be somebody's.
-        self.write_down(&self.record(&[]))?;
+        self.announce()?;
         match &self.config.position {
             Position::Main(source) => self.make(source),
             Position::Chained => self.add_to_previous(),
@@ -125,9 +124,13 @@ impl Addition<'_> {
         }
     }
 
-    fn write_down(&self, record: &Record) -> Result<(), CniError> {
+    /// Writes the attachment down before anything is made, so that whatever a killed call leaves is known to be
+    /// somebody's. Ports an earlier call wrote down stay: they may be in the kernel.
+    fn announce(&self) -> Result<(), CniError> {
         let lock = self.state.lock()?;
-        Ok(attachments::write(self.state, &lock, record)?)
+        let earlier = attachments::read(self.state, self.owner())?.map(|record| record.host_ports);
+        let record = self.record(&earlier.unwrap_or_default());
+        Ok(attachments::write(self.state, &lock, &record)?)
     }
 
     fn owner(&self) -> &Owner {
