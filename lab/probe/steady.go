@@ -7,7 +7,7 @@ import (
 )
 
 // Losses are told one by one up to this many.
-const toldLosses = 20
+const toldLosses = 1000
 
 // steadiness is how a server was to be reached over a time.
 type steadiness struct {
@@ -18,8 +18,9 @@ type steadiness struct {
 }
 
 type loss struct {
-	At  time.Time `json:"at"`
-	Why string    `json:"why"`
+	// Milliseconds since 1970.
+	At  int64  `json:"at"`
+	Why string `json:"why"`
 }
 
 // probeSteadily asks at a steady rate, whether earlier questions are answered or not, until it is told to end.
@@ -44,7 +45,7 @@ func probeSteadily(address string, pause time.Duration, ask func(string) error, 
 					defer lock.Unlock()
 					found.Lost++
 					if len(found.Losses) < toldLosses {
-						found.Losses = append(found.Losses, loss{at, err.Error()})
+						found.Losses = append(found.Losses, loss{at.UnixMilli(), err.Error()})
 					}
 				}
 			})

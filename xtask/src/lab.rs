@@ -24,6 +24,7 @@ mod report;
 mod site;
 mod stack;
 mod status;
+mod storm;
 mod suite;
 mod up;
 mod versions;
@@ -66,6 +67,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
   cost                        measures the stack of a lab that is up
   compare cost                what the stacks use and how long they take
   table conformance|cost      the table of the last results
+  storm                       kills every program of a lab with Fairway while pods ask each other all the time
   down                        removes everything `up` made
 
 Several labs can be up at once under different names.";
@@ -93,6 +95,7 @@ pub fn run(words: &[String]) -> Result<()> {
         }
         "suite" => run_suite(&site, options),
         "cost" => options.finish(0).and_then(|_| cost::measure_site(&site)),
+        "storm" => options.finish(0).and_then(|_| storm::run(&site)),
         "compare" | "table" => compare(command, &selection(options)?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

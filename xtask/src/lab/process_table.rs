@@ -53,6 +53,13 @@ fn parse(stat: &str) -> Option<Process> {
     })
 }
 
+/// The words a process was started with.
+pub fn command_line(id: u32) -> Vec<String> {
+    let text = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let words = text.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
