@@ -1,5 +1,6 @@
 //! Endpoints of Services: the slices of those with a selector, their Endpoints objects, and slices for hand-written ones.
 
+mod hints;
 mod legacy;
 mod members;
 mod mirror;
@@ -34,6 +35,9 @@ pub(super) use mirror::MirrorController;
 /// What this controller calls itself on its slices.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 
+/// The label that names a node's zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
 /// Keeps the endpoints of Services with a selector.
 pub(super) struct EndpointController {
     pub(super) stores: Stores,
@@ -57,7 +61,8 @@ impl Reconcile for EndpointController {
         let slices = self.stores.endpoint_slices.in_namespace(&key.namespace);
         let own: Vec<_> = slices.into_iter().filter(|slice| is_slice_of(slice, &key.name)).collect();
         // One after the other: what serves is in place before what it replaces goes.
-        for write in plan(&service, spec, &members, &own) {
+        let zone_of = |node: &str| self.stores.nodes.get("", node)?.labels().get(ZONE_LABEL).cloned();
+        for write in plan(&service, spec, &members, &own, zone_of) {
             self.writer.apply(write).await?;
         }
         let endpoints = self.stores.endpoints.lookup(key);
@@ -68,8 +73,15 @@ impl Reconcile for EndpointController {
     }
 }
 
-fn plan(service: &Service, spec: &ServiceSpec, members: &[Member], own: &[Arc<EndpointSlice>]) -> Vec<Write> {
+fn plan(
+    service: &Service,
+    spec: &ServiceSpec,
+    members: &[Member],
+    own: &[Arc<EndpointSlice>],
+    zone_of: impl Fn(&str) -> Option<String>,
+) -> Vec<Write> {
     let mut groups = group_members(members, spec.publish_not_ready_addresses == Some(true));
+    hints::place(&mut groups, spec.traffic_distribution.as_deref(), zone_of);
     for family in families(spec) {
         if !groups.iter().any(|group| group.family == family) {
             groups.push(Group::empty(family));
