@@ -2,9 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
-use compile::sample::{self, Choices, FAMILIES, NODES, range_of};
-use compile::{NodeView, Outcome, Packet, Plan, evaluate, trace};
-use model::Cluster;
+use compile::sample::{self, Choices, FAMILIES, LINK_ADDRESS, NODES, address_of, range_of};
+use compile::{NodePortAddresses, NodeView, Outcome, Packet, Plan, evaluate, trace};
+use model::{Cluster, IpFamily};
 use proptest::prelude::*;
 
 fn view() -> NodeView {
@@ -17,12 +17,18 @@ fn told_view() -> NodeView {
         let places = text.parse().expect("an address");
         FAMILIES.map(|family| range_of(family, places, 16)).to_vec()
     };
-    NodeView { pod_ranges: ranges("10.244.0.0"), service_ranges: ranges("10.96.0.0"), ..view() }
+    NodeView {
+        pod_ranges: ranges("10.244.0.0"),
+        service_ranges: ranges("10.96.0.0"),
+        link_addresses: FAMILIES.map(|family| address_of(family, LINK_ADDRESS)).into(),
+        ..view()
+    }
 }
 
 fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
     let meant = evaluate(cluster, view, packet);
-    let own = cluster.nodes.get(NODES[0].name).map(|node| node.addresses.clone()).unwrap_or_default();
+    let mut own = cluster.nodes.get(NODES[0].name).map(|node| node.addresses.clone()).unwrap_or_default();
+    own.extend(&view.link_addresses);
     let done = trace(plan.ruleset(), &own, packet);
     prop_assert_eq!(Ok(&meant.outcome), done.as_ref(), "{}: {}\n{}", packet, meant.by, plan.ruleset());
     Ok(meant.outcome)
@@ -32,9 +38,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24], told: bool) {
+    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24], told: bool, which: u8) {
         let cluster = sample::cluster(&mut Choices::new(&bytes));
-        let view = if told { told_view() } else { view() };
+        let node_port_addresses = match which % 3 {
+            0 => NodePortAddresses::All,
+            1 => NodePortAddresses::Primary,
+            _ => NodePortAddresses::Within(vec![range_of(IpFamily::V4, LINK_ADDRESS, 32)]),
+        };
+        let view = NodeView { node_port_addresses, ..if told { told_view() } else { view() } };
         let plan = Plan::of(view.clone(), &cluster);
         for packet in packets {
             agree(&view, &cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use compile::ruleset::{Operation, Ruleset, TABLE};
+use compile::ruleset::{Element, Operation, Ruleset, TABLE};
 use datapath::nft::Table;
 use datapath::testing::isolated;
 
@@ -31,10 +31,8 @@ fn script(ruleset: &Ruleset) -> String {
     let mut script = format!("table inet {TABLE} {{\n");
     for (name, set) in &ruleset.sets {
         let keyword = if set.spec.data.is_some() { "map" } else { "set" };
-        let entries = set.elements.iter().map(|(key, data)| match data {
-            Some(data) => format!("{key} : {data}"),
-            None => key.to_string(),
-        });
+        let entries =
+            set.elements.iter().map(|(key, data)| Element { key: key.clone(), data: data.clone() }.to_string());
         let entries: Vec<String> = entries.collect();
         let elements =
             if entries.is_empty() { String::new() } else { format!("elements = {{ {} }};", entries.join(", ")) };
@@ -76,6 +74,8 @@ fn nft_lists_what_it_would_have_made_of_the_same_text() {
         table.apply(&compile::diff(&Ruleset::default(), &wanted)).unwrap();
         let list = ["--debug=netlink", "list", "table", "inet", TABLE];
         let ours = nft(&list, "");
+        let read = nft(&["list", "table", "inet", TABLE], "");
+        assert!(read.contains("comment \"shop/dns:udp\" : drop"), "{read}");
         table.apply(&[Operation::DeleteTable]).unwrap();
         nft(&["-f", "-"], &script(&wanted));
         let theirs = nft(&list, "");

@@ -152,7 +152,7 @@ fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now
             ..core::ObjectReference::default()
         },
         type_: Some("Warning".into()),
-        reason: Some("Refused".into()),
+        reason: Some(rejected.reason.to_string()),
         action: Some("Admit".into()),
         message: Some(format!("{}: {}", rejected.field, rejected.why)),
         count: Some(1),
@@ -177,6 +177,8 @@ fn event_name(object: &ObjectReference, rejected: &Rejected) -> String {
 mod tests {
     use model::NamespacedName;
 
+    use model::RejectedReason;
+
     use super::*;
 
     fn refused(why: &str) -> (ObjectReference, Rejected) {
@@ -191,6 +193,7 @@ mod tests {
             object: Subject::service(&NamespacedName::new("shop", "cart")),
             field: "spec.ports[0].port".into(),
             why: why.into(),
+            reason: RejectedReason::Refused,
         };
         (object, rejected)
     }

@@ -20,7 +20,7 @@ pub use name::{Name, NamespacedName};
 pub use node::Node;
 pub use pod::Pod;
 pub use port::{PortRange, Protocol};
-pub use rejected::{Rejected, Subject};
+pub use rejected::{Rejected, RejectedReason, Subject};
 pub use service::{
     Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,
     TrafficPolicy,

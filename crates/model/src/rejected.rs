@@ -45,6 +45,26 @@ pub struct Rejected {
     pub field: String,
     /// What is wrong and what would be right.
     pub why: String,
+    /// What kind of trouble it is, in a word programs can look for.
+    pub reason: RejectedReason,
+}
+
+/// What kind of trouble something rejected is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RejectedReason {
+    /// It makes no sense, or cannot be had here.
+    #[default]
+    Refused,
+    /// A Service names a target port that no pod of it has.
+    PortNameNotFound,
+    /// A node cannot serve the health check of a Service.
+    FailedToStartServiceHealthcheck,
+}
+
+impl fmt::Display for RejectedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 impl fmt::Display for Rejected {

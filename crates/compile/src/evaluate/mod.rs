@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
 
-use crate::NodeView;
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
+use crate::{NodePortAddresses, NodeView};
 
 /// A packet's fate and what decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl World<'_> {
             Some(FrontendKind::LoadBalancerIp)
         } else if is_port && external_ips.contains(destination) {
             Some(FrontendKind::ExternalIp)
-        } else if is_node_port && self.is_own(*destination) {
+        } else if is_node_port && self.serves_node_ports(*destination) {
             Some(FrontendKind::NodePort)
         } else {
             None
@@ -112,7 +112,7 @@ impl World<'_> {
         };
         let family = IpFamily::of(self.packet.source);
         may(self.packet.source)
-            || (is_from_balancer && self.own_addresses().any(|own| IpFamily::of(own) == family && may(own)))
+            || (is_from_balancer && self.told_addresses().any(|own| IpFamily::of(own) == family && may(own)))
     }
 
     /// All endpoints of a Service port in the packet's family, with the sockets they serve it at.
@@ -181,15 +181,26 @@ impl World<'_> {
 
     /// Whether a pod's packet to `destination` is for something that does not know pods.
     fn leaves_cluster(&self, destination: IpAddr) -> bool {
-        self.is_pod(self.packet.source) && !self.is_in_cluster(destination)
+        self.is_pod(self.packet.source) && !self.is_in_cluster(destination) && !self.is_own(destination)
     }
 
-    fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    /// The addresses this node's Node object tells.
+    fn told_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.cluster.nodes.get(&self.view.name).into_iter().flat_map(|node| node.addresses.iter().copied())
     }
 
+    /// Whether an address is this node's, told or on one of its links.
     fn is_own(&self, address: IpAddr) -> bool {
-        self.own_addresses().any(|own| own == address)
+        self.told_addresses().any(|own| own == address) || self.view.link_addresses.contains(&address)
+    }
+
+    fn serves_node_ports(&self, address: IpAddr) -> bool {
+        self.is_own(address)
+            && match &self.view.node_port_addresses {
+                NodePortAddresses::All => true,
+                NodePortAddresses::Primary => self.told_addresses().any(|own| own == address),
+                NodePortAddresses::Within(ranges) => ranges.iter().any(|range| range.contains(&address)),
+            }
     }
 
     fn is_pod(&self, address: IpAddr) -> bool {
@@ -211,7 +222,7 @@ impl World<'_> {
     fn may_be_here(&self, address: IpAddr) -> bool {
         let own = self.cluster.nodes.get(&self.view.name).map(|node| &node.pod_cidrs);
         let ranges = own.filter(|ranges| !ranges.is_empty()).unwrap_or(&self.view.pod_ranges);
-        self.is_own(address) || ranges.iter().any(|range| range.contains(&address))
+        self.told_addresses().any(|own| own == address) || ranges.iter().any(|range| range.contains(&address))
     }
 
     fn is_here(&self, endpoint: &Endpoint) -> bool {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use model::{Clients, IpFamily, SharedMap};
+use model::{Clients, IpFamily, Name, SharedMap};
 
 use super::balancer::{Choice, LoadBalancer, OUTSIDE_SLOTS, SharedChain};
 use super::layout::{self, SetKind};
@@ -13,7 +13,7 @@ use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, ElementKey, Ruleset, Value, Verdict};
+use crate::ruleset::{Data, Element, ElementKey, Ruleset, Value, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -139,13 +139,21 @@ fn count<K: Ord + std::hash::Hash + Clone>(counts: &mut SharedMap<K, u32>, key: 
     }
 }
 
+/// The elements a frontend alone is responsible for, with the names of their sets.
+pub(super) fn elements(frontend: &Frontend, treatment: &Treatment) -> Vec<(Name, Element)> {
+    let family = IpFamily::of(frontend.address);
+    let element = |(kind, key, data): Entry| (Name::from(kind.name(family)), Element { key, data });
+    entries(frontend, treatment).into_iter().map(element).collect()
+}
+
 type Entry = (SetKind, ElementKey, Option<Data>);
 
 /// The elements a frontend alone is responsible for.
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
     let verdict = |kind, verdict| (kind, frontend_key(frontend, []), Some(Data::Verdict(verdict)));
-    let mut entries = vec![verdict(SetKind::Services, dispatch_verdict(family, treatment))];
+    let dispatch = Data::NotedVerdict(dispatch_verdict(family, treatment), note(treatment));
+    let mut entries = vec![(SetKind::Services, frontend_key(frontend, []), Some(dispatch))];
     if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
         entries.extend(ranges.iter().map(|range| (SetKind::Clients, clients_key(frontend, *range), None)));
     }
@@ -171,6 +179,18 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
             .extend(live.into_iter().map(|endpoint| (SetKind::Live, frontend_key(frontend, values(endpoint)), None)));
     }
     entries
+}
+
+/// Whose frontend it is: `namespace/name:port`, as much as the kernel keeps of it.
+fn note(treatment: &Treatment) -> Name {
+    const LENGTH_MAX: usize = 127;
+    let mut note = if treatment.port.as_str().is_empty() {
+        treatment.service.to_string()
+    } else {
+        format!("{}:{}", treatment.service, treatment.port)
+    };
+    note.truncate(note.floor_char_boundary(LENGTH_MAX));
+    note.into()
 }
 
 fn dispatch_verdict(family: IpFamily, treatment: &Treatment) -> Verdict {

@@ -21,14 +21,17 @@
 //! NAT chains see the first packet of a connection only; connection tracking does the rest. All of it exists once per
 //! address family.
 
+mod backend;
 mod balancer;
 mod elements;
 mod endpoints;
+mod fault;
 mod health;
 mod layout;
 mod network;
 mod service;
 
+pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
 pub use network::{Hop, Route};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
@@ -43,7 +46,7 @@ use model::{Cluster, IpFamily, Name, NamespacedName, Rejected, SharedMap};
 
 use crate::FrontendKind;
 use crate::host_ports::HostPort;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Element, Ruleset, Set};
 use elements::Elements;
 use network::Network;
 
@@ -58,12 +61,32 @@ pub struct NodeView {
     pub service_ranges: Vec<IpNet>,
     /// Addresses the node's links have, beside those its Node object tells: they are the node's own wherever they lie.
     pub link_addresses: Vec<IpAddr>,
+    /// Which of its addresses serve node ports.
+    pub node_port_addresses: NodePortAddresses,
+}
+
+/// Which of a node's addresses serve node ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// All of them.
+    #[default]
+    All,
+    /// Those its Node object tells.
+    Primary,
+    /// Those in one of these ranges.
+    Within(Vec<IpNet>),
 }
 
 impl NodeView {
     /// The view of the node `name` with nothing but what the objects say.
     pub fn new(name: impl Into<Name>) -> Self {
-        Self { name: name.into(), pod_ranges: Vec::new(), service_ranges: Vec::new(), link_addresses: Vec::new() }
+        Self {
+            name: name.into(),
+            pod_ranges: Vec::new(),
+            service_ranges: Vec::new(),
+            link_addresses: Vec::new(),
+            node_port_addresses: NodePortAddresses::All,
+        }
     }
 }
 
@@ -82,6 +105,8 @@ pub struct Plan {
     /// This node's addresses at which each node port is served.
     node_ports: SharedMap<NodePort, Vec<IpAddr>>,
     without_local: BTreeMap<(PolicySide, IpFamily), usize>,
+    /// What is wrong with Services in themselves.
+    faults: SharedMap<NamespacedName, Vec<Rejected>>,
 }
 
 /// The Services that ask for a frontend, by name.
@@ -106,6 +131,7 @@ impl Plan {
             health_checks: SharedMap::new(),
             node_ports: SharedMap::new(),
             without_local: BTreeMap::new(),
+            faults: SharedMap::new(),
         };
         nothing.next(cluster)
     }
@@ -176,12 +202,32 @@ impl Plan {
         Some(serving.map(|(socket, _)| socket).collect())
     }
 
+    /// What a Service asks for, by frontend; of a contested frontend [`treatment`](Self::treatment) tells who has it.
+    pub fn frontends_of(&self, service: &NamespacedName) -> impl Iterator<Item = (&Frontend, &Treatment)> {
+        let treatments = self.services.get(service).into_iter().flat_map(|treatments| treatments.iter());
+        treatments.map(|(frontend, treatment)| (frontend, &**treatment))
+    }
+
+    /// The elements a Service alone is responsible for, by the name of their set, each set empty in its shape.
+    pub fn elements_of(&self, service: &NamespacedName) -> BTreeMap<Name, (Set, Vec<Element>)> {
+        let mut sets: BTreeMap<Name, (Set, Vec<Element>)> = BTreeMap::new();
+        let is_its_own = |frontend: &Frontend| self.treatment(frontend).is_some_and(|each| each.service == *service);
+        for (frontend, treatment) in self.frontends_of(service).filter(|(frontend, _)| is_its_own(frontend)) {
+            for (name, element) in elements::elements(frontend, treatment) {
+                let Some(set) = self.ruleset().sets.get(&name) else { continue };
+                sets.entry(name).or_insert_with(|| (Set::new(set.spec.clone()), Vec::new())).1.push(element);
+            }
+        }
+        sets
+    }
+
     /// What of the objects this node cannot do, and why: contested frontends, unreachable nodes.
     ///
     /// Walks all frontends.
     pub fn rejected(&self) -> Vec<Rejected> {
         let contested = self.claims.iter().flat_map(|(frontend, claims)| losers(frontend, claims));
-        self.network.rejected.iter().cloned().chain(contested).collect()
+        let faults = self.faults.values().flatten().cloned();
+        self.network.rejected.iter().cloned().chain(contested).chain(faults).collect()
     }
 
     /// What is [rejected](Self::rejected) now and was not in `old`, at the cost of the changes.
@@ -191,6 +237,10 @@ impl Plan {
         for change in SharedMap::changes_between(&old.claims, &self.claims) {
             rejected.extend(change.new.into_iter().flat_map(|claims| losers(change.key, claims)));
             known.extend(change.old.into_iter().flat_map(|claims| losers(change.key, claims)));
+        }
+        for change in SharedMap::changes_between(&old.faults, &self.faults) {
+            rejected.extend(change.new.into_iter().flatten().cloned());
+            known.extend(change.old.into_iter().flatten().cloned());
         }
         rejected.retain(|rejected| !known.contains(rejected));
         rejected
@@ -218,6 +268,10 @@ impl Plan {
         match service.and_then(|service| health::health_check(service, &self.cluster, &self.view.name)) {
             Some(check) => self.health_checks.insert(key.clone(), check),
             None => self.health_checks.remove(key),
+        };
+        match service.map(|service| fault::faults(service, &self.cluster)).filter(|faults| !faults.is_empty()) {
+            Some(faults) => self.faults.insert(key.clone(), faults),
+            None => self.faults.remove(key),
         };
         self.count_without_local(&old, &new);
         for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Cluster, IpFamily, Name, Node, Rejected, Subject};
+use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 
-use super::NodeView;
+use super::{NodePortAddresses, NodeView};
 
 /// A route for pod addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub(super) struct Network {
     pub(super) own_addresses: Vec<IpAddr>,
     /// These and the addresses its links have.
     pub(super) held: BTreeSet<IpAddr>,
+    /// Those of them that serve node ports, sorted.
+    pub(super) node_port_addresses: Vec<IpAddr>,
     /// The zone this node is in, when it is in one.
     pub(super) zone: Option<Name>,
     /// Where addresses of this node and of its pods may lie: its own pod ranges, or all while it has none.
@@ -72,8 +74,9 @@ impl Network {
         let addresses = cluster.nodes.values().flat_map(|node| &node.addresses).map(|address| IpNet::from(*address));
         let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
         let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
-        let mut network =
-            Self { own_addresses, held, zone, here, cluster: outermost(all.collect()), pods, ..Self::default() };
+        let cluster_ranges = outermost(all.collect());
+        let mut network = Self { own_addresses, held, zone, here, cluster: cluster_ranges, pods, ..Self::default() };
+        network.node_port_addresses = network.serving_node_ports(&view.node_port_addresses);
         network.refuse_the_rest(view, own_pods.map_or(&[], Vec::as_slice));
         network.add_routes(view, cluster);
         network.routes.sort_unstable();
@@ -83,6 +86,17 @@ impl Network {
     /// Whether what is planned for a Service is the same in both networks.
     pub(super) fn serves_like(&self, other: &Self) -> bool {
         (&self.own_addresses, &self.zone, &self.here) == (&other.own_addresses, &other.zone, &other.here)
+    }
+
+    fn serving_node_ports(&self, which: &NodePortAddresses) -> Vec<IpAddr> {
+        let held = self.held.iter().copied();
+        match which {
+            NodePortAddresses::All => held.collect(),
+            NodePortAddresses::Primary => held.filter(|address| self.own_addresses.contains(address)).collect(),
+            NodePortAddresses::Within(ranges) => {
+                held.filter(|address| ranges.iter().any(|range| range.contains(address))).collect()
+            }
+        }
     }
 
     pub(super) fn may_be_here(&self, address: IpAddr) -> bool {
@@ -125,7 +139,8 @@ impl Network {
     }
 
     fn reject(&mut self, node: &Node, field: &str, why: String) {
-        self.rejected.push(Rejected { object: Subject::node(&node.name), field: field.to_owned(), why });
+        let (object, reason) = (Subject::node(&node.name), RejectedReason::Refused);
+        self.rejected.push(Rejected { object, field: field.to_owned(), why, reason });
     }
 }
 

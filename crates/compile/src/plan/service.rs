@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{
-    Affinity, Clients, Cluster, IpFamily, Name, NamespacedName, Protocol, Rejected, Service, ServiceKind, ServicePort,
-    Subject, TrafficPolicy,
+    Affinity, Clients, Cluster, IpFamily, Name, NamespacedName, Protocol, Rejected, RejectedReason, Service,
+    ServiceKind, ServicePort, Subject, TrafficPolicy,
 };
 
 use super::Treatments;
@@ -73,6 +73,7 @@ impl Treatment {
             object: Subject::service(&self.service),
             field: format!("spec.ports[name={}]", self.port),
             why: format!("{frontend} belongs to Service {winner}, which comes first by name; use another"),
+            reason: RejectedReason::Refused,
         }
     }
 }
@@ -115,7 +116,7 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
     let place = Place { node, zone: network.zone.as_ref() };
     for port in &service.ports {
         let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| Usable::of(service, port, family, cluster, place));
-        for (frontend, kind) in frontends(service, port, &network.own_addresses) {
+        for (frontend, kind) in frontends(service, port, &network.node_port_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
             treatments.entry(frontend).or_insert_with(|| {
@@ -129,7 +130,7 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
 
 /// What a Service port is reached at. It has addresses only of the families the Service has: what it lists beyond them
 /// is nobody's.
-fn frontends(service: &Service, port: &ServicePort, own_addresses: &[IpAddr]) -> Vec<(Frontend, FrontendKind)> {
+fn frontends(service: &Service, port: &ServicePort, node_port_addresses: &[IpAddr]) -> Vec<(Frontend, FrontendKind)> {
     let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else {
         return Vec::new();
     };
@@ -147,7 +148,7 @@ fn frontends(service: &Service, port: &ServicePort, own_addresses: &[IpAddr]) ->
     add(load_balancer_ips, port.port, FrontendKind::LoadBalancerIp);
     add(external_ips, port.port, FrontendKind::ExternalIp);
     if let Some(node_port) = port.node_port {
-        add(own_addresses, node_port, FrontendKind::NodePort);
+        add(node_port_addresses, node_port, FrontendKind::NodePort);
     }
     frontends
 }

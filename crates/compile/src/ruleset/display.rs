@@ -5,9 +5,9 @@ use std::fmt::{Display, Formatter, Result};
 use model::IpFamily;
 
 use super::{
-    BaseHook, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, ElementKey, FieldType, HeaderField,
-    Hook, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate, Statement, TABLE, Value,
-    Verdict,
+    BaseHook, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, Element, ElementKey, FieldType,
+    HeaderField, Hook, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate, Statement,
+    TABLE, Value, Verdict,
 };
 
 /// `a . b . c`, nft's concatenation.
@@ -224,9 +224,24 @@ impl Display for Data {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Verdict(verdict) => verdict.fmt(f),
+            Self::NotedVerdict(verdict, _) => verdict.fmt(f),
             Self::Values(values) => Concatenation(values).fmt(f),
         }
     }
+}
+
+impl Display for Element {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write_element(f, &self.key, self.data.as_ref())
+    }
+}
+
+fn write_element(f: &mut Formatter<'_>, key: &ElementKey, data: Option<&Data>) -> Result {
+    key.fmt(f)?;
+    if let Some(note) = data.and_then(Data::note) {
+        write!(f, " comment \"{note}\"")?;
+    }
+    data.map_or(Ok(()), |data| write!(f, " : {data}"))
 }
 
 impl Display for SetSpec {
@@ -254,10 +269,9 @@ impl Display for Ruleset {
             let keyword = if set.spec.data.is_some() { "map" } else { "set" };
             writeln!(f, "\t{keyword} {name} {{\n\t\t{}", set.spec)?;
             for (key, data) in &set.elements {
-                match data {
-                    Some(data) => writeln!(f, "\t\t{key} : {data}")?,
-                    None => writeln!(f, "\t\t{key}")?,
-                }
+                f.write_str("\t\t")?;
+                write_element(f, key, data.as_ref())?;
+                f.write_str("\n")?;
             }
             writeln!(f, "\t}}")?;
         }

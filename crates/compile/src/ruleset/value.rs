@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::IpFamily;
+use model::{IpFamily, Name};
 
 use super::Verdict;
 
@@ -144,8 +144,29 @@ pub enum DataType {
 pub enum Data {
     /// What to do.
     Verdict(Verdict),
+    /// What to do, and a note for people who list the table: whose element it is. The kernel keeps it and does not
+    /// look at it.
+    NotedVerdict(Verdict, Name),
     /// The fields, as many as the map's [`DataType`] has.
     Values(Vec<Value>),
+}
+
+impl Data {
+    /// What to do, when it says that.
+    pub const fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Verdict(verdict) | Self::NotedVerdict(verdict, _) => Some(verdict),
+            Self::Values(_) => None,
+        }
+    }
+
+    /// The note for people, when there is one.
+    pub const fn note(&self) -> Option<&Name> {
+        match self {
+            Self::NotedVerdict(_, note) => Some(note),
+            Self::Verdict(_) | Self::Values(_) => None,
+        }
+    }
 }
 
 /// The key of an element.

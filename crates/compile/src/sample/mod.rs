@@ -10,7 +10,8 @@ mod place;
 mod plain;
 
 pub use place::{
-    CLIENTS, ENDPOINTS, EXTERNAL, FAMILIES, NODES, SampleNode, TARGET_PORTS, address_of, place_of, range_of, twin,
+    CLIENTS, ENDPOINTS, EXTERNAL, FAMILIES, LINK_ADDRESS, NODES, SampleNode, TARGET_PORTS, address_of, place_of,
+    range_of, twin,
 };
 pub use plain::{PLAIN_PORT, add_plain, plain_address, plain_cluster, plain_endpoints, plain_service, plain_slice};
 
@@ -134,8 +135,10 @@ fn frontends(cluster: &Cluster) -> Vec<(Protocol, IpAddr, u16)> {
             let addresses = cluster_ips.iter().chain(external_ips).chain(load_balancer_ips);
             frontends.extend(addresses.map(|address| (port.protocol, *address, port.port.get())));
             if let Some(number) = port.node_port {
-                let own = FAMILIES.map(|family| address_of(family, NODES[0].address));
-                frontends.extend(own.map(|address| (port.protocol, address, number.get())));
+                for place in [NODES[0].address, LINK_ADDRESS] {
+                    let own = FAMILIES.map(|family| address_of(family, place));
+                    frontends.extend(own.map(|address| (port.protocol, address, number.get())));
+                }
             }
         }
     }

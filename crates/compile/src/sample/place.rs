@@ -39,6 +39,9 @@ pub const ENDPOINTS: [Ipv4Addr; 9] = [
     Ipv4Addr::new(198, 51, 100, 9),
 ];
 
+/// An address of the first node that its Node object does not tell.
+pub const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
 /// Clients that are no endpoints: a pod on the first node and a machine outside the cluster.
 pub const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 9), Ipv4Addr::new(192, 0, 2, 7)];
 

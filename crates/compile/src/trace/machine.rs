@@ -177,8 +177,10 @@ impl<'a> Machine<'a> {
         let Some(key) = self.load_all(key)? else { return Ok(Step::NextRule) };
         match find(self.set(map, &key)?, &key) {
             None => Ok(Step::NextRule),
-            Some(Some(Data::Verdict(verdict))) => self.follow(verdict, depth),
-            Some(_) => Err(TraceError::DataType(map.clone())),
+            Some(data) => match data.and_then(Data::verdict) {
+                Some(verdict) => self.follow(verdict, depth),
+                None => Err(TraceError::DataType(map.clone())),
+            },
         }
     }
 

@@ -127,7 +127,7 @@ impl References {
     }
 
     fn note_data(&mut self, data: Option<&Data>) {
-        if let Some(Data::Verdict(verdict)) = data {
+        if let Some(verdict) = data.and_then(Data::verdict) {
             self.note_verdict(verdict);
         }
     }

@@ -13,6 +13,8 @@ use crate::netlink::{Attributes, Head, MessageBuffer, flag};
 
 /// Elements of one message share one attribute, whose length has 16 bits; one more element must still fit.
 const ELEMENTS_LENGTH_MAX: usize = 60_000;
+/// nft's kind of user data for an element's comment.
+const USERDATA_COMMENT: u8 = 0;
 /// Our kind of user data in a rule; nft passes over kinds it does not know.
 const USERDATA_FINGERPRINT: u8 = 0xf0;
 /// Count this up when rules are encoded otherwise than before: what an older version wrote is then written anew.
@@ -200,6 +202,21 @@ pub(super) fn parse_userdata(userdata: &[u8]) -> Option<u64> {
     }
 }
 
+/// nft's user data of an element: a comment, which ends with a zero byte.
+fn comment(note: &Name) -> Vec<u8> {
+    let length = u8::try_from(note.as_str().len() + 1).unwrap_or(u8::MAX);
+    let text = note.as_str().bytes().take(usize::from(length) - 1);
+    [USERDATA_COMMENT, length].into_iter().chain(text).chain([0]).collect()
+}
+
+/// The comment in an element's user data.
+pub(super) fn parse_comment(userdata: &[u8]) -> Option<Name> {
+    match userdata {
+        [USERDATA_COMMENT, _, text @ .., 0] => std::str::from_utf8(text).ok().map(Name::from),
+        _ => None,
+    }
+}
+
 /// The `NFT_SET_*` flags of a set of this shape.
 pub(super) fn set_flags(spec: &SetSpec) -> u32 {
     let mut flags = 0;
@@ -270,6 +287,9 @@ fn put_element(list: &mut Attributes, element: &Element, has_data: bool) {
         }
         if let Some(value) = value {
             entry.nest(element::DATA, |data| put_data(data, value));
+            if let Some(note) = value.note() {
+                entry.put(element::USERDATA, &comment(note));
+            }
         }
     });
     // A range of a single field is two elements: where it begins, and the first key behind it unless it goes to the end.

@@ -100,6 +100,7 @@ pub(super) mod element {
     pub(in crate::nft) const KEY: u16 = 1;
     pub(in crate::nft) const DATA: u16 = 2;
     pub(in crate::nft) const FLAGS: u16 = 3;
+    pub(in crate::nft) const USERDATA: u16 = 6;
     pub(in crate::nft) const KEY_END: u16 = 10;
     pub(in crate::nft) const FLAG_INTERVAL_END: u32 = 1;
 }

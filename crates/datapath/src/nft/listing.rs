@@ -4,7 +4,7 @@ use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey,
 use compile::{Observed, ObservedChain};
 use model::{Name, SharedMap};
 
-use super::batch::{hook_number, kind_name, parse_userdata, policy_number};
+use super::batch::{hook_number, kind_name, parse_comment, parse_userdata, policy_number};
 use super::constant::{LIST_ELEMENT, chain, data, element, rule, set};
 use super::value::{parse_data, parse_fields_number, parse_values, predecessor};
 use crate::netlink::{parse_attributes, parse_text, parse_u32_be};
@@ -123,6 +123,7 @@ pub(super) struct ListedElement {
     key: Vec<u8>,
     key_end: Option<Vec<u8>>,
     data: Option<Vec<u8>>,
+    note: Option<Name>,
     is_end: bool,
 }
 
@@ -137,17 +138,18 @@ pub(super) fn parse_elements(attributes: &[u8]) -> Vec<ListedElement> {
 }
 
 fn parse_element(attributes: &[u8]) -> Option<ListedElement> {
-    let (mut key, mut key_end, mut data, mut flags) = (None, None, None, 0);
+    let (mut key, mut key_end, mut data, mut note, mut flags) = (None, None, None, None, 0);
     for (attribute, value) in parse_attributes(attributes) {
         match attribute {
             element::KEY => key = parse_constant(value),
             element::KEY_END => key_end = parse_constant(value),
             element::DATA => data = Some(value.to_vec()),
+            element::USERDATA => note = parse_comment(value),
             element::FLAGS => flags = parse_u32_be(value)?,
             _ => {}
         }
     }
-    Some(ListedElement { key: key?, key_end, data, is_end: flags & element::FLAG_INTERVAL_END != 0 })
+    Some(ListedElement { key: key?, key_end, data, note, is_end: flags & element::FLAG_INTERVAL_END != 0 })
 }
 
 fn parse_constant(attributes: &[u8]) -> Option<Vec<u8>> {
@@ -168,11 +170,18 @@ fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementK
         _ => ElementKey::Exact(first),
     };
     let data = match (&spec.data, &element.data) {
-        (Some(data_type), Some(data)) => Some(parse_data(data_type, data)?),
+        (Some(data_type), Some(data)) => Some(noted(parse_data(data_type, data)?, element.note.as_ref())),
         (None, None) => None,
         _ => return None,
     };
     Some((key, data))
+}
+
+fn noted(data: Data, note: Option<&Name>) -> Data {
+    match (data, note) {
+        (Data::Verdict(verdict), Some(note)) => Data::NotedVerdict(verdict, note.clone()),
+        (data, _) => data,
+    }
 }
 
 /// Joins beginnings and ends, which the kernel lists apart and in any order, to ranges.
@@ -202,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn point(key: [u8; 4], is_end: bool) -> ListedElement {
-        ListedElement { key: key.to_vec(), key_end: None, data: None, is_end }
+        ListedElement { key: key.to_vec(), key_end: None, data: None, note: None, is_end }
     }
 
     fn ranges_of(listed: Vec<ListedElement>) -> Vec<String> {
@@ -229,7 +238,8 @@ mod tests {
     #[test]
     fn an_element_of_another_shape_is_refused() {
         let spec = SetSpec { key: vec![FieldType::Port], data: None, interval: false, dynamic: None };
-        let listed = |key: &[u8]| ListedElement { key: key.to_vec(), key_end: None, data: None, is_end: false };
+        let listed =
+            |key: &[u8]| ListedElement { key: key.to_vec(), key_end: None, data: None, note: None, is_end: false };
         assert_eq!(
             assemble(&spec, vec![listed(&[0, 80])]),
             Some([(ElementKey::Exact(vec![Value::Port(80)]), None)].into_iter().collect())

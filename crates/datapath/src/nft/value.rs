@@ -166,7 +166,7 @@ fn parse_verdict(attributes: &[u8]) -> Option<Verdict> {
 /// An element's data as nested attributes.
 pub(super) fn put_data(attributes: &mut Attributes, data: &Data) {
     match data {
-        Data::Verdict(verdict) => put_verdict(attributes, verdict),
+        Data::Verdict(verdict) | Data::NotedVerdict(verdict, _) => put_verdict(attributes, verdict),
         Data::Values(values) => {
             attributes.put(data::VALUE, &values_bytes(values));
         }

@@ -79,7 +79,7 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
                     (ElementKey::Exact(key()), Some(Data::Verdict(Verdict::Goto("lb_2".into())))),
                     (
                         ElementKey::Exact(vec![Value::Protocol(17), ipv4("10.96.0.10"), Value::Port(53)]),
-                        Some(Data::Verdict(Verdict::Drop)),
+                        Some(Data::NotedVerdict(Verdict::Drop, "shop/dns:udp".into())),
                     ),
                 ],
             ),

@@ -147,9 +147,14 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
         let nets = host_nets(place).into_iter().filter(|_| place != other);
         nets.for_each(|net| inside.add_address(lo.index, net).expect("an address"));
     }
+    let (near_mac, far_mac) = (eth0.mac.expect("a veth end has one"), far.mac.expect("a veth end has one"));
     for family in FAMILIES {
-        inside.add_route(&everywhere(address_of(family, own), far.index, false)).expect("a route");
-        links.add_route(&everywhere(address_of(family, other), eth0.index, false)).expect("a route");
+        let [own, other] = [own, other].map(|place| address_of(family, place));
+        // Known beforehand: a neighbour that is asked for while the link comes up may not be found for seconds.
+        links.set_neighbour(eth0.index, other, far_mac).expect("a neighbour");
+        inside.set_neighbour(far.index, own, near_mac).expect("a neighbour");
+        inside.add_route(&everywhere(own, far.index, false)).expect("a route");
+        links.add_route(&everywhere(other, eth0.index, false)).expect("a route");
     }
     rest
 }

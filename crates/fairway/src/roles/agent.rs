@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ArgAction;
-use compile::NodeView;
+use compile::{NodePortAddresses, NodeView};
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
 use model::{Cluster, Node};
@@ -35,6 +35,7 @@ use super::status_pages::{Page, StatusPages};
 use cni_files::CniFiles;
 pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
+use health_checks::HealthChecks;
 use kernel::{Kernel, Synced};
 use servers::Served;
 
@@ -72,11 +73,24 @@ pub struct AgentArgs {
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
     healthz_bind_address: SocketAddr,
+    /// Which of the node's addresses serve node ports: all (those its links have when the agent starts), primary (those
+    /// its Node object tells), or those in the ranges named.
+    #[arg(long, value_name = "all|primary|CIDR,...", env = "FAIRWAY_NODE_PORT_ADDRESSES", default_value = "all",
+        value_parser = parse_node_port_addresses)]
+    node_port_addresses: NodePortAddresses,
     /// Whether node ports are served at 127.0.0.1 and ::1 too, by the agent itself.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_LOCALHOST_NODE_PORTS", default_value_t = true, action = ArgAction::Set)]
     localhost_node_ports: bool,
     #[command(flatten)]
     api: ApiArgs,
+}
+
+fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::AddrParseError> {
+    match text {
+        "all" => Ok(NodePortAddresses::All),
+        "primary" => Ok(NodePortAddresses::Primary),
+        ranges => ranges.split(',').map(str::parse).collect::<Result<_, _>>().map(NodePortAddresses::Within),
+    }
 }
 
 /// Runs the agent until cancelled.
@@ -87,6 +101,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         pod_ranges: flat(args.cluster_cidr),
         service_ranges: flat(args.service_cidr),
         link_addresses: kernel::link_addresses()?,
+        node_port_addresses: args.node_port_addresses,
     };
     let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
@@ -96,6 +111,12 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let health = Arc::new(Health::default());
     let (to_rejections, rejections) = kubeapi::rejections();
     let (to_served, served) = watch::channel(Served::default());
+    let checks = HealthChecks {
+        node: args.node_name.clone(),
+        served: served.clone(),
+        health: Arc::clone(&health),
+        rejections: to_rejections.clone(),
+    };
     let agent = Agent {
         node: args.node_name,
         cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir, state_dir: args.cni_state_dir },
@@ -120,7 +141,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let (outcome, (), (), (), _) = tokio::join!(
         keeping,
         relaying,
-        health_checks::serve(served.clone(), Arc::clone(&health), cancel.clone()),
+        health_checks::serve(checks, cancel.clone()),
         pages.serve(pages_of(&health), cancel.clone()),
         cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );

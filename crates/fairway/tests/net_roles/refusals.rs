@@ -1,6 +1,6 @@
 //! What users are told when an object cannot be admitted.
 
-use apiserver::client::{EVENTS, ListOptions, SERVICES};
+use apiserver::client::{ENDPOINT_SLICES, EVENTS, ListOptions, SERVICES};
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
 
@@ -54,4 +54,28 @@ fn wait_for_event(world: &World, object: &str, field: &str) -> Value {
         };
         events.into_iter().find(is_meant)
     })
+}
+
+#[test]
+fn a_port_name_that_no_pod_has_is_told_on_the_service() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let ports = json!([{ "name": "main", "port": 80, "targetPort": "web" }]);
+        let spec = json!({ "clusterIP": "10.96.0.50", "ports": ports });
+        world.create(&SERVICES, "default", &json!({ "metadata": { "name": "shop" }, "spec": spec }));
+        let slice = json!({
+            "metadata": { "name": "shop-1", "labels": { "kubernetes.io/service-name": "shop" } },
+            "addressType": "IPv4", "ports": [], "endpoints": [{ "addresses": ["10.244.1.5"] }],
+        });
+        world.create(&ENDPOINT_SLICES, "default", &slice);
+        let _agent = world.spawn_agent();
+        let event = wait_for("an event", DEADLINE, || {
+            let all = ListOptions::default();
+            let events = world.runtime.block_on(world.client.list(&EVENTS, "default", &all)).ok()?.items;
+            events.into_iter().find(|event| event["involvedObject"]["name"] == "shop")
+        });
+        assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("PortNameNotFound")));
+        assert!(event["message"].as_str().unwrap().contains("\"web\""), "{event}");
+    });
 }

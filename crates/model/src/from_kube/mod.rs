@@ -24,7 +24,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected, Subject};
+use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected, RejectedReason, Subject};
 
 /// What became of an API object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,8 @@ impl Door {
 
     /// Notes a refusal.
     fn reject(&mut self, field: impl Into<String>, why: impl Into<String>) {
-        self.rejected.push(Rejected { object: self.object.clone(), field: field.into(), why: why.into() });
+        let (object, reason) = (self.object.clone(), RejectedReason::Refused);
+        self.rejected.push(Rejected { object, field: field.into(), why: why.into(), reason });
     }
 
     /// The outcome, with the fact that was made if any.

@@ -1,5 +1,6 @@
 //! What passes the door and what does not.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use k8s_openapi::serde::de::DeserializeOwned;
@@ -18,7 +19,7 @@ fn refusals<T>(admitted: &Admitted<T>) -> Vec<String> {
     admitted.rejected.iter().map(ToString::to_string).collect()
 }
 
-fn port(number: u16) -> std::num::NonZeroU16 {
+fn port(number: u16) -> NonZeroU16 {
     number.try_into().expect("not zero")
 }
 
@@ -161,7 +162,7 @@ fn only_a_balancer_with_local_endpoints_has_a_health_check() {
         let object = format!("{{metadata: {{namespace: a, name: b}}, spec: {{{spec}}}}}");
         service(&read(&object)).fact.expect("a fact").health_check_port
     };
-    assert_eq!(port("type: LoadBalancer, externalTrafficPolicy: Local").map(|port| port.get()), Some(30999));
+    assert_eq!(port("type: LoadBalancer, externalTrafficPolicy: Local").map(NonZeroU16::get), Some(30999));
     assert_eq!(port("type: LoadBalancer, externalTrafficPolicy: Cluster"), None);
     assert_eq!(port("type: NodePort, externalTrafficPolicy: Local"), None);
 }

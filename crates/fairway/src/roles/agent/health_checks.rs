@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{IpFamily, NamespacedName};
+use kubeapi::RejectionSender;
+use model::{IpFamily, NamespacedName, Rejected, RejectedReason, Subject};
 use tokio::sync::watch;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
@@ -28,18 +29,25 @@ struct Place {
     family: IpFamily,
 }
 
+/// What every health check needs.
+#[derive(Clone)]
+pub(super) struct HealthChecks {
+    /// The node that answers.
+    pub(super) node: String,
+    pub(super) served: watch::Receiver<Served>,
+    pub(super) health: Arc<Health>,
+    /// Where users are told that a check cannot be served.
+    pub(super) rejections: RejectionSender,
+}
+
 /// Serves the health checks until `cancel`.
-pub(super) async fn serve(mut served: watch::Receiver<Served>, health: Arc<Health>, cancel: CancellationToken) {
+pub(super) async fn serve(checks: HealthChecks, cancel: CancellationToken) {
+    let mut served = checks.served.clone();
     let mut servers = Servers::new(cancel.clone());
     let mut retry = interval(RETRY);
     loop {
         let wanted = places(&served.borrow_and_update());
-        let reader = served.clone();
-        servers
-            .keep(&wanted, |place, cancel| {
-                tokio::spawn(serve_place(place.clone(), reader.clone(), Arc::clone(&health), cancel))
-            })
-            .await;
+        servers.keep(&wanted, |place, cancel| tokio::spawn(serve_place(place.clone(), checks.clone(), cancel))).await;
         tokio::select! {
             () = cancel.cancelled() => break,
             changed = served.changed() => if changed.is_err() { break },
@@ -58,17 +66,32 @@ fn places(served: &Served) -> BTreeSet<Place> {
     of_check.collect()
 }
 
-async fn serve_place(place: Place, served: watch::Receiver<Served>, health: Arc<Health>, cancel: CancellationToken) {
+async fn serve_place(place: Place, checks: HealthChecks, cancel: CancellationToken) {
     let address = match place.family {
         IpFamily::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, place.port.get())),
         IpFamily::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, place.port.get())),
     };
     match listen(address) {
         Ok(listener) => {
-            let find = move |_: &str| Some(page(&place, &served.borrow(), health.is_in_step(Timestamp::now())));
+            let find =
+                move |_: &str| Some(page(&place, &checks.served.borrow(), checks.health.is_in_step(Timestamp::now())));
             StatusPages::of(listener).serve(find, cancel).await;
         }
-        Err(error) => warn!(service = %place.service, %address, %error, "cannot serve the health check of a Service"),
+        Err(error) => {
+            warn!(service = %place.service, %address, %error, "cannot serve the health check of a Service");
+            checks.rejections.tell(vec![place.rejected(&checks.node, &error)]);
+        }
+    }
+}
+
+impl Place {
+    fn rejected(&self, node: &str, error: &std::io::Error) -> Rejected {
+        Rejected {
+            object: Subject::service(&self.service),
+            field: "spec.healthCheckNodePort".to_owned(),
+            why: format!("node {node} cannot listen at port {} ({error}); free the port or choose another", self.port),
+            reason: RejectedReason::FailedToStartServiceHealthcheck,
+        }
     }
 }
 
