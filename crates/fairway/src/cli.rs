@@ -1,6 +1,7 @@
 //! The command line: what a user may type.
 
 mod cluster;
+mod service;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use ipnet::Ipv4Net;
 use crate::roles;
 
 pub use cluster::{CheckArgs, ClusterArgs, ExplainArgs, InstallArgs, ManifestFormat, SettingsArgs, UninstallArgs};
+pub use service::{ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
 
 /// The whole network of a Kubernetes cluster in one program.
 ///
@@ -60,6 +62,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what the code of a finding means.
     Explain(ExplainArgs),
+    /// Show Services as a node sees them: who serves, who does not and why, what the kernel holds.
+    Service(ServiceArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Role: program this node's kernel from the cluster's objects (runs as a DaemonSet).

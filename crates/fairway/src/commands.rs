@@ -12,6 +12,7 @@ mod kubeconfig;
 mod launch;
 mod report;
 mod rollout;
+mod service;
 mod status;
 mod survey;
 mod uninstall;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Enter(args) => enter::run(&args),
+        Command::Service(args) => service::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),

@@ -6,5 +6,6 @@ mod agent;
 mod dns;
 mod permissions;
 mod refusals;
+mod service_command;
 mod small_servers;
 mod world;

@@ -171,6 +171,14 @@ impl World {
         self.merge(&ENDPOINT_SLICES, "default", &format!("{service}-1"), patch);
     }
 
+    /// Runs a command for people against this cluster; its exit code and what it printed.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
+        command.args(arguments).arg("--kubeconfig").arg(self.kubeconfig_of("agent")).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
     /// A role as a process, which may do what its manifest permits.
     pub fn spawn(&self, role: &str, arguments: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));

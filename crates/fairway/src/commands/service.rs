@@ -1,0 +1,123 @@
+//! `fairway service list` and `show`
+//!
+//! Both make the plan that the agent of a node makes, so that they cannot disagree with it; on a node `show` compares it
+//! with what the kernel holds.
+
+mod kernel;
+mod print;
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use compile::{NodeView, Plan};
+use kubeapi::{ApiAccess, ClusterWatch, ObjectKind};
+use model::{Cluster, Name, NamespacedName, Service};
+use nix::unistd::gethostname;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::block_on;
+use crate::cli::{ClusterArgs, ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
+use report::ServiceReport;
+
+/// How long the API server may take to list what is needed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The exit code of a command that could not find out what it was asked.
+const COULD_NOT_TELL: u8 = 3;
+
+/// Lists Services or shows one.
+pub fn run(args: &ServiceArgs) -> Result<ExitCode> {
+    let (ServiceAction::List(ListArgs { scope, .. }) | ServiceAction::Show(ShowArgs { scope, .. })) = &args.action;
+    let world = match World::read(scope) {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(COULD_NOT_TELL));
+        }
+    };
+    match &args.action {
+        ServiceAction::List(args) => Ok(list(args, &world)),
+        ServiceAction::Show(args) => show(args, &world),
+    }
+}
+
+fn list(args: &ListArgs, world: &World) -> ExitCode {
+    let in_scope =
+        |service: &&Service| args.all_namespaces || service.name.namespace.as_str() == args.scope.namespace.as_str();
+    let services = world.cluster.services.values().map(|service| &**service).filter(in_scope);
+    let reports: Vec<ServiceReport> = services.map(|service| world.report(service)).collect();
+    match args.scope.output {
+        ServiceOutput::Json => println!("{:#}", report::list_to_json(&world.view.name, &reports)),
+        ServiceOutput::Table => print::table(&reports, false),
+        ServiceOutput::Wide => print::table(&reports, true),
+    }
+    ExitCode::SUCCESS
+}
+
+fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
+    let key = NamespacedName::new(args.scope.namespace.as_str(), args.name.as_str());
+    let Some(service) = world.cluster.services.get(&key) else {
+        bail!("there is no Service {key}; fairway service list -A shows all there are");
+    };
+    let mut report = world.report(service);
+    report.kernel = kernel::compare(&world.plan.elements_of(&key));
+    match args.scope.output {
+        ServiceOutput::Json => println!("{:#}", report.to_json()),
+        ServiceOutput::Table => print::one(&world.view.name, &report, false),
+        ServiceOutput::Wide => print::one(&world.view.name, &report, true),
+    }
+    Ok(if report.is_served() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is known of a cluster, and what a node makes of it.
+struct World {
+    cluster: Cluster,
+    view: NodeView,
+    plan: Plan,
+}
+
+impl World {
+    fn read(scope: &ScopeArgs) -> Result<Self> {
+        let cluster = block_on(read_cluster(scope))??;
+        let view = NodeView::new(node(scope, &cluster)?);
+        let plan = Plan::of(view.clone(), &cluster);
+        Ok(Self { cluster, view, plan })
+    }
+
+    fn report(&self, service: &Service) -> ServiceReport {
+        ServiceReport::of(&self.view, &self.cluster, &self.plan, service)
+    }
+}
+
+/// One complete snapshot.
+async fn read_cluster(scope: &ScopeArgs) -> Result<Cluster> {
+    let ClusterArgs { kubeconfig, context } = &scope.cluster;
+    let access = ApiAccess { kubeconfig: kubeconfig.clone(), context: context.clone(), server: None };
+    let client = access.connect_as_user().await?.client;
+    let cancel = CancellationToken::new();
+    let watch = ClusterWatch::start(
+        client,
+        vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice],
+        cancel.clone(),
+    );
+    let mut snapshots = watch.snapshots();
+    let first = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
+    let snapshot = first.context("the API server does not answer")?.context("the watch ended")?.clone();
+    cancel.cancel();
+    watch.join().await;
+    snapshot.context("no snapshot")
+}
+
+/// The node whose view is asked for.
+fn node(scope: &ScopeArgs, cluster: &Cluster) -> Result<Name> {
+    if let Some(name) = &scope.node {
+        let known = cluster.nodes.contains_key(name.as_str());
+        return if known { Ok(name.as_str().into()) } else { bail!("there is no Node {name}") };
+    }
+    let own = gethostname().ok().and_then(|name| name.into_string().ok());
+    let own = own.filter(|name| cluster.nodes.contains_key(name.as_str())).map(Name::from);
+    own.or_else(|| cluster.nodes.keys().next().cloned()).context("the cluster has no Node")
+}
