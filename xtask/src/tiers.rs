@@ -19,7 +19,7 @@ struct Tier {
 
 const EVERYWHERE: &[&str] = &["--workspace"];
 
-const WITH_PROGRAMS: [Tier; 3] = [
+const WITH_PROGRAMS: &[Tier] = &[
     Tier {
         name: "golden",
         program: "nft",
@@ -38,6 +38,12 @@ const WITH_PROGRAMS: [Tier; 3] = [
         package: None,
         arguments: &["--package", "fairway", "--features", "kubectl-tests", "--test", "kubectl"],
     },
+    Tier {
+        name: "helm",
+        program: "helm",
+        package: None,
+        arguments: &["--package", "manifests", "--features", "helm-tests", "--test", "helm"],
+    },
 ];
 
 /// Runs every tier and passes `filter` on to the test binaries.
@@ -46,7 +52,7 @@ pub fn test(filter: &[String]) -> Result<()> {
     if !run("unit, scenario, net and sandbox", EVERYWHERE, filter)? {
         failed.push("unit, scenario, net and sandbox");
     }
-    for tier in &WITH_PROGRAMS {
+    for tier in WITH_PROGRAMS {
         match tier.find_program() {
             Some(path) => {
                 println!("{}: {}", tier.program, path.display());

@@ -104,8 +104,26 @@ impl Settings {
         shown: &str,
     ) -> Result<(), SettingError> {
         let refused = |expected| SettingError::Value { name: setting.name, value: shown.to_owned(), expected };
-        self.values.insert(setting.name, value.map_err(refused)?);
+        let value = value.map_err(refused)?;
+        let kept = self.values.entry(setting.name).or_default();
+        merge(kept, value);
         Ok(())
+    }
+}
+
+/// Puts a value over another as Helm does: objects field by field, where null takes a field away.
+fn merge(kept: &mut Value, value: Value) {
+    match (kept, value) {
+        (Value::Object(kept), Value::Object(fields)) => {
+            for (name, field) in fields {
+                if field.is_null() {
+                    kept.remove(&name);
+                } else {
+                    merge(kept.entry(name).or_insert(Value::Null), field);
+                }
+            }
+        }
+        (kept, value) => *kept = value,
     }
 }
 
@@ -166,10 +184,19 @@ mod tests {
         let (mut typed, mut chart) = (Settings::default(), Settings::default());
         typed.set_typed("dns.replicas=3").unwrap();
         typed.set_typed("apiPort=6443").unwrap();
-        typed.set_typed("agent.resources={}").unwrap();
-        let values = json!({ "dns": { "replicas": 3 }, "apiPort": 6443, "agent": { "resources": {} } });
+        typed.set_typed("agent.resources={limits: {memory: 100Mi}}").unwrap();
+        let resources = json!({ "limits": { "memory": "100Mi" } });
+        let values = json!({ "dns": { "replicas": 3 }, "apiPort": 6443, "agent": { "resources": resources } });
         chart.set_values(values.as_object().unwrap()).unwrap();
         assert_eq!(typed, chart);
+    }
+
+    #[test]
+    fn objects_are_merged_and_null_takes_a_field_away() {
+        let mut settings = Settings::default();
+        settings.set_typed("agent.resources={requests: {cpu: null, memory: 1Gi}, limits: {memory: 2Gi}}").unwrap();
+        let expected = json!({ "requests": { "memory": "1Gi" }, "limits": { "memory": "2Gi" } });
+        assert_eq!(settings.value("agent.resources"), &expected);
     }
 
     #[test]
