@@ -22,13 +22,17 @@ pub(crate) struct Bandwidth {
     egress: Option<RateLimit>,
 }
 
-/// `runtimeConfig.bandwidth`: bits per second, and bits.
+/// `runtimeConfig.bandwidth`: bits per second, and bits. The other spelling is containerd's.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RawBandwidth {
+    #[serde(alias = "IngressRate")]
     ingress_rate: u64,
+    #[serde(alias = "IngressBurst")]
     ingress_burst: u64,
+    #[serde(alias = "EgressRate")]
     egress_rate: u64,
+    #[serde(alias = "EgressBurst")]
     egress_burst: u64,
 }
 
@@ -90,6 +94,17 @@ pub(crate) fn lift(host: &mut Rtnetlink, owner: &Owner) -> Result<(), CniError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containerds_spelling_means_the_same() {
+        let spelled = |rate: &str| {
+            let raw: RawBandwidth = serde_json::from_value(serde_json::json!({ rate: 8_000_000 })).unwrap();
+            Bandwidth::from(&raw)
+        };
+        assert_eq!(spelled("IngressRate"), spelled("ingressRate"));
+        assert_eq!(spelled("EgressRate"), spelled("egressRate"));
+        assert_ne!(spelled("IngressRate"), spelled("EgressRate"));
+    }
 
     #[test]
     fn bits_become_bytes_and_a_burst_nobody_asked_for_a_tenth_of_a_second() {

@@ -28,17 +28,17 @@ pub(crate) struct PortMapping {
     container: NonZeroU16,
 }
 
-/// An entry of `runtimeConfig.portMappings`.
+/// An entry of `runtimeConfig.portMappings`. The other spelling is containerd's, whose type has Go's own names.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RawPortMapping {
-    #[serde(default)]
+    #[serde(default, alias = "HostPort")]
     host_port: i64,
-    #[serde(default)]
+    #[serde(default, alias = "ContainerPort")]
     container_port: i64,
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     host_ip: String,
 }
 
@@ -203,6 +203,12 @@ mod tests {
         let addresses = ["10.244.1.5".parse().unwrap(), "fd00::5".parse().unwrap()];
         let ports = plan(&parse(mappings).unwrap(), &addresses);
         ports.iter().map(|port| format!("{} -> {}", describe(port), port.endpoint)).collect()
+    }
+
+    #[test]
+    fn containerds_spelling_means_the_same() {
+        let mapping = json!([{ "HostPort": 54323, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": "127.0.0.1" }]);
+        assert_eq!(planned(mapping), ["host port TCP 127.0.0.1:54323 -> 10.244.1.5:8080"]);
     }
 
     #[test]
