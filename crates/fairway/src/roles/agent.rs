@@ -22,7 +22,7 @@ use clap::ArgAction;
 use compile::{NodePortAddresses, NodeView};
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
-use model::{Cluster, Node};
+use model::{Cluster, Name, Node, Rejected, RejectedReason, Subject};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -119,7 +119,8 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     };
     let agent = Agent {
         node: args.node_name,
-        cni: CniFiles { bin_dir: args.cni_bin_dir, conf_dir: args.cni_conf_dir, state_dir: args.cni_state_dir },
+        cni: CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir),
+        preferred: Vec::new(),
         client: client.clone(),
         snapshots: cluster.snapshots(),
         health: Arc::clone(&health),
@@ -167,6 +168,8 @@ fn pages_of(health: &Arc<Health>) -> impl Fn(&str) -> Option<Page> + use<> {
 struct Agent {
     node: String,
     cni: CniFiles,
+    /// Configurations of others that the runtime prefers, as they were last told.
+    preferred: Vec<String>,
     client: Client,
     snapshots: watch::Receiver<Option<Cluster>>,
     health: Arc<Health>,
@@ -221,8 +224,7 @@ impl Agent {
             debug!(node = self.node, "no range of pod addresses yet");
             return Ok(synced);
         }
-        let (cni, ranges) = (self.cni.clone(), node.pod_cidrs.clone());
-        tokio::task::spawn_blocking(move || cni.install(&ranges)).await??;
+        self.install_plugin(node).await?;
         self.health.serves_pods();
         if !self.is_reported {
             let report = kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now());
@@ -230,6 +232,22 @@ impl Agent {
             self.is_reported = true;
         }
         Ok(synced)
+    }
+
+    async fn install_plugin(&mut self, node: &Node) -> Result<()> {
+        let (mut cni, ranges) = (self.cni.clone(), node.pod_cidrs.clone());
+        let work = move || -> Result<_> {
+            cni.install(&ranges)?;
+            let preferred = cni.preferred_to_ours().context("cannot read the CNI configurations")?;
+            Ok((cni, preferred))
+        };
+        let (cni, preferred) = tokio::task::spawn_blocking(work).await??;
+        self.cni = cni;
+        if preferred != self.preferred {
+            self.rejections.tell(preferred.iter().map(|name| in_the_way(&node.name, name)).collect());
+            self.preferred = preferred;
+        }
+        Ok(())
     }
 
     async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
@@ -252,6 +270,13 @@ impl Agent {
             is_new
         });
     }
+}
+
+/// Says that new pods of a node get another network.
+fn in_the_way(node: &Name, configuration: &str) -> Rejected {
+    warn!(configuration, "the runtime prefers another CNI configuration: new pods get no network of Fairway's");
+    let why = format!("the runtime prefers {configuration} to Fairway's: new pods get its network; remove it");
+    Rejected { object: Subject::node(node), field: "CNI configuration".into(), why, reason: RejectedReason::Refused }
 }
 
 /// When to try again.

@@ -9,7 +9,7 @@ use apiserver::client::NODES;
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
 
-use crate::world::{DEADLINE, NODE, World, agent_metric, agent_page};
+use crate::world::{DEADLINE, NODE, Reach, World, agent_metric, agent_page};
 
 const SERVICE: &str = "10.96.0.50:80";
 
@@ -41,6 +41,7 @@ fn serve_udp(address: &'static str) -> SocketAddr {
 /// Who answers at the Service, if anybody does.
 fn ask_tcp() -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&SERVICE.parse().unwrap(), Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut address = String::new();
     stream.read_to_string(&mut address).ok()?;
     Some(address)
@@ -115,6 +116,70 @@ fn connections_go_on_while_the_agent_is_dead_and_its_return_writes_nothing() {
         assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
         let _agent = world.spawn_agent();
         assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
+        assert_eq!(agent_metric("fairway_agent_kernel_operations_total"), Some(0.0));
+    });
+}
+
+/// A pod that sends back what it gets, as long as it is asked.
+fn serve_echo(address: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((address, 8080)).unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            });
+        }
+    });
+    endpoint
+}
+
+fn assert_echoes(stream: &mut TcpStream, when: &str) {
+    let mut byte = [0];
+    let echoed = stream.write_all(b"x").and_then(|()| stream.read_exact(&mut byte));
+    assert!(echoed.is_ok() && byte == *b"x", "{when}: {echoed:?}");
+}
+
+#[test]
+fn established_connections_live_through_a_crash_a_return_and_the_end_of_readiness() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        let (one, two) = (serve_echo("10.244.1.5"), serve_tcp("10.244.1.6"));
+        world.create_endpoints("shop", "TCP", &[one]);
+        let agent = world.spawn_agent();
+        let mut stream = wait_for("a connection", DEADLINE, || {
+            TcpStream::connect_timeout(&SERVICE.parse().unwrap(), Duration::from_secs(1)).ok()
+        });
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_echoes(&mut stream, "at first");
+        agent.crash();
+        assert_echoes(&mut stream, "while the agent is dead");
+        let _agent = world.spawn_agent();
+        assert_echoes(&mut stream, "after its return");
+        world.set_endpoints("shop", &[two]);
+        wait_for_answer("10.244.1.6");
+        assert_echoes(&mut stream, "while new connections go elsewhere");
+    });
+}
+
+#[test]
+fn an_agent_that_finds_no_api_server_waits_and_leaves_the_kernel_as_it_is() {
+    isolated(|| {
+        let mut world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
+        world.spawn_agent().crash();
+        world.stop_server();
+        let _agent = world.spawn_agent_alone();
+        let page = wait_for("its pages", DEADLINE, || agent_page("/readyz"));
+        assert_eq!(page.0, 503);
+        assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
+        world.start_server(Reach::Everybody);
+        wait_for("the agent to be ready", DEADLINE, || agent_page("/readyz").filter(|(code, _)| *code == 200));
         assert_eq!(agent_metric("fairway_agent_kernel_operations_total"), Some(0.0));
     });
 }

@@ -20,27 +20,54 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Where a node's runtime looks for CNI plugins.
 #[derive(Clone, Debug)]
 pub(super) struct CniFiles {
-    pub(super) bin_dir: PathBuf,
-    pub(super) conf_dir: PathBuf,
+    bin_dir: PathBuf,
+    conf_dir: PathBuf,
     /// Where the plugin keeps what it remembers.
-    pub(super) state_dir: PathBuf,
+    state_dir: PathBuf,
+    /// The plugin's file as it was when it was last found right: comparing it byte by byte takes too long for every
+    /// change of a cluster.
+    right: Option<Stamp>,
 }
 
+/// What changes when a file does: device, inode, length and the time of its last change.
+type Stamp = (u64, u64, u64, i64, i64);
+
 impl CniFiles {
+    pub(super) const fn new(bin_dir: PathBuf, conf_dir: PathBuf, state_dir: PathBuf) -> Self {
+        Self { bin_dir, conf_dir, state_dir, right: None }
+    }
+
     /// Installs this program as the plugin, then the configuration that names it: a runtime that sees the one finds
     /// the other. Files that are right already are left alone.
-    pub(super) fn install(&self, pod_ranges: &[IpNet]) -> Result<()> {
+    pub(super) fn install(&mut self, pod_ranges: &[IpNet]) -> Result<()> {
         let program = self.bin_dir.join(PLUGIN);
-        let installed = install_program(Path::new(OWN_PROGRAM), &program);
-        installed.with_context(|| format!("cannot install the CNI plugin {}", program.display()))?;
+        if self.right.is_none() || stamp(&program) != self.right {
+            let installed = install_program(Path::new(OWN_PROGRAM), &program);
+            installed.with_context(|| format!("cannot install the CNI plugin {}", program.display()))?;
+            self.right = stamp(&program);
+        }
         let path = self.conf_dir.join(CONFIGURATION);
         let written = write_if_other(&path, &self.configuration(pod_ranges));
         written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
     }
 
+    /// The configurations of others that runtimes take in place of ours, in order. They are left alone: whoever put
+    /// them there may have a reason.
+    pub(super) fn preferred_to_ours(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.conf_dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.retain(|name| is_configuration(name) && name.as_str() < CONFIGURATION);
+        names.sort();
+        Ok(names)
+    }
+
     fn configuration(&self, pod_ranges: &[IpNet]) -> String {
         let network = json!({
-            "cniVersion": "1.1.0",
+            // Runtimes made before 1.1.0 refuse its results and do not look at the list; those after take the newest.
+            "cniVersion": "1.0.0",
+            "cniVersions": ["1.0.0", "1.1.0"],
             "name": PLUGIN,
             "plugins": [{
                 "type": PLUGIN,
@@ -51,6 +78,16 @@ impl CniFiles {
         });
         format!("{network:#}\n")
     }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+}
+
+/// Whether runtimes read a file of this name as a configuration.
+fn is_configuration(name: &str) -> bool {
+    [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end))
 }
 
 fn install_program(source: &Path, target: &Path) -> io::Result<()> {
@@ -125,7 +162,7 @@ mod tests {
     use super::*;
 
     fn files(root: &Path) -> CniFiles {
-        CniFiles { bin_dir: root.join("bin"), conf_dir: root.join("net.d"), state_dir: "/var/lib/cni/x".into() }
+        CniFiles::new(root.join("bin"), root.join("net.d"), "/var/lib/cni/x".into())
     }
 
     fn ranges(texts: &[&str]) -> Vec<IpNet> {
@@ -146,7 +183,8 @@ mod tests {
         assert_eq!(fs::metadata(&program).unwrap().mode() & 0o777, 0o755);
         let text = fs::read_to_string(root.path().join("net.d/05-fairway.conflist")).unwrap();
         let expected = json!({
-            "cniVersion": "1.1.0",
+            "cniVersion": "1.0.0",
+            "cniVersions": ["1.0.0", "1.1.0"],
             "name": "fairway",
             "plugins": [{
                 "type": "fairway",
@@ -162,7 +200,7 @@ mod tests {
     #[test]
     fn files_that_are_right_are_not_touched_and_others_are_replaced() {
         let root = tempfile::tempdir().unwrap();
-        let (cni, path) = (files(root.path()), root.path().join("net.d/05-fairway.conflist"));
+        let (mut cni, path) = (files(root.path()), root.path().join("net.d/05-fairway.conflist"));
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
         cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
         let before = (inode(&path), inode(&root.path().join("bin/fairway")));
@@ -173,9 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn configurations_that_come_before_ours_are_named_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cni = files(root.path());
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        for name in ["00-first.conf", "10-later.conflist", "01-second.conflist", "02-note.txt", ".05-x.conflist.new"] {
+            fs::write(cni.conf_dir.join(name), "").unwrap();
+        }
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        assert_eq!(cni.preferred_to_ours().unwrap(), ["00-first.conf", "01-second.conflist"]);
+        assert_eq!(names(&cni.conf_dir).len(), 6);
+    }
+
+    #[test]
     fn a_damaged_plugin_is_replaced() {
         let root = tempfile::tempdir().unwrap();
-        let cni = files(root.path());
+        let mut cni = files(root.path());
         cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
         let program = root.path().join("bin/fairway");
         File::options().write(true).open(&program).unwrap().write_all(b"broken").unwrap();
@@ -186,7 +237,7 @@ mod tests {
     #[test]
     fn a_link_to_this_program_is_as_good_as_a_copy() {
         let root = tempfile::tempdir().unwrap();
-        let cni = files(root.path());
+        let mut cni = files(root.path());
         fs::create_dir_all(&cni.bin_dir).unwrap();
         let link = cni.bin_dir.join("fairway");
         std::os::unix::fs::symlink(fs::read_link(OWN_PROGRAM).unwrap(), &link).unwrap();
