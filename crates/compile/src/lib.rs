@@ -7,8 +7,10 @@
 //! - [`host_ports`]: the part of the table the CNI plugin keeps, ports of the node that lead to a pod.
 //! - [`evaluate()`]: the fate of one packet, straight from what the API objects mean, and what decided it.
 //! - [`trace()`]: the fate of one packet in a ruleset. It must be what [`evaluate()`] says.
+//! - [`allocation`]: ranges of pod addresses for nodes that have none.
 //! - [`sample`]: small random clusters and packets to hold the two against each other, and against real sockets.
 
+pub mod allocation;
 mod diff;
 mod evaluate;
 pub mod guard;

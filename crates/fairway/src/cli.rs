@@ -72,6 +72,8 @@ pub enum Command {
     Dns(roles::dns::DnsArgs),
     /// Role: remove from this node all that Fairway left there.
     Cleanup(roles::cleanup::CleanupArgs),
+    /// Role: decide what is decided once for the whole cluster (runs as a Deployment).
+    Controller(roles::controller::ControllerArgs),
     /// Part of a sandbox.
     #[command(flatten)]
     Part(roles::Part),

@@ -44,6 +44,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Agent(args) => roles::run_agent(args),
         Command::Dns(args) => roles::run_dns(args),
         Command::Cleanup(args) => roles::run_cleanup(&args),
+        Command::Controller(args) => roles::run_controller(args),
         Command::Part(part) => roles::run_part(part),
     }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 mod api_args;
 mod apiserver;
 pub mod cleanup;
+pub mod controller;
 mod controllers;
 pub mod dns;
 pub mod early;
@@ -76,6 +77,13 @@ pub fn run_part(part: Part) -> Result<ExitCode> {
 pub fn run_agent(args: agent::AgentArgs) -> Result<ExitCode> {
     logging::start();
     until_told(|cancel| agent::run(args, cancel))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the controller until it is told to end.
+pub fn run_controller(args: controller::ControllerArgs) -> Result<ExitCode> {
+    logging::start();
+    until_told(|cancel| controller::run(args, cancel))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -50,6 +50,17 @@ pub async fn report_refusals(watch: &mut ClusterWatch, mut others: Rejections, c
     }
 }
 
+/// Writes a Warning Event on every object that [`rejections`] are about, as [`report_refusals`] does; ends when nobody
+/// has the other end any more.
+pub async fn report_rejections(mut rejections: Rejections, client: &Client, component: &str) {
+    let mut reporter = Reporter::new(client.clone(), component);
+    while let Some(rejected) = rejections.0.recv().await {
+        for rejected in &rejected {
+            reporter.look_up_and_tell(rejected).await;
+        }
+    }
+}
+
 /// A way to have rejections told that are found after the door: two objects that are in each other's way, a node that
 /// cannot be reached.
 pub fn rejections() -> (RejectionSender, Rejections) {

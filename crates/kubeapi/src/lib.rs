@@ -8,14 +8,16 @@ mod access;
 mod assembly;
 mod events;
 mod kinds;
+mod lease;
 mod node;
 mod objects;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError, Session};
-pub use events::{RejectionSender, Rejections, rejections, report_refusals};
+pub use events::{RejectionSender, Rejections, rejections, report_refusals, report_rejections};
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
-pub use node::{NodeStatusError, report_network_available};
+pub use lease::{Candidate, Timing};
+pub use node::{NodeRangesError, NodeStatusError, give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use watch::ClusterWatch;

@@ -1,5 +1,6 @@
 //! What a node's network says of itself in the API.
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -10,6 +11,7 @@ const CONDITION: &str = "NetworkUnavailable";
 const REASON: &str = "FairwayIsUp";
 /// Who writes, as the API server notes beside each field.
 const FIELD_MANAGER: &str = "fairway-agent";
+const RANGES_MANAGER: &str = "fairway-controller";
 
 /// The node's status could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,25 @@ pub async fn report_network_available(client: Client, node: &str, now: Timestamp
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     nodes.patch_status(node, &parameters, &patch).await.map_err(failed("write"))?;
     Ok(())
+}
+
+/// A node could not be given ranges of pod addresses; it may have got some from somebody else meanwhile.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot give node {node} its ranges of pod addresses")]
+pub struct NodeRangesError {
+    /// The node.
+    pub node: String,
+    /// Why not.
+    pub source: Box<kube::Error>,
+}
+
+/// Gives a node its ranges of pod addresses, one per family, the primary first. A node that has some keeps them: the
+/// API server refuses to change them.
+pub async fn give_pod_ranges(client: Client, node: &str, ranges: &[IpNet]) -> Result<(), NodeRangesError> {
+    let patch = Patch::Merge(json!({ "spec": { "podCIDR": ranges.first(), "podCIDRs": ranges } }));
+    let parameters = PatchParams { field_manager: Some(RANGES_MANAGER.into()), ..PatchParams::default() };
+    let patched = Api::<Node>::all(client).patch(node, &parameters, &patch).await;
+    patched.map(drop).map_err(|source| NodeRangesError { node: node.into(), source: Box::new(source) })
 }
 
 fn says_available(condition: &NodeCondition) -> bool {

@@ -33,6 +33,7 @@ mod service;
 
 pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
+pub(crate) use network::outermost;
 pub use network::{Hop, Route};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 

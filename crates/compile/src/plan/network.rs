@@ -155,7 +155,7 @@ fn overlap(a: IpNet, b: IpNet) -> bool {
 
 /// The ranges that lie in no other, sorted. Ranges nest or are apart, so the result has no overlaps; it is not merged
 /// further, so that one range more is one element more.
-pub(super) fn outermost(mut nets: Vec<IpNet>) -> Vec<IpNet> {
+pub(crate) fn outermost(mut nets: Vec<IpNet>) -> Vec<IpNet> {
     nets.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
     let mut outermost: Vec<IpNet> = Vec::new();
     for net in nets {

@@ -2,12 +2,10 @@
 
 use apiserver::client::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, Client, Gvr, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS};
 use datapath::testing::isolated;
+use manifests::Settings;
 use serde_json::{Value, json};
 
 use crate::world::World;
-
-/// What `kubectl apply -f deploy/install.yaml` gives a cluster.
-const MANIFESTS: &str = include_str!("../../../../deploy/install.yaml");
 
 /// The service account of a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +48,11 @@ fn resource_of(object: &Value) -> Option<Gvr> {
     PERMITTING.into_iter().find(|gvr| object["kind"] == gvr.kind)
 }
 
+/// What `fairway install` gives a cluster, the controller included.
 fn documents() -> Vec<Value> {
-    serde_saphyr::from_multiple(MANIFESTS).unwrap()
+    let mut settings = Settings::default();
+    settings.set("controller.enabled", true).unwrap();
+    manifests::objects(&settings)
 }
 
 const ACCESS_REVIEWS: Gvr = Gvr {

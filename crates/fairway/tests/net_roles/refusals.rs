@@ -45,7 +45,7 @@ fn objects_in_each_others_way_are_told_and_the_first_has_its_way() {
 }
 
 /// The event about a field of an object.
-fn wait_for_event(world: &World, object: &str, field: &str) -> Value {
+pub fn wait_for_event(world: &World, object: &str, field: &str) -> Value {
     wait_for(&format!("an event on {object}"), DEADLINE, || {
         let all = ListOptions::default();
         let events = world.runtime.block_on(world.client.list(&EVENTS, "default", &all)).ok()?.items;

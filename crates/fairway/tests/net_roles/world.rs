@@ -17,6 +17,8 @@ use datapath::route::{LinkIndex, Route, Rtnetlink};
 use datapath::testing::wait_for;
 use jiff::Timestamp;
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -246,6 +248,14 @@ impl Process {
     pub fn crash(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+}
+
+impl Process {
+    /// Asks it to end, as the node's runtime does, and waits until it has.
+    pub fn end(mut self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
     }
 }
 

@@ -1,0 +1,189 @@
+//! The controller: what is decided once for the whole cluster. One replica acts, the others wait to take over.
+//!
+//! It gives nodes ranges of pod addresses when nobody else does: most clusters have their controller manager do that,
+//! some do not.
+
+mod metrics;
+mod ranges;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use compile::allocation::Pool;
+use kubeapi::{Candidate, Client, ClusterWatch, ObjectKind, RejectionSender, Timing};
+use model::Cluster;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::api_args::ApiArgs;
+use super::ranges::Ranges;
+use super::status_pages::{Page, StatusPages};
+use metrics::Metrics;
+use ranges::NodeRanges;
+
+/// The name under which the controller writes to the API, and of its Lease.
+const COMPONENT: &str = "fairway-controller";
+/// How long a node's ranges are left to others, where they may be about to give some.
+const COURTESY: Duration = Duration::from_secs(10);
+/// The pause before a new try after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Options of the controller.
+#[derive(Debug, clap::Args)]
+pub struct ControllerArgs {
+    /// Range that nodes' ranges of pod addresses are cut from, at most one per family; may be repeated.
+    #[arg(long, value_name = "CIDR", env = "FAIRWAY_CLUSTER_CIDR")]
+    cluster_cidr: Vec<Ranges>,
+    /// Who gives nodes ranges of pod addresses.
+    #[arg(long, value_enum, env = "FAIRWAY_ALLOCATE_NODE_CIDRS", default_value_t = Allocate::Auto)]
+    allocate_node_cidrs: Allocate,
+    /// Prefix length of a node's IPv4 range.
+    #[arg(long, value_name = "BITS", default_value_t = 24)]
+    node_cidr_mask_size_ipv4: u8,
+    /// Prefix length of a node's IPv6 range.
+    #[arg(long, value_name = "BITS", default_value_t = 64)]
+    node_cidr_mask_size_ipv6: u8,
+    /// Address of the pages /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_STATUS_BIND_ADDRESS", default_value = "127.0.0.1:10247")]
+    status_bind_address: SocketAddr,
+    /// Namespace of the Lease by which one replica leads.
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "kube-system")]
+    lease_namespace: String,
+    /// What this replica is called in the Lease; no two may be called the same.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    identity: String,
+    /// Seconds after which a leader that fell silent is replaced.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    lease_duration: u64,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// Who gives nodes ranges of pod addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allocate {
+    /// The controller, to nodes that have had none for ten seconds.
+    Auto,
+    /// The controller, at once.
+    Always,
+    /// Others. Nodes that get none are told.
+    Never,
+}
+
+/// Runs the controller until cancelled.
+pub async fn run(args: ControllerArgs, cancel: CancellationToken) -> Result<()> {
+    let controller = Controller {
+        pools: pools(&args)?,
+        courtesy: if args.allocate_node_cidrs == Allocate::Always { Duration::ZERO } else { COURTESY },
+        client: args.api.access().connect().await?,
+        metrics: Arc::new(Metrics::default()),
+    };
+    let pages = StatusPages::bind(args.status_bind_address).await?;
+    let timing = Timing::new(Duration::from_secs(args.lease_duration));
+    let candidate =
+        Candidate::new(controller.client.clone(), &args.lease_namespace, COMPONENT, args.identity.clone(), timing);
+    tokio::join!(
+        pages.serve(pages_of(&controller.metrics), cancel.clone()),
+        controller.run(candidate, &cancel), //
+    );
+    Ok(())
+}
+
+/// What nodes' ranges are cut from; none when others give them.
+fn pools(args: &ControllerArgs) -> Result<Vec<Pool>> {
+    if args.allocate_node_cidrs == Allocate::Never {
+        return Ok(Vec::new());
+    }
+    let mut pools: Vec<Pool> = Vec::new();
+    for range in args.cluster_cidr.iter().flat_map(|ranges| &ranges.0) {
+        let v4 = range.addr().is_ipv4();
+        let prefix = if v4 { args.node_cidr_mask_size_ipv4 } else { args.node_cidr_mask_size_ipv6 };
+        let is_second = pools.iter().any(|pool| pool.range().addr().is_ipv4() == v4);
+        anyhow::ensure!(!is_second, "{range} is a second --cluster-cidr of its family; a node has one range of each");
+        pools.push(Pool::new(*range, prefix).context("--cluster-cidr and --node-cidr-mask-size do not go together")?);
+    }
+    Ok(pools)
+}
+
+fn pages_of(metrics: &Arc<Metrics>) -> impl Fn(&str) -> Option<Page> + use<> {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    move |path| match path {
+        // Waiting to take over is what a replica is for.
+        "/healthz" | "/livez" | "/readyz" => Some(Page::fine("ok\n")),
+        "/metrics" => Some(Page::metrics(&registry)),
+        _ => None,
+    }
+}
+
+struct Controller {
+    pools: Vec<Pool>,
+    courtesy: Duration,
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl Controller {
+    async fn run(&self, mut candidate: Candidate, cancel: &CancellationToken) {
+        while cancel.run_until_cancelled(candidate.wait_to_lead()).await.is_some() {
+            let term = cancel.child_token();
+            self.metrics.leads.set(1);
+            let leading = async {
+                term.run_until_cancelled(candidate.keep_leading()).await;
+                term.cancel();
+            };
+            tokio::join!(leading, self.lead(&term));
+            self.metrics.leads.set(0);
+            candidate.resign().await;
+        }
+    }
+
+    /// Acts until `term` ends. Each term begins with a list of its own: what a leader before did is in it.
+    async fn lead(&self, term: &CancellationToken) {
+        let mut nodes = ClusterWatch::start(self.client.clone(), vec![ObjectKind::Node], term.clone());
+        let (tell, rejections) = kubeapi::rejections();
+        let snapshots = nodes.snapshots();
+        tokio::join!(
+            term.run_until_cancelled(self.give_ranges(snapshots, &tell)),
+            term.run_until_cancelled(kubeapi::report_rejections(rejections, &self.client, COMPONENT)),
+            // The agents tell what of a Node cannot be admitted.
+            async { while nodes.next_refusal().await.is_some() {} },
+        );
+        nodes.join().await;
+    }
+
+    async fn give_ranges(&self, mut snapshots: watch::Receiver<Option<Cluster>>, tell: &RejectionSender) {
+        let mut ranges = NodeRanges::new(self.pools.clone(), self.courtesy);
+        let mut due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => if changed.is_err() { return },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
+            let step = ranges.step(&cluster, Instant::now());
+            tell.tell(step.rejected);
+            due = step.next;
+            for (node, given) in step.give {
+                match kubeapi::give_pod_ranges(self.client.clone(), node.as_str(), &given).await {
+                    Ok(()) => {
+                        info!(%node, ?given, "node got ranges of pod addresses");
+                        self.metrics.given.inc();
+                        ranges.given(node, given);
+                    }
+                    Err(error) => {
+                        warn!(%error, cause = ?std::error::Error::source(&error), "trying again");
+                        due = Some(Instant::now() + RETRY);
+                    }
+                }
+            }
+            self.metrics.waiting.set(ranges.waiting() as i64);
+        }
+    }
+}

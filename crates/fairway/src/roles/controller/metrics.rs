@@ -1,0 +1,25 @@
+//! What the controller counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Whether this replica leads.
+    pub(super) leads: Gauge,
+    /// Nodes that got ranges of pod addresses.
+    pub(super) given: Counter,
+    /// Nodes that have none.
+    pub(super) waiting: Gauge,
+}
+
+impl Metrics {
+    /// Makes them visible in `registry`.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let controller = registry.sub_registry_with_prefix("fairway_controller");
+        controller.register("leads", "Whether this replica leads", self.leads.clone());
+        controller.register("node_ranges_given", "Nodes that got ranges of pod addresses", self.given.clone());
+        controller.register("nodes_without_range", "Nodes that have no range of pod addresses", self.waiting.clone());
+    }
+}
