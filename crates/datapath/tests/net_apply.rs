@@ -3,6 +3,8 @@
 
 use compile::plan::{self, Hop};
 use compile::ruleset::{Operation, Ruleset};
+use compile::sample::{NODES, add_plain};
+use compile::{NodeView, Plan};
 use datapath::nft::Table;
 use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
@@ -194,5 +196,25 @@ fn addresses_of_pods_that_are_gone_end_here_unless_somebody_else_has_a_way() {
         assert_eq!(links.link_towards(gone).unwrap(), None, "it is the host's own");
         let nothing = Wanted { ruleset: &ruleset, routes: &[] };
         assert_eq!(Datapath::open().unwrap().apply(&nothing).unwrap().routes_deleted, 2);
+    });
+}
+
+#[test]
+fn a_service_of_two_thousand_endpoints_is_held_and_one_more_is_one_step() {
+    isolated(|| {
+        let plan_of = |endpoints| {
+            let mut cluster = model::Cluster::default();
+            add_plain(&mut cluster, 0, endpoints);
+            Plan::of(NodeView::new(NODES[0].name), &cluster)
+        };
+        let (plan, next) = (plan_of(2_000), plan_of(2_001));
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(plan.ruleset())).unwrap();
+        assert!(Datapath::open().unwrap().apply(&wanted(plan.ruleset())).unwrap().wrote_nothing());
+        let outcome = datapath.apply(&wanted(next.ruleset())).unwrap();
+        assert_eq!((outcome.transactions, outcome.listed), (1, false));
+        // The chain that chooses among so many, its rule, the frontend's verdict, the endpoint, and the old chain.
+        assert!(outcome.operations < 10, "{outcome:?}");
+        assert!(Datapath::open().unwrap().apply(&wanted(next.ruleset())).unwrap().wrote_nothing());
     });
 }
