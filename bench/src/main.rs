@@ -1,7 +1,8 @@
-//! Benchmarks. `cargo run --release -p bench -- sandbox | services`
+//! Benchmarks. `cargo run --release -p bench -- cni | sandbox | services`
 //!
 //! Every claim of speed is a ratio against a named peer in the same run; times alone are printed for orientation.
 
+mod cni;
 mod figures;
 mod sandbox;
 mod services;
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
+    /// How long containers take to be attached and detached.
+    Cni(cni::CniArgs),
     /// How long a sandbox takes to come up, and its pods to start.
     Sandbox(sandbox::SandboxArgs),
     /// What Services cost in the kernel, at rest and when one changes.
@@ -27,6 +30,7 @@ enum Benchmark {
 
 fn main() -> Result<()> {
     match Cli::parse().benchmark {
+        Benchmark::Cni(args) => cni::run(&args),
         Benchmark::Sandbox(args) => sandbox::run(&args),
         Benchmark::Services(args) => services::run(&args),
     }

@@ -48,8 +48,9 @@ pub fn show(command: &mut Command) -> Result<()> {
 /// Where a program is.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let listed = std::env::var_os("PATH").unwrap_or_default();
-    // Administrators' programs are not on every user's path.
-    let folders = std::env::split_paths(&listed).chain(["/usr/sbin".into(), "/sbin".into()]);
+    // Administrators' programs and network plugins are not on every user's path.
+    let elsewhere = ["/usr/sbin".into(), "/sbin".into(), "/usr/lib/cni".into()];
+    let folders = std::env::split_paths(&listed).chain(elsewhere);
     folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 

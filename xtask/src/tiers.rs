@@ -1,5 +1,6 @@
 //! The test tiers: all that this machine can run, and one line for each it cannot.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -14,6 +15,8 @@ struct Tier {
     program: &'static str,
     /// The Debian package that has it, when installing it is ours to do.
     package: Option<&'static str>,
+    /// Whether only root can run it.
+    as_root: bool,
     arguments: &'static [&'static str],
 }
 
@@ -24,24 +27,35 @@ const WITH_PROGRAMS: &[Tier] = &[
         name: "golden",
         program: "nft",
         package: Some("nftables"),
+        as_root: false,
         arguments: &["--package", "datapath", "--features", "golden-tests", "--test", "net_golden"],
     },
     Tier {
         name: "interop",
         program: "host-local",
         package: Some("containernetworking-plugins"),
+        as_root: false,
         arguments: &["--package", "cni", "--features", "interop-tests", "--test", "net_interop"],
+    },
+    Tier {
+        name: "containerd",
+        program: "containerd",
+        package: Some("containerd"),
+        as_root: true,
+        arguments: &["--package", "cni", "--features", "runtime-tests", "--test", "root_containerd"],
     },
     Tier {
         name: "kubectl",
         program: "kubectl",
         package: None,
+        as_root: false,
         arguments: &["--package", "fairway", "--features", "kubectl-tests", "--test", "kubectl"],
     },
     Tier {
         name: "helm",
         program: "helm",
         package: None,
+        as_root: false,
         arguments: &["--package", "manifests", "--features", "helm-tests", "--test", "helm"],
     },
 ];
@@ -53,6 +67,10 @@ pub fn test(filter: &[String]) -> Result<()> {
         failed.push("unit, scenario, net and sandbox");
     }
     for tier in WITH_PROGRAMS {
+        if tier.as_root && !is_root()? {
+            println!("left out: the {} tier, because it takes root", tier.name);
+            continue;
+        }
         match tier.find_program() {
             Some(path) => {
                 println!("{}: {}", tier.program, path.display());
@@ -88,6 +106,11 @@ impl Tier {
             find_program(self.program)
         })
     }
+}
+
+/// Whether this process belongs to root.
+fn is_root() -> Result<bool> {
+    Ok(std::fs::metadata("/proc/self").context("cannot look at this process")?.uid() == 0)
 }
 
 /// Installs a Debian package; without the rights or the tool nothing happens, and the tier is left out with a word.

@@ -83,8 +83,8 @@ pub(crate) fn remove(state: &StateDirectory, lock: &StateLock<'_>, owner: &Owner
     lock.remove(&file_of(state, owner))
 }
 
-/// Neither a container's identifier nor an interface's name has a colon.
-fn file_of(state: &StateDirectory, owner: &Owner) -> PathBuf {
+/// Where an attachment is written down. Neither a container's identifier nor an interface's name has a colon.
+pub(crate) fn file_of(state: &StateDirectory, owner: &Owner) -> PathBuf {
     state.attachments().join(format!("{}:{}", owner.container, owner.interface))
 }
 

@@ -17,6 +17,7 @@ mod owner;
 mod result;
 mod runtime_config;
 mod state;
+mod upkeep;
 mod version;
 mod wiring;
 
@@ -28,6 +29,7 @@ pub use error::CniError;
 pub use host_ports::{recorded_host_ports, restore_host_ports};
 pub use ipam::IpamError;
 pub use state::StateError;
+pub use upkeep::{Allocation, allocations, release_dead};
 pub use version::Version;
 
 use command::Answer;

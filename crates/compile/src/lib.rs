@@ -1,6 +1,7 @@
 //! Decisions: a cluster snapshot in, a plan for one node out; pure.
 //!
 //! - [`Plan`]: what a node's kernel should hold, computed from a [`model::Cluster`] and kept up change by change.
+//! - [`address_plan`]: how large the ranges of pods must be.
 //! - [`ruleset`]: nf_tables as plain values, the form of a plan the kernel understands.
 //! - [`diff()`]: the operations between two rulesets.
 //! - [`guard`]: the part of the table that drops what pods send under others' addresses.
@@ -10,6 +11,7 @@
 //! - [`allocation`]: ranges of pod addresses for nodes that have none.
 //! - [`sample`]: small random clusters and packets to hold the two against each other, and against real sockets.
 
+pub mod address_plan;
 pub mod allocation;
 mod diff;
 mod evaluate;

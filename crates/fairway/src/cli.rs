@@ -6,7 +6,7 @@ mod service;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::roles;
 
@@ -64,6 +64,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show Services as a node sees them: who serves, who does not and why, what the kernel holds.
     Service(ServiceArgs),
+    /// Plan the ranges of pods' addresses, or show which pod of this node has which.
+    Ip(IpArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Role: program this node's kernel from the cluster's objects (runs as a DaemonSet).
@@ -77,6 +79,71 @@ pub enum Command {
     /// Part of a sandbox.
     #[command(flatten)]
     Part(roles::Part),
+}
+
+/// `fairway ip`
+#[derive(Debug, Args)]
+pub struct IpArgs {
+    #[command(subcommand)]
+    pub command: IpCommand,
+}
+
+/// What about addresses.
+#[derive(Debug, Subcommand)]
+pub enum IpCommand {
+    /// Say how large the ranges of pods must be, and which are free or what speaks against those you have.
+    Plan(IpPlanArgs),
+    /// Show the addresses given out on this node.
+    Show(IpShowArgs),
+}
+
+/// `fairway ip plan`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway ip plan --nodes 50
+  fairway ip plan --nodes 50 --growth 200 --pods-per-node 250
+  fairway ip plan --nodes 50 --pod-cidr 10.1.0.0/16 --service-cidr 10.1.128.0/20")]
+pub struct IpPlanArgs {
+    /// Number of nodes now.
+    #[arg(long)]
+    pub nodes: u32,
+    /// How many more nodes there may be one day, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    pub growth: u32,
+    /// Pods a node runs at once: the kubelets' maxPods.
+    #[arg(long, default_value_t = 110)]
+    pub pods_per_node: u32,
+    /// Range of the pods' addresses to be judged; once for each family. Without it a free one is looked for.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub pod_cidr: Vec<IpNet>,
+    /// Range of the Services' addresses; may be repeated.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
+    pub service_cidr: Vec<IpNet>,
+    /// Plan for IPv4 only.
+    #[arg(long)]
+    pub ipv4_only: bool,
+    /// Do not look at this machine's routes: it will be none of the nodes and reaches none of them.
+    #[arg(long)]
+    pub ignore_routes: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `fairway ip show`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway ip show
+  fairway enter --node node1 -- fairway ip show      on a node of a sandbox")]
+pub struct IpShowArgs {
+    /// Directory in which the CNI plugin keeps what it remembers between calls.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Which sandbox.

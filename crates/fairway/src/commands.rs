@@ -8,6 +8,7 @@ mod down;
 mod enter;
 mod explain;
 mod install;
+mod ip;
 mod kubeconfig;
 mod launch;
 mod report;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Enter(args) => enter::run(&args),
         Command::Service(args) => service::run(&args),
+        Command::Ip(args) => ip::run(&args.command),
         Command::Completions(args) => completions::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),

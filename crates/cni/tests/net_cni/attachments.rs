@@ -1,10 +1,11 @@
 //! Attachments: made, checked, undone.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::process::Child;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::runtime::{Node, SECONDS, Said, address, finish, seen_by, uplink};
 use datapath::route::{RouteFilter, Rtnetlink, Veth, VethEnd};
@@ -179,6 +180,31 @@ fn collection_takes_down_what_the_runtime_forgot() {
         assert!(said.is_success, "{said:?}");
         assert_eq!(node.reserved(), ["10.244.1.1"]);
         assert_eq!(node.leftovers().len(), 4, "link, route, address and record");
+    });
+}
+
+#[test]
+fn what_dead_containers_had_is_taken_back_and_what_is_being_made_is_not() {
+    isolated(|| {
+        let node = Node::new();
+        let (alive, _) = node.add("alive");
+        let (dead, _) = node.add("dead");
+        let (new, _) = node.add("new");
+        for netns in [&dead, &new] {
+            let mut inside = Rtnetlink::open_in(netns).unwrap();
+            let eth0 = inside.require_link("eth0").unwrap();
+            inside.delete_link(eth0.index).unwrap();
+        }
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        for name in ["alive", "dead"] {
+            let file = node.state().join(format!("attachments/{name}:eth0"));
+            File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
+        }
+        assert_eq!(cni::release_dead(&node.state()).unwrap(), ["10.244.1.2".parse::<IpAddr>().unwrap()]);
+        let left = cni::allocations(&node.state()).unwrap();
+        let left: Vec<_> = left.iter().map(|each| (each.container.as_deref().unwrap(), each.is_alive)).collect();
+        assert_eq!(left, [("alive", true), ("new", false)]);
+        drop(alive);
     });
 }
 

@@ -139,6 +139,10 @@ impl Kernel {
         plan.set_host_ports(&host_ports.context("cannot read which ports of the node lead to pods")?);
         let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
         if outcome.listed {
+            let released = cni::release_dead(&self.cni_state_dir).context("cannot release what dead pods had")?;
+            if !released.is_empty() {
+                info!(?released, "addresses of pods that went without a word are free again");
+            }
             // The table may be new, and a pod may have come while it was made.
             let restored = cni::restore_host_ports(&self.cni_state_dir);
             restored.context("cannot restore the ports of the node that lead to pods")?;

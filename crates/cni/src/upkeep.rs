@@ -1,0 +1,85 @@
+//! For those who look after a node: what is given to whom, and what nobody has any more.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use datapath::route::Rtnetlink;
+
+use crate::attachments::{self, Record};
+use crate::ipam::Store;
+use crate::state::StateDirectory;
+use crate::wiring;
+use crate::{CniError, host_ports};
+
+/// No call takes longer: runtimes give up on one before.
+const CALL_MAX: Duration = Duration::from_secs(300);
+
+/// An address and who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The address.
+    pub address: IpAddr,
+    /// The container's identifier; none when the file that says so cannot be read.
+    pub container: Option<String>,
+    /// The interface inside.
+    pub interface: Option<String>,
+    /// The network it belongs to.
+    pub network: Option<String>,
+    /// `namespace/name` of the pod, where it is one.
+    pub pod: Option<String>,
+    /// Whether the container still has it; none of another plugin's containers is known to be gone.
+    pub is_alive: bool,
+}
+
+/// The addresses that are given out, in their order; none where there is no state directory.
+pub fn allocations(state_dir: &Path) -> Result<Vec<Allocation>, CniError> {
+    let state = StateDirectory::open(state_dir);
+    let mut host = Rtnetlink::open()?;
+    let mut allocations = Vec::new();
+    for (address, owner) in Store::new(&state).reservations()? {
+        let record = match &owner {
+            Some(owner) => attachments::read(&state, owner)?,
+            None => None,
+        };
+        let is_alive = record.as_ref().map_or(Ok(false), |record| record.is_alive(&mut host))?;
+        allocations.push(Allocation {
+            address,
+            container: owner.as_ref().map(|owner| owner.container.clone()),
+            interface: owner.map(|owner| owner.interface),
+            network: record.as_ref().map(|record| record.network.clone()),
+            pod: record.and_then(|record| record.pod),
+            is_alive,
+        });
+    }
+    Ok(allocations)
+}
+
+/// Takes back what containers had that are gone without a `DEL`, as after a crash of the runtime. Returns the addresses
+/// that are free again.
+///
+/// Calls of the plugin may run meanwhile: what is younger than the longest of them is left alone, and so is what hangs
+/// on another plugin's interface, which its own runtime must judge.
+pub fn release_dead(state_dir: &Path) -> Result<Vec<IpAddr>, CniError> {
+    let state = StateDirectory::open(state_dir);
+    let mut host = Rtnetlink::open()?;
+    let mut released = Vec::new();
+    for record in attachments::read_all(&state)? {
+        if record.chained || record.is_alive(&mut host)? || is_young(&state, &record) {
+            continue;
+        }
+        host_ports::withdraw(&state, &record)?;
+        wiring::detach(&mut host, &record.owner)?;
+        released.extend(Store::new(&state).release(&record.owner)?);
+        let lock = state.lock()?;
+        attachments::remove(&state, &lock, &record.owner)?;
+    }
+    Ok(released)
+}
+
+fn is_young(state: &StateDirectory, record: &Record) -> bool {
+    let written = fs::metadata(attachments::file_of(state, &record.owner)).and_then(|found| found.modified());
+    // What is gone by now, or from the future, is somebody's at this moment.
+    written.map_or(true, |written| SystemTime::now().duration_since(written).is_ok_and(|age| age < CALL_MAX))
+}

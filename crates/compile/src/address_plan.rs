@@ -1,0 +1,157 @@
+//! How large the ranges of a cluster's pods must be, and whether they are free: decided before there is a cluster.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::IpFamily;
+
+/// A node has this many addresses for each pod it may run at once, so that an address rests before it is used again.
+const ADDRESSES_PER_POD: u64 = 2;
+/// What IPv6 nodes get: interface identifiers have 64 bits (RFC 4291, 2.5.1).
+const NODE_PREFIX_V6: u8 = 64;
+/// Where free ranges are looked for (RFC 1918; RFC 4193 with the locally assigned prefix), the usual one first.
+const CANDIDATES: [IpNet; 3] = [
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 244, 0, 0)), 16),
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+];
+const CANDIDATES_V6: [IpNet; 2] = [
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0)), 48),
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
+];
+
+/// What a cluster is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Nodes it will ever have.
+    pub nodes: u32,
+    /// Pods a node runs at once (the kubelet's `maxPods`).
+    pub pods_per_node: u32,
+}
+
+/// The sizes of the ranges of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The prefix length of the range of all pods.
+    pub cluster: u8,
+    /// The prefix length of each node's part of it.
+    pub node: u8,
+    /// How many nodes such a range has parts for.
+    pub nodes: u64,
+}
+
+/// Why a range cannot be a cluster's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// It has parts for fewer nodes than there will be.
+    TooSmall {
+        /// How many it has parts for.
+        nodes: u64,
+    },
+    /// It lies in another range that is in use, or the other way round.
+    Overlaps {
+        /// The other range.
+        with: IpNet,
+        /// What that is.
+        what: String,
+    },
+}
+
+impl Demand {
+    /// The sizes that hold it; `None` when no private range of the family can.
+    pub fn sizes(&self, family: IpFamily) -> Option<Sizes> {
+        let parts = bits_for(u64::from(self.nodes.max(1)));
+        let node = match family {
+            // The first and the last address of a range are never given out.
+            IpFamily::V4 => {
+                let addresses = u64::from(self.pods_per_node.max(1)) * ADDRESSES_PER_POD + 2;
+                32_u8.checked_sub(bits_for(addresses))?
+            }
+            IpFamily::V6 => NODE_PREFIX_V6,
+        };
+        let cluster = node.checked_sub(parts).filter(|prefix| *prefix >= 8)?;
+        Some(Sizes { cluster, node, nodes: 1 << parts })
+    }
+
+    /// What speaks against `range` for this cluster, with parts of `node` bits for the nodes; nothing when it is good.
+    pub fn objections(&self, range: IpNet, node: u8, taken: &[(IpNet, String)]) -> Vec<Objection> {
+        let parts = node.saturating_sub(range.prefix_len());
+        let nodes = if node < range.prefix_len() { 0 } else { 1_u64.checked_shl(parts.into()).unwrap_or(u64::MAX) };
+        let mut objections = Vec::new();
+        if nodes < u64::from(self.nodes) {
+            objections.push(Objection::TooSmall { nodes });
+        }
+        let overlapping = taken.iter().filter(|(other, _)| overlap(range, *other));
+        objections.extend(overlapping.map(|(with, what)| Objection::Overlaps { with: *with, what: what.clone() }));
+        objections
+    }
+
+    /// A private range of the right size in which nothing is taken; `None` when there is none.
+    pub fn free_range(&self, family: IpFamily, taken: &[(IpNet, String)]) -> Option<IpNet> {
+        let sizes = self.sizes(family)?;
+        let candidates: &[IpNet] = match family {
+            IpFamily::V4 => &CANDIDATES,
+            IpFamily::V6 => &CANDIDATES_V6,
+        };
+        let fitting = candidates.iter().filter(|candidate| candidate.prefix_len() <= sizes.cluster);
+        let is_free = |range: &IpNet| !taken.iter().any(|(other, _)| overlap(*range, *other));
+        fitting.filter_map(|candidate| candidate.subnets(sizes.cluster).ok()).find_map(|mut parts| parts.find(is_free))
+    }
+}
+
+/// How many bits number so many things.
+fn bits_for(count: u64) -> u8 {
+    // At most 64.
+    u8::try_from(count.next_power_of_two().trailing_zeros()).unwrap_or(u8::MAX)
+}
+
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Demand = Demand { nodes: 200, pods_per_node: 110 };
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn taken(ranges: &[&str]) -> Vec<(IpNet, String)> {
+        ranges.iter().map(|range| (net(range), "a route".to_owned())).collect()
+    }
+
+    #[test]
+    fn a_node_has_twice_the_addresses_and_a_cluster_parts_for_all_nodes() {
+        assert_eq!(USUAL.sizes(IpFamily::V4), Some(Sizes { cluster: 16, node: 24, nodes: 256 }));
+        assert_eq!(USUAL.sizes(IpFamily::V6), Some(Sizes { cluster: 56, node: 64, nodes: 256 }));
+        let large = Demand { nodes: 5000, pods_per_node: 250 };
+        assert_eq!(large.sizes(IpFamily::V4), Some(Sizes { cluster: 10, node: 23, nodes: 8192 }));
+        assert_eq!(Demand { nodes: 1 << 20, pods_per_node: 250 }.sizes(IpFamily::V4), None);
+        assert_eq!(Demand { nodes: 1, pods_per_node: 1 }.sizes(IpFamily::V4).unwrap().node, 30);
+    }
+
+    #[test]
+    fn what_speaks_against_a_range_is_said() {
+        assert_eq!(USUAL.objections(net("10.244.0.0/16"), 24, &taken(&["10.0.0.0/24"])), []);
+        assert_eq!(
+            USUAL.objections(net("10.244.0.0/20"), 24, &taken(&["10.0.0.0/8", "192.168.0.0/16"])),
+            [
+                Objection::TooSmall { nodes: 16 },
+                Objection::Overlaps { with: net("10.0.0.0/8"), what: "a route".into() }
+            ]
+        );
+        assert_eq!(USUAL.objections(net("10.244.0.0/26"), 24, &[]), [Objection::TooSmall { nodes: 0 }]);
+    }
+
+    #[test]
+    fn a_free_range_is_the_usual_one_or_the_next_that_is_free() {
+        assert_eq!(USUAL.free_range(IpFamily::V4, &[]), Some(net("10.244.0.0/16")));
+        assert_eq!(USUAL.free_range(IpFamily::V4, &taken(&["10.244.7.0/24"])), Some(net("10.0.0.0/16")));
+        assert_eq!(USUAL.free_range(IpFamily::V4, &taken(&["10.0.0.0/8"])), Some(net("172.16.0.0/16")));
+        assert_eq!(USUAL.free_range(IpFamily::V4, &taken(&["10.0.0.0/8", "172.16.0.0/12"])), None);
+        assert_eq!(USUAL.free_range(IpFamily::V6, &[]), Some(net("fd00:10:244::/56")));
+    }
+}

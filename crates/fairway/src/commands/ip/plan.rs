@@ -1,0 +1,101 @@
+//! `fairway ip plan`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use compile::address_plan::{Demand, Objection, Sizes};
+use datapath::route::{RouteFilter, Rtnetlink};
+use ipnet::IpNet;
+use model::IpFamily;
+use serde_json::{Value, json};
+
+use crate::cli::{IpPlanArgs, Output};
+
+/// A range of one family, chosen or given, with what speaks against it.
+struct Choice {
+    sizes: Sizes,
+    range: Option<IpNet>,
+    objections: Vec<Objection>,
+}
+
+/// Says how large the ranges must be and which are free; exit code 1 when something speaks against those given.
+pub fn run(args: &IpPlanArgs) -> Result<ExitCode> {
+    let grown = f64::from(args.nodes) * (1.0 + f64::from(args.growth) / 100.0);
+    let demand = Demand { nodes: grown.ceil() as u32, pods_per_node: args.pods_per_node };
+    let taken = taken_ranges(args)?;
+    let families = if args.ipv4_only { &[IpFamily::V4][..] } else { &[IpFamily::V4, IpFamily::V6] };
+    let choices = families.iter().map(|family| choose(args, demand, *family, &taken)).collect::<Result<Vec<_>>>()?;
+    match args.output {
+        Output::Json => println!(
+            "{:#}",
+            json!({ "nodes": demand.nodes, "ranges": choices.iter().map(Choice::to_json).collect::<Vec<_>>() })
+        ),
+        Output::Table => print(args, demand, &choices),
+    }
+    let is_good = choices.iter().all(|choice| choice.range.is_some() && choice.objections.is_empty());
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What must not be a pod's: Services' ranges, and where this machine has routes to. Its routes to pods do not count.
+fn taken_ranges(args: &IpPlanArgs) -> Result<Vec<(IpNet, String)>> {
+    let mut taken: Vec<(IpNet, String)> =
+        args.service_cidr.iter().map(|range| (*range, "the range of Services".to_owned())).collect();
+    if args.ignore_routes {
+        return Ok(taken);
+    }
+    let routes = Rtnetlink::open()?.routes(RouteFilter::Main).context("cannot read this machine's routes")?;
+    let foreign = routes.into_iter().filter(|route| route.origin != datapath::route::RouteOrigin::Ours);
+    let specific = foreign.filter(|route| route.destination.prefix_len() > 0);
+    taken.extend(specific.map(|route| (route.destination, "a route of this machine".to_owned())));
+    Ok(taken)
+}
+
+fn choose(args: &IpPlanArgs, demand: Demand, family: IpFamily, taken: &[(IpNet, String)]) -> Result<Choice> {
+    let sizes = demand.sizes(family).with_context(|| {
+        format!("no private range holds {} nodes of {} pods each", demand.nodes, demand.pods_per_node)
+    })?;
+    let given = args.pod_cidr.iter().copied().find(|range| IpFamily::of(range.addr()) == family);
+    Ok(match given {
+        Some(range) => Choice { sizes, range: Some(range), objections: demand.objections(range, sizes.node, taken) },
+        None => Choice { sizes, range: demand.free_range(family, taken), objections: Vec::new() },
+    })
+}
+
+impl Choice {
+    fn to_json(&self) -> Value {
+        json!({
+            "clusterCIDR": self.range,
+            "clusterPrefixLength": self.sizes.cluster,
+            "nodePrefixLength": self.sizes.node,
+            "nodes": self.sizes.nodes,
+            "objections": self.objections.iter().map(describe).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn describe(objection: &Objection) -> String {
+    match objection {
+        Objection::TooSmall { nodes } => format!("it has parts for {nodes} nodes only"),
+        Objection::Overlaps { with, what } => format!("it overlaps {with}, {what}"),
+    }
+}
+
+fn print(args: &IpPlanArgs, demand: Demand, choices: &[Choice]) {
+    println!("{} nodes ({} now), {} pods each:", demand.nodes, args.nodes, demand.pods_per_node);
+    for choice in choices {
+        let Sizes { cluster, node, nodes } = choice.sizes;
+        match choice.range {
+            Some(range) => println!("  {range}: a /{node} for each node; a /{cluster} has parts for {nodes}"),
+            None => println!("  no private /{cluster} is free here; name one with --pod-cidr"),
+        }
+        for objection in &choice.objections {
+            println!("    but {}", describe(objection));
+        }
+    }
+    let ranges: Vec<String> = choices.iter().filter_map(|choice| choice.range).map(|range| range.to_string()).collect();
+    println!("for the controller manager: --allocate-node-cidrs --cluster-cidr={}", ranges.join(","));
+    for choice in choices {
+        let family = if choice.range.is_some_and(|range| range.addr().is_ipv6()) { "ipv6" } else { "ipv4" };
+        println!("                            --node-cidr-mask-size-{family}={}", choice.sizes.node);
+    }
+}
