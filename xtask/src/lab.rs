@@ -128,9 +128,9 @@ fn selection(mut options: Options) -> Result<Selection> {
 
 fn compare(command: &str, selection: &Selection) -> Result<()> {
     match (command, selection.name.as_str()) {
-        ("compare", "cost") => cost::compare(compare::STACKS),
+        ("compare", "cost") => cost::compare(),
         ("compare", _) => compare::run(selection),
-        (_, "cost") => cost::print(compare::STACKS),
+        (_, "cost") => cost::print(),
         _ => compare::print(selection),
     }
 }

@@ -17,13 +17,19 @@ const NODES: usize = 2;
 /// Runs a selection on one stack after the other and prints the table.
 pub fn run(selection: &Selection) -> Result<()> {
     for stack in STACKS {
-        let site = Site::of_name(&format!("compare-{}", stack.name()))?;
-        up::up(&site, Shape::new(NODES, stack)?, None)?;
-        let ran = suite::run(&site, selection);
-        down::down(&site)?;
-        ran?;
+        in_new_lab("compare", stack, |site| suite::run(site, selection))?;
     }
     print(selection)
+}
+
+/// Does something in a lab that is there for nothing else, and takes it down however that went.
+pub fn in_new_lab<T>(purpose: &str, stack: Stack, act: impl FnOnce(&Site) -> Result<T>) -> Result<T> {
+    let site = Site::of_name(&format!("{purpose}-{}", stack.name()))?;
+    let shape = Shape::new(NODES, stack)?;
+    let done = up::up(&site, shape, None).and_then(|()| act(&site));
+    let ended = down::down(&site);
+    let done = done?;
+    ended.map(|()| done)
 }
 
 /// Prints the table of the last results that were kept.

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::assets::Assets;
 use super::cluster::Cluster;
+use super::compare::{STACKS, in_new_lab};
 use super::programs::Programs;
 use super::progress::Progress;
 use super::site::{Node, Shape, Site};
 use super::stack::Stack;
-use super::{down, suite, up};
+use super::suite;
 use footprint::Footprint;
-
-const NODES: usize = 2;
 
 /// What was measured on one stack.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,22 +50,17 @@ struct Bench<'a> {
 }
 
 /// Measures both stacks, one after the other in labs of their own, and prints the table.
-pub fn compare(stacks: [Stack; 2]) -> Result<()> {
-    for stack in stacks {
-        let site = Site::of_name(&format!("cost-{}", stack.name()))?;
-        let shape = Shape::new(NODES, stack)?;
-        up::up(&site, shape, None)?;
-        let measured = measure(&site, shape);
-        down::down(&site)?;
-        write(stack, &measured?)?;
+pub fn compare() -> Result<()> {
+    for stack in STACKS {
+        in_new_lab("cost", stack, measure_site)?;
     }
-    print(stacks)
+    print()
 }
 
 /// Prints the table of the last measurements that were kept.
-pub fn print(stacks: [Stack; 2]) -> Result<()> {
-    let [reference, ours] = [read(stacks[0])?, read(stacks[1])?];
-    println!("{}", table(stacks, &reference, &ours));
+pub fn print() -> Result<()> {
+    let [reference, ours] = STACKS;
+    println!("{}", table(&read(reference)?, &read(ours)?));
     Ok(())
 }
 
@@ -118,7 +112,7 @@ fn read(stack: Stack) -> Result<Cost> {
 /// A line of the table: what it says, and its value for a stack.
 type Row = (&'static str, fn(&Cost) -> f64);
 
-fn table(stacks: [Stack; 2], reference: &Cost, ours: &Cost) -> String {
+fn table(reference: &Cost, ours: &Cost) -> String {
     let rows: [Row; 12] = [
         ("pod sandbox, 50 at once, p50, ms", |cost| percentile(&cost.sandboxes_ms, 50)),
         ("pod sandbox, 50 at once, p99, ms", |cost| percentile(&cost.sandboxes_ms, 99)),
@@ -133,7 +127,7 @@ fn table(stacks: [Stack; 2], reference: &Cost, ours: &Cost) -> String {
         ("CPU under change, ms per s", |cost| cost.change.cpu_ms_per_second()),
         ("CPU for a changed EndpointSlice, ms", |cost| cost.change.cpu_ms / cost.changes.max(1) as f64),
     ];
-    let mut text = format!("| | {} | {} | ratio |\n|---|---|---|---|", stacks[0].name(), stacks[1].name());
+    let mut text = format!("| | {} | {} | ratio |\n|---|---|---|---|", STACKS[0].name(), STACKS[1].name());
     for (name, value) in rows {
         let (theirs, own) = (value(reference), value(ours));
         // Writing into a String cannot fail.

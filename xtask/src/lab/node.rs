@@ -152,8 +152,7 @@ fn kubelet_configuration(authority: &Authority, node: &Node) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "enforceNodeAllocatable": [],
-        // The disk is the host's, and its images are not to be had again.
-        "localStorageCapacityIsolation": false,
+        // The disk is the host's, and images are not to be had again.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": { "memory.available": "50Mi", "nodefs.available": "0%", "imagefs.available": "0%" },
     })
