@@ -52,7 +52,7 @@ async fn uninstall(args: &UninstallArgs) -> Result<()> {
     }
     let deadline = Instant::now() + args.timeout;
     delete_all(&objects, &running, &mut report).await?;
-    wait_until_gone(&objects, deadline).await?;
+    wait_until_gone(&objects, &silent_nodes(&survey), deadline).await?;
     report.step("agents ended");
     let cleared = clear_nodes(&objects, &settings, &survey, deadline, &mut report).await;
     // What the roles were allowed goes in any case: nobody is left to use it.
@@ -136,12 +136,22 @@ async fn delete_all(objects: &Objects, names: &[ObjectName], report: &mut Report
     Ok(())
 }
 
+/// The nodes that nothing has been heard of for a while; no pod of theirs begins or ends.
+fn silent_nodes(survey: &Survey) -> Vec<String> {
+    let is_silent = |node: &&Value| {
+        let mut conditions = entries(&node["status"]["conditions"]);
+        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "Unknown")
+    };
+    survey.nodes.iter().filter(is_silent).map(|node| ObjectName::of(node).name).collect()
+}
+
 /// Waits for the end of every pod of Fairway: an agent that still runs would put back what is cleared.
-async fn wait_until_gone(objects: &Objects, deadline: Instant) -> Result<()> {
+async fn wait_until_gone(objects: &Objects, silent: &[String], deadline: Instant) -> Result<()> {
     let (label, part) = manifests::PART_OF;
+    let is_heard_of = |pod: &&Value| !silent.iter().any(|node| pod["spec"]["nodeName"] == node.as_str());
     loop {
         let pods = objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?;
-        let Some(pod) = pods.first() else { return Ok(()) };
+        let Some(pod) = pods.iter().find(is_heard_of) else { return Ok(()) };
         ensure!(Instant::now() < deadline, "{} does not end", ObjectName::of(pod));
         sleep(POLL).await;
     }
@@ -155,13 +165,14 @@ async fn clear_nodes(
     deadline: Instant,
     report: &mut Report,
 ) -> Result<()> {
+    let silent = silent_nodes(survey);
+    let mut failures: Vec<String> = silent.iter().map(|node| format!("\n  {node}: it is not heard of")).collect();
     let mut pods = Vec::new();
-    for node in &survey.nodes {
-        let node = ObjectName::of(node).name;
+    let names = survey.nodes.iter().map(|node| ObjectName::of(node).name);
+    for node in names.filter(|node| !silent.contains(node)) {
         let pod = objects.create(&manifests::cleanup_pod(settings, &node)).await?;
         pods.push((node, ObjectName::of(&pod)));
     }
-    let mut failures = Vec::new();
     for (node, pod) in &pods {
         match wait_for_end(objects, pod, deadline).await {
             Ok(message) => report.step(&format!("{node}: {message}")),
@@ -218,6 +229,16 @@ mod tests {
         let found =
             ["namespace", "image.repository", "image.tag", "cni.binDir", "cni.confDir"].map(|name| settings.text(name));
         assert_eq!(found, ["net", "host:5000/fairway", "2", "/bin/cni", "/conf"]);
+    }
+
+    #[test]
+    fn a_node_is_waited_for_unless_nothing_is_heard_of_it() {
+        let node = |name: &str, ready: &str| {
+            let condition = json!({ "type": "Ready", "status": ready });
+            json!({ "metadata": { "name": name }, "status": { "conditions": [condition] } })
+        };
+        let nodes = vec![node("well", "True"), node("without-network", "False"), node("gone", "Unknown"), json!({})];
+        assert_eq!(silent_nodes(&Survey { nodes, ..Survey::default() }), ["gone"]);
     }
 
     #[test]
