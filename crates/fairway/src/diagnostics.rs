@@ -24,7 +24,7 @@ pub const NO_POD_RANGE: Diagnostic = Diagnostic {
     code: "FW0102",
     title: "a node has no range of pod addresses",
     meaning: "The agent gives pods addresses from the node's spec.podCIDRs. Until the node has some, it is not ready for pods.",
-    fix: "start kube-controller-manager with --allocate-node-cidrs and --cluster-cidr",
+    fix: "fairway install --set clusterCIDR=RANGE, or kube-controller-manager with --allocate-node-cidrs and --cluster-cidr",
 };
 
 pub const POD_RANGES_OVERLAP: Diagnostic = Diagnostic {

@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn settings_keep_their_kind_where_they_stand_alone() {
         let objects = objects(&Settings::default());
-        let dns = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let dns = objects
+            .iter()
+            .find(|object| object["metadata"]["name"] == "fairway-dns" && object["kind"] == "Deployment")
+            .unwrap();
         assert_eq!(dns["spec"]["replicas"], 2);
         assert_eq!(dns["spec"]["template"]["spec"]["imagePullSecrets"], Value::Array(Vec::new()));
         let container = &dns["spec"]["template"]["spec"]["containers"][0];
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn a_part_that_is_off_is_left_out() {
         let mut settings = Settings::default();
-        for flag in ["dns.enabled", "dns.service"] {
+        for flag in ["controller.enabled", "dns.enabled", "dns.service"] {
             settings.set(flag, false).unwrap();
         }
         let kinds: Vec<Value> = objects(&settings).iter().map(|object| object["kind"].clone()).collect();
@@ -100,9 +103,7 @@ mod tests {
     #[test]
     fn every_object_but_the_dns_service_is_marked_as_part_of_fairway() {
         let (label, part) = crate::PART_OF;
-        let mut settings = Settings::default();
-        settings.set("controller.enabled", true).unwrap();
-        for object in objects(&settings) {
+        for object in objects(&Settings::default()) {
             let marked = object["metadata"]["labels"][label] == part;
             assert_eq!(marked, object["metadata"]["name"] != crate::DNS_SERVICE, "{}", object["metadata"]["name"]);
         }

@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = &[
         "[{key: CriticalAddonsOnly, operator: Exists}, {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]",
         "Taints that DNS servers put up with.",
     ),
-    setting("controller.enabled", Kind::Flag, "false", "Whether the controller runs."),
+    setting("controller.enabled", Kind::Flag, "true", "Whether the controller runs."),
     setting("controller.replicas", Kind::Count, "2", "How many controllers there are; one leads."),
     setting("controller.statusPort", Kind::Port, "10247", "Port of the controller's status pages on 127.0.0.1."),
     setting(

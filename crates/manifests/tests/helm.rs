@@ -58,7 +58,7 @@ fn the_chart_with_other_values_makes_the_objects_of_the_same_settings() {
         ("dns.service", "false"),
         ("dns.tolerations", "[]"),
         ("agent.resources", r#"{"requests":{"cpu":null},"limits":{"memory":"100Mi"}}"#),
-        ("controller.enabled", "true"),
+        ("controller.enabled", "false"),
     ];
     let mut settings = Settings::default();
     for (name, value) in values {
