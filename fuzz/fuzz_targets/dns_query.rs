@@ -11,11 +11,8 @@ use model::{Cluster, NamespacedName};
 static ZONE: LazyLock<Zone> = LazyLock::new(|| {
     let mut cluster = Cluster::default();
     cluster.namespaces.insert("shop".into(), Default::default());
-    let settings = ZoneSettings {
-        origin: DomainName::parse("a").expect("a name"),
-        ttl: 5,
-        dns_service: NamespacedName::new("kube-system", "kube-dns"),
-    };
+    let origin = DomainName::parse("a").expect("a name");
+    let settings = ZoneSettings::new(origin, NamespacedName::new("kube-system", "kube-dns"));
     Zone::unsynced(settings).updated(&cluster, 1)
 });
 

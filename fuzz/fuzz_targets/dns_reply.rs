@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use dns::forward::{Cache, CacheKey, fit_to_client, is_reply_to};
+use dns::config::CacheConfig;
+use dns::forward::{Cache, Kept, fit_to_client, is_reply_to};
 use dns::wire::Query;
 use libfuzzer_sys::fuzz_target;
 
@@ -16,11 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let query = Query::parse(SENT).expect("a query");
-    let (mut cache, key, now) = (Cache::new(2), CacheKey::of(&query).expect("to be kept"), Instant::now());
-    cache.insert(key.clone(), &reply, now);
+    let (cache, now) = (Cache::new(CacheConfig::default()), Instant::now());
+    cache.insert(&query, &reply, now);
     let mut out = Vec::new();
-    if cache.read(&key, now, &mut out) {
-        assert_eq!(out, reply);
+    if cache.read(&query, now, &mut out) != Kept::Nothing {
+        assert_eq!(out.len(), reply.len());
     }
     fit_to_client(&mut reply, &query, 512);
     assert!(reply.len() <= 512);

@@ -57,7 +57,7 @@ pub enum Reply {
     Ignore,
     /// The response is complete.
     Ready(Rcode),
-    /// The name is not ours: ask a server that knows it.
+    /// The name is not ours: somebody else may know it.
     Forward,
     /// The name is an alias that leaves the zone. The response holds the alias; the records of this name belong after it.
     Chase(DomainName),
@@ -319,7 +319,7 @@ impl<'a> Answer<'a, '_> {
         let settings = self.zone.settings();
         let ttl = settings.ttl.min(MAX_SOA_TTL);
         let origin = self.origin_place();
-        let owner = origin.unwrap_or_else(|| HEADER_LEN + self.query.name.suffix_offset(REVERSE_ZONE_LABELS));
+        let owner = origin.unwrap_or_else(|| self.reverse_zone_place());
         let write_name = |out: &mut Vec<u8>, labels: &[u8]| match origin {
             Some(_) => write_under_origin(out, labels, origin),
             None => {
@@ -337,6 +337,14 @@ impl<'a> Answer<'a, '_> {
         });
     }
 
+    /// Where the reverse zone's name stands in a question about an address.
+    fn reverse_zone_place(&self) -> usize {
+        let zones = &self.zone.settings().reverse;
+        let within = zones.iter().filter(|zone| self.query.name.labels_under(zone).is_some());
+        let labels = within.map(DomainName::label_count).max().unwrap_or_default();
+        HEADER_LEN + self.query.name.suffix_offset(labels)
+    }
+
     /// Where the zone's own name stands in the question, when the question lies in the zone.
     fn origin_place(&self) -> Option<usize> {
         let origin = &self.zone.settings().origin;
@@ -350,10 +358,7 @@ impl<'a> Answer<'a, '_> {
     }
 }
 
-/// `in-addr.arpa` and `ip6.arpa` have two labels.
-const REVERSE_ZONE_LABELS: usize = 2;
-
-fn family_asked(rtype: RecordType) -> Option<IpFamily> {
+pub(crate) fn family_asked(rtype: RecordType) -> Option<IpFamily> {
     match rtype {
         RecordType::A => Some(IpFamily::V4),
         RecordType::AAAA => Some(IpFamily::V6),
@@ -361,7 +366,7 @@ fn family_asked(rtype: RecordType) -> Option<IpFamily> {
     }
 }
 
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => out.extend_from_slice(&address.octets()),
         IpAddr::V6(address) => out.extend_from_slice(&address.octets()),

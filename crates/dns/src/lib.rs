@@ -3,8 +3,10 @@
 //! [`Zone`] and [`respond`] are pure: a snapshot goes in, response packets come out. Sockets live in [`io`].
 
 mod answer;
-mod config;
+pub mod config;
+pub mod corefile;
 pub mod forward;
+mod hosts;
 pub mod io;
 mod metrics;
 mod resolv_conf;
@@ -15,7 +17,7 @@ pub mod wire;
 pub mod zone;
 
 pub use answer::{Reply, Transport, answer, answer_alias, respond};
-pub use config::{Config, ConfigError, DEFAULT_TTL, ForwardConfig, RawConfig};
+pub use config::{Config, Defaults, Unsupported};
+pub use corefile::{CorefileError, Surroundings};
 pub use metrics::Metrics;
-pub use resolv_conf::parse_nameservers;
-pub use zone::{Zone, ZoneSettings};
+pub use zone::{Zone, ZoneSettings, Zones};

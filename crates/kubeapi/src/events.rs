@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
-use model::{Rejected, Subject};
+use model::{NamespacedName, Rejected, RejectedReason, Subject};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -59,6 +59,31 @@ pub async fn report_rejections(mut rejections: Rejections, client: &Client, comp
             reporter.look_up_and_tell(rejected).await;
         }
     }
+}
+
+/// Writes a Warning Event on a ConfigMap, of whose `field` the content was refused.
+///
+/// Gets the ConfigMap first, so that the Event belongs to this one and not to an earlier one of its name.
+pub async fn report_refused_config(
+    client: &Client,
+    config_map: &NamespacedName,
+    (field, why): (&str, &str),
+    component: &str,
+) -> Result<(), kube::Error> {
+    let (namespace, name) = (&config_map.namespace, &config_map.name);
+    let found = Api::<core::ConfigMap>::namespaced(client.clone(), namespace.as_str()).get(name.as_str()).await?;
+    let object = ObjectReference {
+        api_version: "v1",
+        kind: core::ConfigMap::KIND,
+        namespace: Some(namespace.to_string()),
+        name: name.to_string(),
+        uid: found.metadata.uid.unwrap_or_default(),
+    };
+    let subject = Subject { kind: core::ConfigMap::KIND, namespace: Some(namespace.clone()), name: name.clone() };
+    let reason = RejectedReason::Refused;
+    let rejected = Rejected { object: subject, reason, field: field.into(), why: why.into() };
+    Reporter::new(client.clone(), component).tell(&object, &[rejected]).await;
+    Ok(())
 }
 
 /// A way to have rejections told that are found after the door: two objects that are in each other's way, a node that

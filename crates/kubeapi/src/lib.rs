@@ -14,7 +14,7 @@ mod objects;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError, Session};
-pub use events::{RejectionSender, Rejections, rejections, report_refusals, report_rejections};
+pub use events::{RejectionSender, Rejections, rejections, report_refusals, report_refused_config, report_rejections};
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use lease::{Candidate, Timing};

@@ -1,86 +1,197 @@
 //! Remembering what upstream servers answered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{is_truncated, reply_code};
-use crate::wire::{Query, RecordType, Records};
+use super::lifetime::{Kind, age_records, give_records, lifetime_of};
+use crate::config::{CacheConfig, Prefetch, StaleMode, is_within};
+use crate::wire::{Query, RecordType};
 
-/// Answers are kept for at most this long whatever their records allow: names move more often than people plan.
-const MAX_AGE: Duration = Duration::from_secs(30);
-const NO_ERROR: u8 = 0;
-const NX_DOMAIN: u8 = 3;
+/// How many tables share the answers, so that readers do not wait for each other.
+const SHARDS: usize = 16;
+/// What clients may keep an answer that is too old.
+const STALE_TTL: u32 = 0;
 
 /// What makes two queries have the same answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CacheKey {
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
     name: Box<[u8]>,
+    asked: Asked,
+}
+
+/// What is asked about a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
     qtype: RecordType,
     checking_disabled: bool,
     /// Whether the client speaks EDNS, and wants DNSSEC records.
     edns: Option<bool>,
 }
 
-impl CacheKey {
-    /// The key of a query; nothing when its answer is not to be kept.
-    pub fn of(query: &Query<'_>) -> Option<Self> {
-        let is_shared = query.is_internet() && query.recursion_desired;
-        is_shared.then(|| Self {
-            name: query.name.as_wire().into(),
+impl Asked {
+    fn of(query: &Query<'_>) -> Self {
+        Self {
             qtype: query.qtype,
             checking_disabled: query.checking_disabled,
             edns: query.edns.map(|edns| edns.dnssec_ok),
-        })
+        }
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
-    reply: Arc<[u8]>,
+    key: Key,
+    reply: Box<[u8]>,
     since: Instant,
     until: Instant,
+    /// How often it was asked for without a long pause, and when the last time.
+    hits: u32,
+    last_hit: Instant,
+    /// When somebody set out to renew it.
+    renewing: Option<Instant>,
+}
+
+/// What a cache knows about a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing that may be given.
+    Nothing,
+    /// The reply is in the buffer.
+    Fresh,
+    /// The reply is in the buffer, and it is time to fetch a new one.
+    Renew,
 }
 
 /// Answers by query, as many as it was made for.
-///
-/// Two generations: answers come into the young one; when that has half the entries it becomes the old one, and what
-/// was old and not asked for again is forgotten. So it stays within bounds at constant cost.
 #[derive(Debug)]
 pub struct Cache {
-    young: HashMap<CacheKey, Entry>,
-    old: HashMap<CacheKey, Entry>,
-    generation: usize,
+    config: CacheConfig,
+    hasher: RandomState,
+    shards: Vec<Mutex<Shard>>,
+}
+
+/// Some of the answers, those with records and those without apart: neither can push the other out.
+#[derive(Debug)]
+struct Shard {
+    success: Generations,
+    denial: Generations,
+}
+
+impl Shard {
+    fn kind(&mut self, kind: Kind) -> &mut Generations {
+        if kind == Kind::Success { &mut self.success } else { &mut self.denial }
+    }
 }
 
 impl Cache {
-    /// A cache of `entries` answers; of none when it is zero.
-    pub fn new(entries: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation: entries / 2 }
+    /// An empty cache.
+    pub fn new(config: CacheConfig) -> Self {
+        let shard = || {
+            Mutex::new(Shard {
+                success: Generations::of(config.success.capacity.div_ceil(SHARDS)),
+                denial: Generations::of(config.denial.capacity.div_ceil(SHARDS)),
+            })
+        };
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new(), config }
     }
 
-    /// Copies the reply to a query into `out`, its records aged; says whether there was one.
-    pub fn read(&mut self, key: &CacheKey, now: Instant, out: &mut Vec<u8>) -> bool {
-        let Some(entry) = self.find(key).filter(|entry| now < entry.until) else {
-            return false;
+    /// Whether the answer to a query may be kept.
+    pub fn takes(&self, query: &Query<'_>) -> bool {
+        query.recursion_desired && is_within(&query.name, &self.config.zones)
+    }
+
+    /// Copies the reply to a query into `out`, its records aged, if it may be given.
+    pub fn read(&self, query: &Query<'_>, now: Instant, out: &mut Vec<u8>) -> Kept {
+        self.read_entry(query, now, out, |entry| self.standing(entry, now))
+    }
+
+    /// Copies a reply that is too old into `out`, after no new one could be had; says whether there is one.
+    pub fn read_stale(&self, query: &Query<'_>, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(stale) = self.config.serve_stale else { return false };
+        let usable = |entry: &mut Entry| if now < entry.until + stale.longest { Kept::Fresh } else { Kept::Nothing };
+        self.read_entry(query, now, out, usable) != Kept::Nothing
+    }
+
+    fn read_entry(
+        &self,
+        query: &Query<'_>,
+        now: Instant,
+        out: &mut Vec<u8>,
+        standing: impl FnOnce(&mut Entry) -> Kept,
+    ) -> Kept {
+        let (hash, asked) = self.hash(query);
+        let mut shard = self.shard(hash);
+        for kind in [Kind::Success, Kind::Denial] {
+            let Some(entry) =
+                shard.kind(kind).find(hash, |key| key.asked == asked && *key.name == *query.name.as_wire())
+            else {
+                continue;
+            };
+            let kept = standing(entry);
+            if kept != Kept::Nothing {
+                out.clear();
+                out.extend_from_slice(&entry.reply);
+                self.set_ages(entry, now, out);
+            }
+            return kept;
+        }
+        Kept::Nothing
+    }
+
+    fn set_ages(&self, entry: &Entry, now: Instant, out: &mut [u8]) {
+        if now >= entry.until {
+            give_records(out, STALE_TTL);
+        } else if !self.config.keep_ttl {
+            age_records(out, now.saturating_duration_since(entry.since).as_secs() as u32);
+        }
+    }
+
+    /// Whether an entry may be given now, and is to be renewed.
+    fn standing(&self, entry: &mut Entry, now: Instant) -> Kept {
+        let has_gone = now >= entry.until;
+        let is_usable = match self.config.serve_stale {
+            Some(stale) if stale.mode == StaleMode::Immediate => now < entry.until + stale.longest,
+            _ => !has_gone,
         };
-        out.clear();
-        out.extend_from_slice(&entry.reply);
-        let age = now.saturating_duration_since(entry.since).as_secs() as u32;
-        age_records(out, age);
-        true
+        if !is_usable {
+            return Kept::Nothing;
+        }
+        let is_due = has_gone || self.config.prefetch.is_some_and(|prefetch| entry.is_due(prefetch, now));
+        let is_renewed = entry.renewing.is_some_and(|since| now < since + Duration::from_secs(5));
+        if is_due && !is_renewed {
+            entry.renewing = Some(now);
+            return Kept::Renew;
+        }
+        Kept::Fresh
     }
 
     /// Keeps a reply if it may be kept.
-    pub fn insert(&mut self, key: CacheKey, reply: &[u8], now: Instant) {
-        if let Some(lifetime) = lifetime(reply) {
-            self.put(key, Entry { reply: reply.into(), since: now, until: now + lifetime });
+    pub fn insert(&self, query: &Query<'_>, reply: &[u8], now: Instant) {
+        let Some((kind, lifetime)) = lifetime_of(reply, &self.config) else { return };
+        let of_kind = if kind == Kind::Success { &self.config.success } else { &self.config.denial };
+        if is_within(&query.name, &of_kind.disabled) {
+            return;
         }
+        let (hash, asked) = self.hash(query);
+        let mut reply: Box<[u8]> = reply.into();
+        super::lifetime::cap_records(&mut reply, lifetime.as_secs() as u32);
+        let key = Key { name: query.name.as_wire().into(), asked };
+        let entry = Entry { key, reply, since: now, until: now + lifetime, hits: 0, last_hit: now, renewing: None };
+        let mut shard = self.shard(hash);
+        let other = if kind == Kind::Success { Kind::Denial } else { Kind::Success };
+        shard.kind(other).remove(hash);
+        shard.kind(kind).put(hash, entry);
     }
 
     /// How many answers are kept.
     pub fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        let count = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.success.len() + shard.denial.len()
+        };
+        self.shards.iter().map(count).sum()
     }
 
     /// Whether none is kept.
@@ -88,137 +199,71 @@ impl Cache {
         self.len() == 0
     }
 
-    fn find(&mut self, key: &CacheKey) -> Option<Entry> {
-        if let Some(entry) = self.young.get(key) {
-            return Some(entry.clone());
-        }
-        let (key, entry) = self.old.remove_entry(key)?;
-        self.put(key, entry.clone());
-        Some(entry)
+    fn hash(&self, query: &Query<'_>) -> (u64, Asked) {
+        let asked = Asked::of(query);
+        (self.hasher.hash_one((query.name.as_wire(), asked)), asked)
     }
 
-    fn put(&mut self, key: CacheKey, entry: Entry) {
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // A panic elsewhere leaves a cache that is at worst out of date.
+        self.shards[hash as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Counts a hit; says whether the entry is asked for often and nearly too old.
+    fn is_due(&mut self, prefetch: Prefetch, now: Instant) -> bool {
+        let paused = now.saturating_duration_since(self.last_hit) > prefetch.pause;
+        self.hits = if paused { 1 } else { self.hits.saturating_add(1) };
+        self.last_hit = now;
+        let left = self.until.saturating_duration_since(now);
+        let whole = self.until.saturating_duration_since(self.since);
+        self.hits >= prefetch.hits && left * 100 <= whole * prefetch.percent
+    }
+}
+
+/// Answers in two generations: they come into the young one; when that has half the entries it becomes the old one, and
+/// what was old and not asked for again is forgotten. So it stays within bounds at constant cost.
+#[derive(Debug)]
+struct Generations {
+    young: HashMap<u64, Entry>,
+    old: HashMap<u64, Entry>,
+    generation: usize,
+}
+
+impl Generations {
+    fn of(entries: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), generation: entries.div_ceil(2) }
+    }
+
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    fn find(&mut self, hash: u64, is_it: impl Fn(&Key) -> bool) -> Option<&mut Entry> {
+        if !self.young.contains_key(&hash) {
+            let entry = self.old.remove(&hash)?;
+            self.put(hash, entry);
+        }
+        self.young.get_mut(&hash).filter(|entry| is_it(&entry.key))
+    }
+
+    fn put(&mut self, hash: u64, entry: Entry) {
         if self.generation == 0 {
             return;
         }
         if self.young.len() >= self.generation {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, entry);
+        self.old.remove(&hash);
+        self.young.insert(hash, entry);
     }
-}
 
-/// How long a reply may be kept, if at all: no longer than each of its records, and for a negative answer no longer
-/// than the zone's SOA says (RFC 2308 section 5).
-fn lifetime(reply: &[u8]) -> Option<Duration> {
-    let code = reply_code(reply);
-    if is_truncated(reply) || (code != NO_ERROR && code != NX_DOMAIN) {
-        return None;
-    }
-    let mut least = u32::MAX;
-    let (mut has_answer, mut has_soa) = (false, false);
-    for record in Records::of(reply).ok()? {
-        let record = record.ok()?;
-        if record.rtype == RecordType::OPT {
-            continue;
-        }
-        least = least.min(record.ttl);
-        has_answer |= record.section == 1;
-        if record.section == 2 && record.rtype == RecordType::SOA {
-            has_soa = true;
-            let minimum = reply.get(record.data..record.end)?.last_chunk::<4>()?;
-            least = least.min(u32::from_be_bytes(*minimum));
-        }
-    }
-    let is_positive = has_answer && code == NO_ERROR;
-    let seconds = Duration::from_secs(u64::from(least)).min(MAX_AGE);
-    ((is_positive || has_soa) && !seconds.is_zero()).then_some(seconds)
-}
-
-fn age_records(reply: &mut [u8], age: u32) {
-    let places: Vec<_> = Records::of(reply)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|record| record.rtype != RecordType::OPT)
-        .map(|record| (record.ttl_at, record.ttl))
-        .collect();
-    for (place, ttl) in places {
-        reply[place..place + 4].copy_from_slice(&ttl.saturating_sub(age).to_be_bytes());
+    fn remove(&mut self, hash: u64) {
+        self.young.remove(&hash);
+        self.old.remove(&hash);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use hickory_proto::op::{Message, OpCode, Query as Question, ResponseCode};
-    use hickory_proto::rr::rdata::{A, SOA};
-    use hickory_proto::rr::{Name, RData, Record, RecordType as Type};
-
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::from_ascii(text).unwrap()
-    }
-
-    fn reply(code: ResponseCode, answers: &[u32], soa: Option<(u32, u32)>) -> Vec<u8> {
-        let mut message = Message::response(7, OpCode::Query);
-        message.metadata.response_code = code;
-        message.add_query(Question::query(name("example.com."), Type::A));
-        for &ttl in answers {
-            message.add_answer(Record::from_rdata(name("example.com."), ttl, RData::A(A([192, 0, 2, 1].into()))));
-        }
-        if let Some((ttl, minimum)) = soa {
-            let soa = SOA::new(name("ns.example.com."), name("root.example.com."), 1, 2, 3, 4, minimum);
-            message.add_authority(Record::from_rdata(name("example.com."), ttl, RData::SOA(soa)));
-        }
-        message.to_vec().unwrap()
-    }
-
-    fn key(number: usize) -> CacheKey {
-        let name = number.to_be_bytes().into();
-        CacheKey { name, qtype: RecordType::A, checking_disabled: false, edns: None }
-    }
-
-    #[test]
-    fn replies_are_kept_as_long_as_their_records_allow() {
-        let seconds = |reply: Vec<u8>| lifetime(&reply).map(|lifetime| lifetime.as_secs());
-        assert_eq!(seconds(reply(ResponseCode::NoError, &[20, 10], None)), Some(10));
-        assert_eq!(seconds(reply(ResponseCode::NoError, &[3600], None)), Some(30));
-        assert_eq!(seconds(reply(ResponseCode::NXDomain, &[], Some((20, 8)))), Some(8));
-        assert_eq!(seconds(reply(ResponseCode::NoError, &[], Some((9, 100)))), Some(9));
-        assert_eq!(seconds(reply(ResponseCode::NoError, &[0], None)), None);
-        assert_eq!(seconds(reply(ResponseCode::NXDomain, &[], None)), None, "no SOA, no limit");
-        assert_eq!(seconds(reply(ResponseCode::ServFail, &[], None)), None);
-    }
-
-    #[test]
-    fn records_grow_old_and_then_disappear() {
-        let mut cache = Cache::new(10);
-        let start = Instant::now();
-        cache.insert(key(1), &reply(ResponseCode::NoError, &[20], None), start);
-        let mut out = Vec::new();
-        assert!(cache.read(&key(1), start + Duration::from_secs(5), &mut out));
-        assert_eq!(Message::from_vec(&out).unwrap().answers[0].ttl, 15);
-        assert!(!cache.read(&key(1), start + Duration::from_secs(20), &mut out));
-    }
-
-    #[test]
-    fn the_cache_stays_within_its_bounds_and_keeps_what_is_asked_for() {
-        let mut cache = Cache::new(20);
-        let (start, reply) = (Instant::now(), reply(ResponseCode::NoError, &[20], None));
-        let mut out = Vec::new();
-        cache.insert(key(0), &reply, start);
-        for number in 1..200 {
-            cache.insert(key(number), &reply, start);
-            assert!(cache.read(&key(0), start, &mut out), "after {number}");
-            assert!(cache.len() <= 20, "{}", cache.len());
-        }
-    }
-
-    #[test]
-    fn a_cache_of_nothing_keeps_nothing() {
-        let mut cache = Cache::new(0);
-        cache.insert(key(0), &reply(ResponseCode::NoError, &[20], None), Instant::now());
-        assert!(cache.is_empty());
-    }
-}
+mod tests;

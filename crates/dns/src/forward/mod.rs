@@ -2,11 +2,14 @@
 
 mod cache;
 mod expand;
+mod lifetime;
+mod order;
 
-pub use cache::{Cache, CacheKey};
+pub use cache::{Cache, Kept};
 pub(crate) use expand::{ForeignRecord, foreign_answers};
+pub(crate) use order::shuffle_addresses;
 
-use crate::wire::{DomainName, HEADER_LEN, Query, QueryError, RecordType};
+use crate::wire::{CLASS_IN, DomainName, HEADER_LEN, Query, QueryError, RecordType};
 
 /// Writes a query of our own into `out`: what the client asks, without its EDNS options.
 ///
@@ -15,7 +18,7 @@ pub fn write_query(query: &Query<'_>, id: u16, out: &mut Vec<u8>) {
     write_question(query, id, query.question, out);
 }
 
-/// Writes a query for `name` with the type and the flags of the client's into `out`.
+/// Writes a query for `name` with the type and the flags of the client's into `out`, for this server itself.
 pub fn write_query_for(name: &DomainName, query: &Query<'_>, id: u16, out: &mut Vec<u8>) {
     let mut question = name.as_wire().to_vec();
     question.extend_from_slice(&query.question[query.question.len() - 4..]);
@@ -74,4 +77,19 @@ pub fn fit_to_client(reply: &mut Vec<u8>, query: &Query<'_>, limit: usize) {
         reply[2] |= 0x02;
         reply[6..HEADER_LEN].fill(0);
     }
+}
+
+/// Writes a query for the name servers of `domain`: whoever answers it lives.
+pub(crate) fn write_probe(domain: &DomainName, recursive: bool, id: u16, out: &mut Vec<u8>) {
+    write_question_of((domain, RecordType::NS), recursive, id, out);
+}
+
+/// Writes a plain question of our own.
+pub(crate) fn write_question_of((name, rtype): (&DomainName, RecordType), recursive: bool, id: u16, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&[u8::from(recursive), 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(name.as_wire());
+    out.extend_from_slice(&rtype.0.to_be_bytes());
+    out.extend_from_slice(&CLASS_IN.to_be_bytes());
 }

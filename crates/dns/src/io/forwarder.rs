@@ -2,36 +2,38 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use crate::config::ForwardConfig;
-use crate::forward::{self, Cache, CacheKey};
+use super::exchange::{ask_by_tcp, ask_by_udp};
+use super::upstream::Upstream;
+use crate::config::{ForwardConfig, Policy, is_within};
+use crate::forward;
 use crate::metrics::Metrics;
-use crate::wire::{DomainName, Query};
+use crate::shuffle::shuffled;
+use crate::wire::Query;
 
 /// Codes after which another server may know better: SERVFAIL, NOTIMP and REFUSED.
 const TRY_NEXT: [u8; 3] = [2, 4, 5];
 
-/// Looks up names of other zones, and remembers what it found.
+/// Looks up names of other zones.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     config: ForwardConfig,
-    /// The server that answered last, to begin with.
-    preferred: AtomicUsize,
+    upstreams: Vec<Arc<Upstream>>,
     in_flight: Semaphore,
-    cache: Mutex<Cache>,
     identifiers: RandomState,
     sent: AtomicUsize,
     metrics: Metrics,
+    /// Ends the probes.
+    _end: DropGuard,
 }
 
 /// Why a name of another zone stays unknown.
@@ -45,83 +47,83 @@ pub(super) enum ForwardError {
     NoAnswer,
 }
 
-/// What to ask other servers.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted<'a> {
-    /// What the client asks.
-    Same,
-    /// The same about another name.
-    Of(&'a DomainName),
-}
-
 impl Forwarder {
     pub(super) fn new(config: ForwardConfig, metrics: Metrics) -> Self {
+        let end = CancellationToken::new();
+        let upstream = |&address| Arc::new(Upstream::new(address, &config, metrics.clone(), end.clone()));
         Self {
-            preferred: AtomicUsize::new(0),
+            upstreams: config.upstreams.iter().map(upstream).collect(),
             in_flight: Semaphore::new(config.max_in_flight),
-            cache: Mutex::new(Cache::new(config.cache_entries)),
             identifiers: RandomState::new(),
             sent: AtomicUsize::new(0),
             config,
             metrics,
+            _end: end.drop_guard(),
         }
     }
 
-    /// Copies the remembered reply to `query` into `out`, if there is one; it is still to be fitted to the client.
-    pub(super) fn read_cache(&self, query: &Query<'_>, out: &mut Vec<u8>) -> bool {
-        let found = CacheKey::of(query).is_some_and(|key| self.cache().read(&key, Instant::now(), out));
-        if found {
-            self.metrics.cache_hits.inc()
-        } else {
-            self.metrics.cache_misses.inc()
-        };
-        found
+    /// Whether names such as that of `query` are asked here.
+    pub(super) fn takes(&self, query: &Query<'_>) -> bool {
+        query.name.labels_under(&self.config.from).is_some() && !is_within(&query.name, &self.config.except)
     }
 
-    /// Asks the servers in turn until one knows; over TCP at once if `by_tcp`, else when a reply was cut.
-    pub(super) async fn resolve(
-        &self,
-        query: &Query<'_>,
-        wanted: Wanted<'_>,
-        by_tcp: bool,
-    ) -> Result<Vec<u8>, ForwardError> {
+    /// Asks the servers in turn until one knows; `by_tcp` says how the client came.
+    pub(super) async fn resolve(&self, query: &Query<'_>, by_tcp: bool) -> Result<Vec<u8>, ForwardError> {
+        let mut packet = Vec::new();
+        forward::write_query(query, self.identifier(), &mut packet);
+        let by_tcp = self.config.force_tcp || (by_tcp && !self.config.prefer_udp);
+        self.send(&packet, by_tcp).await
+    }
+
+    /// Asks the servers in turn with a packet of our own.
+    pub(super) async fn send(&self, packet: &[u8], by_tcp: bool) -> Result<Vec<u8>, ForwardError> {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             self.metrics.forward_rejects.inc();
             return Err(ForwardError::TooMany);
         };
-        let mut packet = Vec::new();
-        match wanted {
-            Wanted::Same => forward::write_query(query, self.identifier(), &mut packet),
-            Wanted::Of(name) => forward::write_query_for(name, query, self.identifier(), &mut packet),
-        }
-        let asking = self.ask_in_turn(&packet, by_tcp);
-        let reply = timeout(self.config.total_timeout, asking).await.unwrap_or(Err(ForwardError::NoAnswer))?;
-        if let (Wanted::Same, Some(key)) = (wanted, CacheKey::of(query)) {
-            self.cache().insert(key, &reply, Instant::now());
-        }
-        Ok(reply)
+        let asking = self.ask_in_turn(packet, by_tcp);
+        timeout(self.config.total_timeout, asking).await.unwrap_or(Err(ForwardError::NoAnswer))
     }
 
     async fn ask_in_turn(&self, packet: &[u8], by_tcp: bool) -> Result<Vec<u8>, ForwardError> {
-        let servers = &self.config.upstreams;
-        if servers.is_empty() {
+        if self.upstreams.is_empty() {
             return Err(ForwardError::NoUpstream);
         }
-        let first = self.preferred.load(Ordering::Relaxed);
         let mut second_best = None;
+        let order = self.order()?;
         // Once around; a server that is alone gets a second chance, as datagrams get lost.
-        for turn in 0..servers.len().max(2) {
-            let index = (first + turn) % servers.len();
-            match self.ask(servers[index], packet, by_tcp).await {
+        for turn in 0..order.len().max(2) {
+            let upstream = &order[turn % order.len()];
+            match self.ask(upstream.address(), packet, by_tcp).await {
                 Ok(reply) if TRY_NEXT.contains(&forward::reply_code(&reply)) => second_best = Some(reply),
-                Ok(reply) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(reply);
+                Ok(reply) => return Ok(reply),
+                Err(error) => {
+                    debug!(server = %upstream.address(), %error, "upstream server did not answer");
+                    upstream.note_failure();
                 }
-                Err(error) => debug!(server = %servers[index], %error, "upstream server did not answer"),
             }
         }
         second_best.ok_or(ForwardError::NoAnswer)
+    }
+
+    /// The servers in the order of the policy, those that are left alone last.
+    fn order(&self) -> Result<Vec<Arc<Upstream>>, ForwardError> {
+        let len = self.upstreams.len();
+        let turn = self.sent.fetch_add(1, Ordering::Relaxed);
+        let order: Vec<usize> = match self.config.policy {
+            Policy::Sequential => (0..len).collect(),
+            Policy::RoundRobin => (0..len).map(|place| (turn + place) % len).collect(),
+            Policy::Random => shuffled(len, self.identifiers.hash_one(turn)).collect(),
+        };
+        let upstreams = order.into_iter().map(|index| Arc::clone(&self.upstreams[index]));
+        let (healthy, left_alone): (Vec<_>, Vec<_>) = upstreams.partition(|upstream| upstream.is_healthy());
+        if healthy.is_empty() {
+            self.metrics.forward_all_broken.inc();
+            if self.config.fail_fast {
+                return Err(ForwardError::NoAnswer);
+            }
+        }
+        Ok(if healthy.is_empty() { left_alone } else { healthy })
     }
 
     async fn ask(&self, server: SocketAddr, packet: &[u8], by_tcp: bool) -> io::Result<Vec<u8>> {
@@ -137,43 +139,13 @@ impl Forwarder {
     }
 
     /// An identifier that nobody who does not see our packets can foretell.
-    fn identifier(&self) -> u16 {
+    pub(super) fn identifier(&self) -> u16 {
         let turn = self.sent.fetch_add(1, Ordering::Relaxed);
         self.identifiers.hash_one(turn) as u16
     }
-
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        // A panic elsewhere leaves a cache that is at worst out of date.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+/// Does `work`, but no longer than `limit`.
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// Asks over a socket of its own, so that the kernel picks a port nobody can foretell.
-async fn ask_by_udp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
-    let any: SocketAddr =
-        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(server).await?;
-    socket.send(packet).await?;
-    let mut reply = vec![0; usize::from(u16::MAX)];
-    loop {
-        let len = socket.recv(&mut reply).await?;
-        if forward::is_reply_to(packet, &reply[..len]) {
-            reply.truncate(len);
-            return Ok(reply);
-        }
-    }
-}
-
-async fn ask_by_tcp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(packet.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    stream.write_all(&[&length.to_be_bytes(), packet].concat()).await?;
-    let mut reply = vec![0; usize::from(stream.read_u16().await?)];
-    stream.read_exact(&mut reply).await?;
-    if forward::is_reply_to(packet, &reply) { Ok(reply) } else { Err(io::ErrorKind::InvalidData.into()) }
 }

@@ -1,205 +1,187 @@
-//! The server: readers of all sockets around one zone and one forwarder.
+//! The server: listeners around the server blocks of a configuration that may change.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::BTreeMap;
+use std::io::{self, PipeWriter};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::IpFamily;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::forwarder::{ForwardError, Forwarder, Wanted};
-use super::socket::{BindError, open_tcp, open_udp};
+use super::block::Block;
+use super::listener::{Routes, SharedRoutes};
+use super::resolver::Arrivals;
+use super::socket::{BindError, Opened, is_family_absent, open};
 use super::{tcp, udp};
-use crate::answer::{Reply, Transport, answer, answer_alias, respond};
 use crate::config::Config;
-use crate::forward::fit_to_client;
 use crate::metrics::Metrics;
-use crate::wire::{Query, Rcode, Response};
-use crate::zone::Zone;
+use crate::zone::Zones;
 
 /// How long answers that are under way may take after the server was told to end.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A DNS server whose sockets are open.
+/// A DNS server. Clones are the same server.
+#[derive(Clone, Debug)]
+pub struct Server(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Server {
-    udp: Vec<UdpSocket>,
-    tcp: Vec<TcpListener>,
-    resolver: Arc<Resolver>,
+struct Inner {
+    zones: Zones,
+    metrics: Metrics,
+    runtime: Handle,
+    tasks: TaskTracker,
+    serving: Mutex<Serving>,
+}
+
+/// What is being served.
+#[derive(Debug, Default)]
+struct Serving {
+    listeners: BTreeMap<SocketAddr, Listener>,
+    blocks: Vec<Arc<Block>>,
+}
+
+/// The readers of one address; they end when it is dropped.
+#[derive(Debug)]
+struct Listener {
+    /// Where it really is: port zero is chosen by the kernel.
+    address: SocketAddr,
+    routes: SharedRoutes,
+    is_ending: Arc<AtomicBool>,
+    _end_udp: PipeWriter,
+    _end_tcp: DropGuard,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Server {
-    /// Opens the sockets; queries wait in them until [`run`](Self::run). Needs a tokio runtime.
+    /// A server that answers nothing yet; its names come from `zones`. Needs a tokio runtime.
+    pub fn new(zones: Zones) -> Self {
+        Self(Arc::new(Inner {
+            zones,
+            metrics: Metrics::default(),
+            runtime: Handle::current(),
+            tasks: TaskTracker::new(),
+            serving: Mutex::default(),
+        }))
+    }
+
+    /// Serves what `config` says, from now on and without losing a query; when an address cannot be listened on, all
+    /// stays as it was.
     ///
-    /// Whoever holds `zones` stores new ones as snapshots come.
-    pub fn bind(config: &Config, zones: Arc<ArcSwap<Zone>>) -> Result<Self, BindError> {
-        let metrics = Metrics::default();
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        for &address in &config.listen {
-            let first = open_udp(address)?;
-            // Port zero is chosen by the kernel, once for all sockets of the address.
-            let address = first.local_addr().unwrap_or(address);
-            udp.push(first);
-            for _ in 1..config.sockets.get() {
-                udp.push(open_udp(address)?);
+    /// Addresses and blocks that stay keep their sockets and caches.
+    pub fn apply(&self, config: &Config) -> Result<(), BindError> {
+        let mut serving = self.serving();
+        let blocks: Vec<Arc<Block>> = config.blocks.iter().map(|block| self.block(block, &serving.blocks)).collect();
+        let mut wanted: Vec<SocketAddr> =
+            config.blocks.iter().flat_map(|block| &block.served).map(|(address, _)| *address).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut opened = Vec::new();
+        for &address in wanted.iter().filter(|address| !serving.listeners.contains_key(address)) {
+            match open(address, sockets()) {
+                Ok(sockets) => opened.push((address, sockets)),
+                Err(error) if is_family_absent(&error) => debug!(%address, "this machine has no such addresses"),
+                Err(error) => return Err(error),
             }
-            tcp.push(open_tcp(address)?);
         }
-        let forwarder = Forwarder::new(config.forward.clone(), metrics.clone());
-        let udp_transport = Transport::Udp { max_payload: config.max_udp_payload };
-        Ok(Self { udp, tcp, resolver: Arc::new(Resolver { zones, forwarder, udp_transport, metrics }) })
+        for (address, listener) in &serving.listeners {
+            listener.routes.store(Arc::new(Routes::at(*address, &blocks, &self.0.metrics)));
+        }
+        for (address, sockets) in opened {
+            let listener = self.listen(address, sockets, &blocks)?;
+            serving.listeners.insert(address, listener);
+        }
+        serving.listeners.retain(|address, _| wanted.contains(address));
+        self.look_for_loops(&blocks, &serving.blocks);
+        serving.blocks = blocks;
+        drop(serving);
+        info!(addresses = ?self.addresses(), "answering DNS queries");
+        Ok(())
     }
 
     /// The addresses listened on, each over UDP and TCP.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.serving().listeners.values().map(|listener| listener.address).collect()
     }
 
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.resolver.metrics
+        &self.0.metrics
     }
 
     /// Answers queries until `cancel`, then lets answers under way go out for a moment.
     pub async fn run(self, cancel: CancellationToken) {
-        info!(addresses = ?self.addresses(), "answering DNS queries");
-        let tasks = TaskTracker::new();
-        for socket in self.udp {
-            let reader = udp::Reader::new(socket, Arc::clone(&self.resolver), tasks.clone());
-            tasks.spawn(cancel.clone().run_until_cancelled_owned(reader.run()));
-        }
-        for listener in self.tcp {
-            let accepting = tcp::accept(listener, Arc::clone(&self.resolver), tasks.clone(), cancel.clone());
-            tasks.spawn(cancel.clone().run_until_cancelled_owned(accepting));
-        }
         cancel.cancelled().await;
-        tasks.close();
-        if timeout(DRAIN, tasks.wait()).await.is_err() {
-            warn!(answers = tasks.len(), "gave up waiting for answers under way");
-        }
-    }
-}
-
-/// A packet on its way through.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    transport: Transport,
-    /// Varies the order of addresses between answers.
-    seed: u64,
-    family: IpFamily,
-    since: Instant,
-}
-
-/// Makes the arrivals of one reader.
-#[derive(Debug)]
-pub(super) struct Arrivals {
-    transport: Transport,
-    seed: u64,
-}
-
-impl Arrivals {
-    pub(super) fn over(transport: Transport) -> Self {
-        Self { transport, seed: RandomState::new().hash_one(()) }
-    }
-
-    /// The arrival, now, of a packet of this client.
-    pub(super) fn note(&mut self, client: SocketAddr) -> Arrival {
-        self.seed = self.seed.wrapping_add(1);
-        let family = IpFamily::of(client.ip());
-        Arrival { transport: self.transport, seed: self.seed, family, since: Instant::now() }
-    }
-}
-
-/// What is known after a first look at a packet.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing may be sent back.
-    Ignore,
-    /// The response is there.
-    Send,
-    /// Another server must be asked.
-    Wait,
-}
-
-/// Answers packets, whichever way they came.
-#[derive(Debug)]
-pub(super) struct Resolver {
-    zones: Arc<ArcSwap<Zone>>,
-    forwarder: Forwarder,
-    pub(super) udp_transport: Transport,
-    metrics: Metrics,
-}
-
-impl Resolver {
-    /// Answers a packet into `out` from what is at hand.
-    pub(super) fn begin(&self, packet: &[u8], arrival: Arrival, out: &mut Vec<u8>) -> Step {
-        let step = self.look_up(packet, arrival, out);
-        if step == Step::Send {
-            self.count(packet, out, arrival);
-        }
-        step
-    }
-
-    /// Answers a packet for which [`begin`](Self::begin) said [`Step::Wait`]; empty if nothing may be sent back.
-    pub(super) async fn finish(&self, packet: &[u8], arrival: Arrival) -> Vec<u8> {
-        let mut out = Vec::new();
-        if let Ok(query) = Query::parse(packet) {
-            self.ask(&query, arrival, &mut out).await;
-            self.count(packet, &out, arrival);
-        }
-        out
-    }
-
-    fn look_up(&self, packet: &[u8], Arrival { transport, seed, .. }: Arrival, out: &mut Vec<u8>) -> Step {
-        match respond(packet, &self.zones.load(), (transport, seed), out) {
-            Reply::Ignore => Step::Ignore,
-            Reply::Ready(_) => Step::Send,
-            Reply::Chase(_) => Step::Wait,
-            Reply::Forward => match Query::parse(packet) {
-                Ok(query) if self.forwarder.read_cache(&query, out) => {
-                    fit_to_client(out, &query, transport.limit(&query));
-                    Step::Send
-                }
-                Ok(_) => Step::Wait,
-                Err(_) => Step::Ignore,
-            },
+        *self.serving() = Serving::default();
+        self.0.tasks.close();
+        if timeout(DRAIN, self.0.tasks.wait()).await.is_err() {
+            warn!(answers = self.0.tasks.len(), "gave up waiting for answers under way");
         }
     }
 
-    async fn ask(&self, query: &Query<'_>, Arrival { transport, seed, .. }: Arrival, out: &mut Vec<u8>) {
-        let zone = self.zones.load_full();
-        let by_tcp = transport == Transport::Tcp;
-        let asked = match answer(query, &zone, (transport, seed), out) {
-            Reply::Forward => self.forwarder.resolve(query, Wanted::Same, by_tcp).await.map(|reply| {
-                *out = reply;
-                fit_to_client(out, query, transport.limit(query));
-            }),
-            Reply::Chase(target) => self.forwarder.resolve(query, Wanted::Of(&target), by_tcp).await.map(|reply| {
-                answer_alias(query, &zone, (transport, seed), &reply, out);
-            }),
-            Reply::Ready(_) | Reply::Ignore => Ok(()),
-        };
-        if let Err(error) = asked {
-            write_failure(query, &error, out);
+    fn block(&self, config: &crate::config::BlockConfig, old: &[Arc<Block>]) -> Arc<Block> {
+        match old.iter().find(|block| block.config() == config) {
+            Some(block) => Arc::clone(block),
+            None => Arc::new(Block::new(config.clone(), &self.0.zones, &self.0.metrics)),
         }
     }
 
-    fn count(&self, packet: &[u8], response: &[u8], arrival: Arrival) {
-        self.metrics.count(packet, response, (arrival.transport, arrival.family), arrival.since.elapsed());
+    /// Starts the readers of an address.
+    fn listen(&self, key: SocketAddr, sockets: Opened, blocks: &[Arc<Block>]) -> Result<Listener, BindError> {
+        let address = sockets.tcp.local_addr().unwrap_or(key);
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::at(key, blocks, &self.0.metrics)));
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let refused = |source: io::Error| BindError { address, protocol: "UDP", source };
+        let (end, end_udp) = io::pipe().map_err(refused)?;
+        for (number, socket) in sockets.udp.into_iter().enumerate() {
+            let reader = udp::Reader {
+                socket: Arc::new(socket),
+                routes: Arc::clone(&routes),
+                tasks: self.0.tasks.clone(),
+                runtime: self.0.runtime.clone(),
+                end: end.try_clone().map_err(refused)?,
+                is_ending: Arc::clone(&is_ending),
+                arrivals: Arrivals::over_udp(number),
+            };
+            let running = self.0.tasks.token();
+            let thread = thread::Builder::new().name(format!("dns-udp-{number}")).spawn(move || {
+                let _running = running;
+                reader.run();
+            });
+            thread.map_err(refused)?;
+        }
+        let end_tcp = CancellationToken::new();
+        let accepting = tcp::accept(sockets.tcp, Arc::clone(&routes), self.0.tasks.clone(), end_tcp.clone());
+        self.0.tasks.spawn_on(end_tcp.clone().run_until_cancelled_owned(accepting), &self.0.runtime);
+        Ok(Listener { address, routes, is_ending, _end_udp: end_udp, _end_tcp: end_tcp.drop_guard() })
+    }
+
+    fn look_for_loops(&self, blocks: &[Arc<Block>], old: &[Arc<Block>]) {
+        for block in blocks.iter().filter(|block| !old.iter().any(|old| Arc::ptr_eq(old, block))) {
+            let block = Arc::clone(block);
+            self.0.tasks.spawn_on(async move { block.look_for_loops().await }, &self.0.runtime);
+        }
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Serving> {
+        // A panic elsewhere leaves listeners as they are.
+        self.0.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn write_failure(query: &Query<'_>, error: &ForwardError, out: &mut Vec<u8>) {
-    debug!(name = ?query.name, %error, "query failed");
-    let rcode = match error {
-        ForwardError::TooMany => Rcode::Refused,
-        ForwardError::NoUpstream | ForwardError::NoAnswer => Rcode::ServFail,
-    };
-    Response::start(query, usize::from(u16::MAX), out).finish_without_authority(rcode);
+/// As many sockets and readers as there are cores.
+fn sockets() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

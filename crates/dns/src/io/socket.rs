@@ -1,11 +1,13 @@
 //! Opening sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd as _;
 
+use nix::libc::EAFNOSUPPORT;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
-use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket};
 
 /// How many connections may wait to be accepted.
 const TCP_BACKLOG: u32 = 1024;
@@ -33,8 +35,34 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// The sockets of one address.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: TcpListener,
+}
+
+/// Opens the sockets of an address, `count` of them for UDP.
+pub(super) fn open(address: SocketAddr, count: NonZeroUsize) -> Result<Opened, BindError> {
+    let first = open_udp(address)?;
+    // Port zero is chosen by the kernel, once for all sockets of the address.
+    let address = first.local_addr().unwrap_or(address);
+    let mut udp = vec![first];
+    for _ in 1..count.get() {
+        udp.push(open_udp(address)?);
+    }
+    Ok(Opened { udp, tcp: open_tcp(address)? })
+}
+
+/// Whether "every address" of a family cannot be listened on because the machine has no such family.
+pub(super) fn is_family_absent(error: &BindError) -> bool {
+    let is_absent =
+        error.source.kind() == io::ErrorKind::AddrNotAvailable || error.source.raw_os_error() == Some(EAFNOSUPPORT);
+    error.address.is_ipv6() && error.address.ip().is_unspecified() && is_absent
+}
+
 /// Opens a UDP socket that shares its address with others of this process's user: the kernel spreads clients over them.
-pub(super) fn open_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
+fn open_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
     let open = || -> io::Result<UdpSocket> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -46,16 +74,19 @@ pub(super) fn open_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
             socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
         }
         socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        UdpSocket::from_std(socket.into())
+        Ok(socket.into())
     };
     open().map_err(|source| BindError { address, protocol: "UDP", source })
 }
 
 /// Opens a TCP listener.
-pub(super) fn open_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+fn open_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let open = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
+        if address.is_ipv6() {
+            socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+        }
         socket.bind(address)?;
         socket.listen(TCP_BACKLOG)
     };

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::server::{Arrivals, Resolver, Step};
-use crate::answer::Transport;
+use super::listener::SharedRoutes;
+use super::resolver::{Arrivals, Step, begin, finish};
 
 /// How many connections may be open on a listener; more wait in its queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -24,21 +24,16 @@ const IDLE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections until dropped; those open end on `cancel`.
-pub(super) async fn accept(
-    listener: TcpListener,
-    resolver: Arc<Resolver>,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-) {
+pub(super) async fn accept(listener: TcpListener, routes: SharedRoutes, tasks: TaskTracker, cancel: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                let (resolver, cancel) = (Arc::clone(&resolver), cancel.clone());
+                let (routes, cancel) = (Arc::clone(&routes), cancel.clone());
                 tasks.spawn(async move {
                     let _place = place;
-                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, client, &resolver)).await {
+                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, client, &routes)).await {
                         debug!(%client, %error, "connection ended early");
                     }
                 });
@@ -51,16 +46,18 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, client: SocketAddr, resolver: &Resolver) -> io::Result<()> {
-    let mut arrivals = Arrivals::over(Transport::Tcp);
+async fn serve(stream: TcpStream, client: SocketAddr, routes: &SharedRoutes) -> io::Result<()> {
+    let mut arrivals = Arrivals::over_tcp();
     let mut stream = BufReader::new(stream);
     let mut response = Vec::new();
     while let Some(packet) = timeout(IDLE, read_message(&mut stream)).await?? {
-        let arrival = arrivals.note(client);
-        match resolver.begin(&packet, arrival, &mut response) {
+        let arrival = arrivals.note(client, Instant::now());
+        let step = begin(&routes.load(), &packet, arrival, &mut response);
+        match step {
             Step::Ignore => return Ok(()),
-            Step::Send => {}
-            Step::Wait => response = resolver.finish(&packet, arrival).await,
+            // Of two clients that come over TCP, the second may well wait for the new answer.
+            Step::Send | Step::SendAndRenew => {}
+            Step::Wait => response = finish(routes, &packet, arrival).await,
         }
         let length = u16::try_from(response.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;

@@ -1,65 +1,107 @@
-//! Reading one UDP socket.
+//! Reading one UDP socket, on a thread of its own.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, PipeReader};
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use tokio::net::UdpSocket;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::server::{Arrivals, Resolver, Step};
+use super::batch::Batch;
+use super::listener::SharedRoutes;
+use super::resolver::{Arrival, Arrivals, Step, begin, finish};
 
-/// The largest query read: clients that speak EDNS may send more than 512 octets.
-const MAX_QUERY: usize = 4096;
+/// How many batches are read after the end was called: what came before is answered, but there is an end.
+const LAST_BATCHES: usize = 256;
 
 /// Reads queries from one socket and answers those it can on the spot.
 pub(super) struct Reader {
-    socket: Arc<UdpSocket>,
-    resolver: Arc<Resolver>,
-    tasks: TaskTracker,
-    arrivals: Arrivals,
-    response: Vec<u8>,
+    pub(super) socket: Arc<UdpSocket>,
+    pub(super) routes: SharedRoutes,
+    /// Where queries are answered that must wait.
+    pub(super) tasks: TaskTracker,
+    pub(super) runtime: Handle,
+    /// Closed when it is to end.
+    pub(super) end: PipeReader,
+    /// Set when `end` is closed, so that a reader which never waits sees it too.
+    pub(super) is_ending: Arc<AtomicBool>,
+    pub(super) arrivals: Arrivals,
 }
 
 impl Reader {
-    pub(super) fn new(socket: UdpSocket, resolver: Arc<Resolver>, tasks: TaskTracker) -> Self {
-        let arrivals = Arrivals::over(resolver.udp_transport);
-        Self { socket: Arc::new(socket), resolver, tasks, arrivals, response: Vec::new() }
-    }
-
-    pub(super) async fn run(mut self) {
-        let mut packet = [0; MAX_QUERY];
-        loop {
-            match self.socket.recv_from(&mut packet).await {
-                Ok((len, client)) => self.answer(&packet[..len], client),
+    /// Reads until told to end, and what has come until then.
+    pub(super) fn run(mut self) {
+        let mut batch = Batch::new();
+        let mut left = LAST_BATCHES;
+        while left > 0 {
+            if self.is_ending.load(Ordering::Relaxed) {
+                left -= 1;
+            }
+            match batch.receive(&self.socket) {
+                Ok(count) => self.answer(&mut batch, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.is_ending.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    self.wait();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => warn!(%error, "cannot read from a UDP socket"),
             }
         }
     }
 
-    fn answer(&mut self, packet: &[u8], client: SocketAddr) {
-        let arrival = self.arrivals.note(client);
-        match self.resolver.begin(packet, arrival, &mut self.response) {
-            Step::Ignore => {}
-            Step::Send => note_failure(self.socket.try_send_to(&self.response, client)),
-            Step::Wait => {
-                let (socket, resolver, packet) =
-                    (Arc::clone(&self.socket), Arc::clone(&self.resolver), packet.to_vec());
-                self.tasks.spawn(async move {
-                    let response = resolver.finish(&packet, arrival).await;
-                    if !response.is_empty() {
-                        note_failure(socket.send_to(&response, client).await);
-                    }
-                });
-            }
+    /// Waits for datagrams or the end.
+    fn wait(&self) {
+        let mut watched =
+            [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(self.end.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) if watched[1].any() == Some(true) => self.is_ending.store(true, Ordering::Relaxed),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => warn!(%error, "cannot wait for datagrams"),
         }
     }
-}
 
-/// A client that got no answer asks again; there is nothing else to do.
-fn note_failure(sent: io::Result<usize>) {
-    if let Err(error) = sent {
-        debug!(%error, "cannot send an answer");
+    fn answer(&mut self, batch: &mut Batch, count: usize) {
+        let now = Instant::now();
+        let routes = self.routes.load();
+        batch.answer(count, |packet, client, out| {
+            let arrival = self.arrivals.note(client, now);
+            match begin(&routes, packet, arrival, out) {
+                Step::Ignore => false,
+                Step::Send => true,
+                Step::SendAndRenew => {
+                    self.answer_later(packet, arrival, None);
+                    true
+                }
+                Step::Wait => {
+                    self.answer_later(packet, arrival, Some(client));
+                    false
+                }
+            }
+        });
+        if let Err(error) = batch.send(&self.socket) {
+            debug!(%error, "cannot send an answer");
+        }
+    }
+
+    fn answer_later(&self, packet: &[u8], arrival: Arrival, client: Option<std::net::SocketAddr>) {
+        let (socket, routes, packet) = (Arc::clone(&self.socket), Arc::clone(&self.routes), packet.to_vec());
+        let answering = async move {
+            let response = finish(&routes, &packet, arrival).await;
+            if let Some(client) = client.filter(|_| !response.is_empty())
+                && let Err(error) = socket.send_to(&response, client)
+            {
+                // A client that got no answer asks again; there is nothing else to do.
+                debug!(%error, "cannot send an answer");
+            }
+        };
+        self.tasks.spawn_on(answering, &self.runtime);
     }
 }

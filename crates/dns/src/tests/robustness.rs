@@ -4,7 +4,8 @@ use super::support::{UDP, query, shop, with_edns, zone_of};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use crate::forward::{Cache, CacheKey, fit_to_client, is_reply_to, write_query};
+use crate::config::CacheConfig;
+use crate::forward::{Cache, fit_to_client, is_reply_to, shuffle_addresses, write_query};
 use crate::wire::{Query, Records, skip_name};
 use crate::{Reply, Transport, Zone, answer_alias};
 use hickory_proto::op::Message;
@@ -78,10 +79,10 @@ proptest! {
         answer_alias(&asked, &ZONE, (UDP, 0), &reply, &mut out);
         prop_assert!(Records::of(&out).unwrap().all(|record| record.is_ok()));
         if is_reply_to(&sent, &reply) {
-            let mut cache = Cache::new(2);
-            let (key, now) = (CacheKey::of(&asked).unwrap(), Instant::now());
-            cache.insert(key.clone(), &reply, now);
-            cache.read(&key, now, &mut out);
+            let (cache, now) = (Cache::new(CacheConfig::default()), Instant::now());
+            cache.insert(&asked, &reply, now);
+            cache.read(&asked, now, &mut out);
+            shuffle_addresses(&mut reply, u64::from(flags));
             fit_to_client(&mut reply, &asked, limit);
             prop_assert!(reply.len() <= limit);
             prop_assert_eq!(&reply[..2], &packet[..2]);

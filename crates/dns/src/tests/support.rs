@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::wire::DomainName;
+use crate::zone::PodNames;
 use crate::{Reply, Transport, Zone, ZoneSettings};
 use hickory_proto::op::{Edns, Message, Query};
 use hickory_proto::rr::{Name as DnsName, RecordType};
@@ -19,11 +20,18 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+pub fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}
+
+/// As `kubernetes cluster.local in-addr.arpa ip6.arpa` with `pods insecure` and `fallthrough in-addr.arpa ip6.arpa`.
 pub fn settings() -> ZoneSettings {
+    let reverse = vec![name("in-addr.arpa"), name("ip6.arpa")];
     ZoneSettings {
-        origin: DomainName::parse("cluster.local").unwrap(),
-        ttl: 5,
-        dns_service: NamespacedName::new("kube-system", "kube-dns"),
+        pods: PodNames::Insecure,
+        fallthrough: reverse.clone(),
+        reverse,
+        ..ZoneSettings::new(name("cluster.local"), NamespacedName::new("kube-system", "kube-dns"))
     }
 }
 

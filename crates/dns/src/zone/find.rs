@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::Protocol;
 
-use super::{Host, NamespaceNames, PortRecords, ReverseNames, ServiceNames, Zone, text};
+use super::reverse::reverse_address;
+use super::{Host, NamespaceNames, PodNames, PortRecords, ReverseNames, ServiceNames, Zone, text};
+use crate::config::is_within;
 use crate::wire::QueryName;
 
 /// What a name stands for.
@@ -40,11 +42,27 @@ impl Zone {
     /// What `name` stands for.
     pub fn find(&self, name: &QueryName) -> Found<'_> {
         if let Some(under) = name.labels_under(&self.settings.origin) {
-            return if self.synced { self.find_under_origin(name, under) } else { Found::Unknown };
+            return match self.synced {
+                true => self.or_elsewhere(name, self.find_under_origin(name, under)),
+                false => Found::Unknown,
+            };
+        }
+        if !is_within(name, &self.settings.reverse) {
+            return Found::Elsewhere;
         }
         match self.find_address(name) {
             Some(names) => Found::Address(names),
-            None => Found::Elsewhere,
+            None if self.settings.falls_through(name) => Found::Elsewhere,
+            None if self.synced => Found::Missing,
+            None => Found::Unknown,
+        }
+    }
+
+    /// What was found, unless it is nothing and somebody else may know the name.
+    fn or_elsewhere<'z>(&self, name: &QueryName, found: Found<'z>) -> Found<'z> {
+        match found {
+            Found::Missing if self.settings.falls_through(name) => Found::Elsewhere,
+            found => found,
         }
     }
 
@@ -91,19 +109,22 @@ impl Zone {
         let namespace = self.namespaces.get(text(name.label(left - 1))).filter(|namespace| namespace.exists);
         match (namespace, left) {
             (Some(_), 1) => Found::Empty,
-            (Some(_), 2) => parse_address_label(text(name.label(0))).map_or(Found::Missing, Found::Pod),
+            (Some(_), 2) => self.pod_at(text(name.label(1)), text(name.label(0))),
             _ => Found::Missing,
         }
     }
 
-    fn find_address(&self, name: &QueryName) -> Option<&ReverseNames> {
-        let address = if let Some(under) = name.labels_under(&self.fixed.in_addr_arpa) {
-            IpAddr::V4(parse_reverse_v4(name, under)?)
-        } else {
-            let under = name.labels_under(&self.fixed.ip6_arpa)?;
-            IpAddr::V6(parse_reverse_v6(name, under)?)
+    fn pod_at(&self, namespace: &str, label: &str) -> Found<'_> {
+        let has_name = |&address: &IpAddr| match self.settings.pods {
+            PodNames::Disabled => false,
+            PodNames::Insecure => true,
+            PodNames::Verified => self.pods.has(namespace, address),
         };
-        self.reverse.get(address)
+        parse_address_label(label).filter(has_name).map_or(Found::Missing, Found::Pod)
+    }
+
+    fn find_address(&self, name: &QueryName) -> Option<&ReverseNames> {
+        self.reverse.get(reverse_address(name)?)
     }
 }
 
@@ -140,31 +161,4 @@ fn parse_address_label(label: &str) -> Option<IpAddr> {
     let v4 = || label.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
     let v6 = || label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     v4().or_else(v6)
-}
-
-/// Reads `5.1.244.10` in front of `in-addr.arpa`.
-fn parse_reverse_v4(name: &QueryName, under: usize) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    if under != octets.len() {
-        return None;
-    }
-    for (index, octet) in octets.iter_mut().rev().enumerate() {
-        let label = text(name.label(index));
-        let is_plain = label.bytes().all(|byte| byte.is_ascii_digit()) && (label.len() == 1 || !label.starts_with('0'));
-        *octet = label.parse().ok().filter(|_| is_plain)?;
-    }
-    Some(octets.into())
-}
-
-/// Reads 32 hexadecimal digits in front of `ip6.arpa`.
-fn parse_reverse_v6(name: &QueryName, under: usize) -> Option<Ipv6Addr> {
-    if under != 32 {
-        return None;
-    }
-    let mut address = 0_u128;
-    for index in 0..32 {
-        let &[digit] = name.label(index) else { return None };
-        address |= u128::from((digit as char).to_digit(16)?) << (4 * index);
-    }
-    Some(address.into())
 }

@@ -5,39 +5,33 @@
 
 mod addresses;
 mod find;
+mod pods;
 mod reverse;
 mod service;
+mod settings;
+mod store;
 mod update;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{Cluster, Name, NamespacedName};
+use model::{Cluster, Name};
 
 pub use addresses::Addresses;
 pub use find::Found;
 pub use reverse::ReverseNames;
 pub use service::{Host, PortRecords, ServiceNames, SrvPlace};
+pub use settings::{EndpointNames, PodNames, ZoneSettings};
+pub use store::Zones;
 
-use crate::wire::DomainName;
+use pods::PodIndex;
 use reverse::ReverseIndex;
-
-/// What shapes a zone besides the cluster itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneSettings {
-    /// The cluster domain, e.g. `cluster.local`.
-    pub origin: DomainName,
-    /// Seconds a client may keep an answer.
-    pub ttl: u32,
-    /// The Service in front of the DNS servers; named in NS records when it exists.
-    pub dns_service: NamespacedName,
-}
+pub(crate) use reverse::reverse_address;
 
 /// Every name of the cluster at one moment.
 #[derive(Clone, Debug)]
 pub struct Zone {
     settings: Arc<ZoneSettings>,
-    fixed: Arc<FixedNames>,
     /// The SOA serial; zero before the first snapshot.
     serial: u32,
     synced: bool,
@@ -45,6 +39,8 @@ pub struct Zone {
     cluster: Cluster,
     namespaces: HashMap<Name, Arc<NamespaceNames>>,
     reverse: ReverseIndex,
+    /// Filled only when pods are verified.
+    pods: PodIndex,
 }
 
 /// The Services of one namespace, by name.
@@ -55,26 +51,17 @@ pub struct NamespaceNames {
     services: HashMap<Name, Arc<ServiceNames>>,
 }
 
-/// Names every zone has, made once.
-#[derive(Debug)]
-struct FixedNames {
-    in_addr_arpa: DomainName,
-    ip6_arpa: DomainName,
-}
-
 impl Zone {
     /// The zone before the first snapshot: names in it cannot be answered yet, all others can.
     pub fn unsynced(settings: ZoneSettings) -> Self {
-        let arpa = |label| DomainName::root().child("arpa").and_then(|arpa| arpa.child(label));
-        let or_root = |name: Result<DomainName, _>| name.unwrap_or_else(|_| DomainName::root());
         Self {
             settings: Arc::new(settings),
-            fixed: Arc::new(FixedNames { in_addr_arpa: or_root(arpa("in-addr")), ip6_arpa: or_root(arpa("ip6")) }),
             serial: 0,
             synced: false,
             cluster: Cluster::default(),
             namespaces: HashMap::new(),
             reverse: ReverseIndex::default(),
+            pods: PodIndex::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::{Endpoint, EndpointSlice, Name, Protocol, Service, ServiceKind};
 
-use super::Addresses;
+use super::{Addresses, EndpointNames, ZoneSettings};
 use crate::wire::DomainName;
 
 /// All records of one Service and its endpoints.
@@ -24,6 +24,8 @@ pub struct ServiceNames {
     /// What an ExternalName Service is an alias for.
     pub alias: Option<DomainName>,
     headless: bool,
+    /// Whether nothing is behind it and such Services have no name.
+    hidden: bool,
 }
 
 /// Endpoints that share a host name.
@@ -61,22 +63,27 @@ pub struct SrvPlace {
 struct Source<'a> {
     service: &'a Service,
     slices: Vec<&'a EndpointSlice>,
+    named: EndpointNames,
 }
 
 impl ServiceNames {
-    /// The names of `service` and of the endpoints in `slices`, under the domain `svc.origin`.
+    /// The names of `service` and of the endpoints in `slices`, under the domain `svc.` of the zone's origin.
     ///
     /// Nothing when the Service has no name that fits into a domain name.
     pub fn of<'a>(
         service: &Service,
         slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
-        origin: &DomainName,
+        settings: &ZoneSettings,
     ) -> Option<Self> {
         let key = &service.name;
-        let name = DomainName::parse(&format!("{}.{}.svc.{origin}", key.name, key.namespace)).ok()?;
-        let source = Source { service, slices: slices.map(|slice| &**slice).collect() };
+        let name = DomainName::parse(&format!("{}.{}.svc.{}", key.name, key.namespace, settings.origin)).ok()?;
+        let named = settings.endpoints;
+        let slices = slices.map(|slice| &**slice).filter(|_| named != EndpointNames::None).collect();
+        let source = Source { service, slices, named };
         let hosts = hosts_of(&source);
         let headless = matches!(service.kind, ServiceKind::Headless { .. });
+        let is_virtual = matches!(service.kind, ServiceKind::Virtual { .. });
+        let hidden = settings.ignore_empty && is_virtual && hosts.is_empty();
         let addresses = match &service.kind {
             ServiceKind::Virtual { cluster_ips, .. } => cluster_ips.iter().copied().collect(),
             ServiceKind::Headless { .. } => hosts.iter().flat_map(|host| host.addresses.all()).copied().collect(),
@@ -87,12 +94,12 @@ impl ServiceNames {
             _ => None,
         };
         let ports = if headless { ports_of_endpoints(&source, &hosts) } else { ports_of_service(service) };
-        Some(Self { name, addresses, hosts, ports, alias, headless })
+        Some(Self { name, addresses, hosts, ports, alias, headless, hidden })
     }
 
     /// Whether the Service's own name exists: a headless Service has one while it has endpoints.
     pub fn exists(&self) -> bool {
-        !self.headless || !self.addresses.is_empty()
+        !self.hidden && (!self.headless || !self.addresses.is_empty())
     }
 
     /// The endpoints whose name starts with `label`.
@@ -133,9 +140,10 @@ impl Source<'_> {
     }
 }
 
-/// The label of an endpoint's own name: its host name, or one made from its address.
-fn label_of(endpoint: &Endpoint) -> Cow<'_, str> {
-    match &endpoint.hostname {
+/// The label of an endpoint's own name: its host name, its pod's name if so wished, or one made from its address.
+fn label_of(endpoint: &Endpoint, named: EndpointNames) -> Cow<'_, str> {
+    let pod = endpoint.pod.as_ref().filter(|_| named == EndpointNames::Pods).map(|pod| &pod.name);
+    match endpoint.hostname.as_ref().or(pod) {
         Some(name) => Cow::Borrowed(name.as_str()),
         None => Cow::Owned(address_label(endpoint.address)),
     }
@@ -153,7 +161,7 @@ fn address_label(address: IpAddr) -> String {
 fn hosts_of(source: &Source<'_>) -> Box<[Host]> {
     let mut by_label: BTreeMap<Box<str>, (Vec<IpAddr>, bool)> = BTreeMap::new();
     for (_, endpoint) in source.published() {
-        let label = label_of(endpoint).to_ascii_lowercase().into();
+        let label = label_of(endpoint, source.named).to_ascii_lowercase().into();
         let (addresses, named) = by_label.entry(label).or_default();
         addresses.push(endpoint.address);
         *named |= endpoint.hostname.is_some();
@@ -182,7 +190,7 @@ fn ports_of_service(service: &Service) -> Box<[PortRecords]> {
 fn ports_of_endpoints(source: &Source<'_>, hosts: &[Host]) -> Box<[PortRecords]> {
     let mut places: BTreeMap<(Name, Protocol), Vec<SrvPlace>> = BTreeMap::new();
     for (slice, endpoint) in source.published() {
-        let label = label_of(endpoint).to_ascii_lowercase();
+        let label = label_of(endpoint, source.named).to_ascii_lowercase();
         let host = hosts.binary_search_by(|host| (*host.label).cmp(&label)).ok();
         for port in &slice.ports {
             let place = SrvPlace { host, port: port.port.get() };

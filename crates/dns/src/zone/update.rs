@@ -20,6 +20,7 @@ impl Zone {
         for key in &services {
             next.replace_service(key, cluster);
         }
+        next.replace_pods(cluster);
         let namespaces = SharedMap::changes_between(&self.cluster.namespaces, &cluster.namespaces);
         for change in &namespaces {
             next.set_namespace(change.key, change.new.is_some());
@@ -32,15 +33,26 @@ impl Zone {
         next
     }
 
+    fn replace_pods(&mut self, cluster: &Cluster) {
+        if !self.settings.needs_pods() {
+            return;
+        }
+        for change in SharedMap::changes_between(&self.cluster.pods, &cluster.pods) {
+            change.old.into_iter().for_each(|pod| self.pods.remove(pod));
+            change.new.into_iter().for_each(|pod| self.pods.insert(pod));
+        }
+    }
+
     fn set_namespace(&mut self, namespace: &Name, exists: bool) {
+        let exists = exists && self.settings.exposes(namespace);
         Arc::make_mut(self.namespaces.entry(namespace.clone()).or_default()).exists = exists;
         self.drop_empty_namespace(namespace);
     }
 
     fn replace_service(&mut self, key: &NamespacedName, cluster: &Cluster) {
-        let service = cluster.services.get(key);
-        let new = service
-            .and_then(|service| ServiceNames::of(service, cluster.slices_of(key), &self.settings.origin).map(Arc::new));
+        let service = cluster.services.get(key).filter(|_| self.settings.exposes(&key.namespace));
+        let new =
+            service.and_then(|service| ServiceNames::of(service, cluster.slices_of(key), &self.settings).map(Arc::new));
         let services = &mut Arc::make_mut(self.namespaces.entry(key.namespace.clone()).or_default()).services;
         let old = match &new {
             Some(names) => services.insert(key.name.clone(), Arc::clone(names)),

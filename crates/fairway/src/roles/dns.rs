@@ -1,159 +1,184 @@
-//! The DNS server: the cluster's names from its objects, all others from the servers of the node.
+//! The DNS server: the cluster's names from its objects, all others as its Corefile says.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod corefile;
+mod names;
+mod pages;
 
-use anyhow::Result;
-use arc_swap::ArcSwap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use dns::io::Server;
-use dns::{Config, DEFAULT_TTL, Metrics, RawConfig, Zone, parse_nameservers};
-use kubeapi::{ClusterWatch, ObjectKind};
-use model::Cluster;
-use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use dns::{Config, Defaults, Unsupported, Zones};
+use kubeapi::report_refused_config;
+use model::NamespacedName;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use self::corefile::Corefile;
+use self::names::Names;
+use self::pages::PageSet;
 use super::api_args::ApiArgs;
-use super::status_pages::{Page, StatusPages};
 
-/// Options of the DNS server.
+/// How long a changed Corefile goes unnoticed at most, whatever longer time its `reload` gives: looking is cheap.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// How long a server that cannot start waits for its Event to be written.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Options of the DNS server. All else stands in the Corefile.
 #[derive(Debug, clap::Args)]
 pub struct DnsArgs {
-    /// Cluster domain.
+    /// Corefile. Without it /etc/coredns/Corefile if there is one, else what kubeadm would write for --zone.
+    #[arg(long, value_name = "FILE", env = "FAIRWAY_DNS_CONF")]
+    conf: Option<PathBuf>,
+    /// Cluster domain, where there is no Corefile.
     #[arg(long, value_name = "DOMAIN", env = "FAIRWAY_DNS_ZONE", default_value = "cluster.local")]
     zone: String,
-    /// Address to answer on, over UDP and TCP; may be repeated.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "FAIRWAY_DNS_LISTEN",
-        value_delimiter = ',',
-        default_value = "0.0.0.0:53"
-    )]
-    listen: Vec<SocketAddr>,
-    /// Seconds a client may keep an answer about the cluster, 0 to 3600.
-    #[arg(long, value_name = "SECONDS", env = "FAIRWAY_DNS_TTL", default_value_t = DEFAULT_TTL)]
-    ttl: u32,
-    /// File that names the servers to ask about everything outside the cluster.
-    #[arg(long, value_name = "FILE", env = "FAIRWAY_DNS_RESOLV_CONF", default_value = "/etc/resolv.conf")]
-    resolv_conf: PathBuf,
+    /// Port of server blocks that name none.
+    #[arg(long, value_name = "PORT", env = "FAIRWAY_DNS_PORT", default_value_t = 53)]
+    port: u16,
+    /// What to do about directives that CoreDNS has and Fairway has not.
+    #[arg(long, value_name = "WHAT", env = "FAIRWAY_DNS_UNSUPPORTED", default_value = "refuse")]
+    unsupported: UnsupportedArg,
     /// Service in front of the DNS servers, as NAMESPACE/NAME; it is the zone's name server.
     #[arg(long, value_name = "SERVICE", env = "FAIRWAY_DNS_SERVICE", default_value = "kube-system/kube-dns")]
     dns_service: String,
-    /// Address of the page /health.
-    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_DNS_HEALTH", default_value = "0.0.0.0:8080")]
-    health_address: SocketAddr,
-    /// Address of the page /ready.
-    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_DNS_READY", default_value = "0.0.0.0:8181")]
-    ready_address: SocketAddr,
-    /// Address of the page /metrics.
-    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_DNS_METRICS", default_value = "0.0.0.0:9153")]
-    metrics_address: SocketAddr,
-    /// Seconds to go on answering after being told to end, while clients still learn of it.
-    #[arg(long, value_name = "SECONDS", env = "FAIRWAY_DNS_LAMEDUCK", default_value_t = 5)]
-    lameduck: u64,
+    /// ConfigMap that the Corefile comes from, as NAMESPACE/NAME: told in an Event when it cannot be used.
+    #[arg(long, value_name = "CONFIGMAP", env = "FAIRWAY_DNS_CONFIG_MAP")]
+    config_map: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum UnsupportedArg {
+    Refuse,
+    Ignore,
+}
+
 /// Runs the DNS server until cancelled.
 pub async fn run(args: DnsArgs, cancel: CancellationToken) -> Result<()> {
-    let config = config(&args)?;
-    let zones = Arc::new(ArcSwap::from_pointee(Zone::unsynced(config.zone.clone())));
-    let server = Server::bind(&config, Arc::clone(&zones))?;
-    let client = args.api.access().connect().await?;
-    let end = CancellationToken::new();
-    let pages = open_pages(&args, &zones, server.metrics(), &cancel, &end).await?;
-    let kinds = vec![ObjectKind::Namespace, ObjectKind::Service, ObjectKind::EndpointSlice];
-    let cluster = ClusterWatch::start(client, kinds, end.clone());
-    tokio::join!(
-        server.run(end.clone()),
-        keep_zone(cluster.snapshots(), &zones, &end),
-        pages,
-        end_after(&cancel, Duration::from_secs(args.lameduck), &end),
-    );
-    cluster.join().await;
+    let role = Role::new(args)?;
+    let config = match role.corefile.load().await {
+        Ok(config) => config,
+        Err(error) => {
+            // The pod ends with the reason; who looks at the ConfigMap shall find it too.
+            let _ = timeout(LAST_WORDS, role.report(&error)).await;
+            return Err(error);
+        }
+    };
+    let (zones, end) = (Zones::default(), CancellationToken::new());
+    let server = Server::new(zones.clone());
+    let pages = PageSet::new(zones.clone(), server.metrics(), cancel.clone());
+    let names = Names::new(zones, role.api.access(), end.clone());
+    let mut running = Running { role, server: server.clone(), pages, names, config: None };
+    running.apply(config).await?;
+    tokio::join!(server.run(end.clone()), running.follow(&cancel, &end),);
     Ok(())
 }
 
-/// Makes a zone of every snapshot.
-async fn keep_zone(mut snapshots: watch::Receiver<Option<Cluster>>, zones: &ArcSwap<Zone>, end: &CancellationToken) {
-    let keeping = async {
-        while snapshots.changed().await.is_ok() {
-            let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
-            zones.store(Arc::new(zones.load().updated(&cluster, serial_now())));
-        }
-    };
-    end.run_until_cancelled(keeping).await;
+/// What stays as it was given.
+struct Role {
+    corefile: Corefile,
+    config_map: Option<NamespacedName>,
+    api: ApiArgs,
 }
 
-/// The serial of a zone made now: seconds since 1970, as CoreDNS has it.
-fn serial_now() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
-}
-
-/// Opens the listeners of `/health`, `/ready` and `/metrics`; what is returned serves them until `end`.
-///
-/// Not ready before the first zone is made, nor after `cancel`.
-async fn open_pages(
-    args: &DnsArgs,
-    zones: &Arc<ArcSwap<Zone>>,
-    metrics: &Metrics,
-    cancel: &CancellationToken,
-    end: &CancellationToken,
-) -> Result<impl Future<Output = ()> + use<>> {
-    let health = StatusPages::bind(args.health_address).await?;
-    let ready = StatusPages::bind(args.ready_address).await?;
-    let scraped = StatusPages::bind(args.metrics_address).await?;
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let (zones, cancel, end) = (Arc::clone(zones), cancel.clone(), end.clone());
-    Ok(async move {
-        let readiness = move || match (cancel.is_cancelled(), zones.load().is_synced()) {
-            (true, _) => Page::unavailable("ending"),
-            (false, false) => Page::unavailable("kubernetes"),
-            (false, true) => Page::fine("OK"),
+impl Role {
+    fn new(args: DnsArgs) -> Result<Self> {
+        let unsupported = match args.unsupported {
+            UnsupportedArg::Refuse => Unsupported::Refuse,
+            UnsupportedArg::Ignore => Unsupported::Ignore,
         };
-        tokio::join!(
-            health.serve(|path| (path == "/health").then(|| Page::fine("OK")), end.clone()),
-            ready.serve(move |path| (path == "/ready").then(&readiness), end.clone()),
-            scraped.serve(move |path| (path == "/metrics").then(|| Page::metrics(&registry)), end.clone()),
-        );
-    })
-}
-
-/// Ends the server some time after it was told to: clients keep coming until all nodes know that it goes.
-async fn end_after(cancel: &CancellationToken, lameduck: Duration, end: &CancellationToken) {
-    cancel.cancelled().await;
-    tokio::time::sleep(lameduck).await;
-    end.cancel();
-}
-
-fn config(args: &DnsArgs) -> Result<Config> {
-    let raw = RawConfig {
-        listen: args.listen.clone(),
-        cluster_domain: args.zone.clone(),
-        ttl: args.ttl,
-        dns_service: args.dns_service.clone(),
-        upstreams: read_upstreams(&args.resolv_conf),
-    };
-    Ok(Config::new(raw)?)
-}
-
-/// The servers a resolver configuration names. Without any, the cluster's names are answered all the same.
-fn read_upstreams(path: &Path) -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
-        warn!(path = %path.display(), %error, "cannot read the resolver configuration");
-        String::new()
-    });
-    let upstreams = parse_nameservers(&text);
-    if upstreams.is_empty() {
-        warn!(path = %path.display(), "no upstream server: names outside the cluster will fail");
-    } else {
-        info!(?upstreams, "names outside the cluster are forwarded");
+        let dns_service = parse_name(&args.dns_service).context("--dns-service")?;
+        let config_map = args.config_map.as_deref().map(parse_name).transpose().context("--config-map")?;
+        let defaults = Defaults { dns_service, port: args.port, unsupported };
+        Ok(Self { corefile: Corefile::new(args.conf, &args.zone, defaults), config_map, api: args.api })
     }
-    upstreams
+
+    /// Writes an Event on the ConfigMap about a Corefile that cannot be used.
+    async fn report(&self, refusal: &anyhow::Error) {
+        let Some(config_map) = &self.config_map else { return };
+        let reported = async {
+            let client = self.api.access().connect().await?;
+            let refused = ("data.Corefile", &*format!("{refusal:#}"));
+            report_refused_config(&client, config_map, refused, "fairway-dns").await?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = reported.await {
+            warn!(%config_map, error = format!("{error:#}"), "cannot tell on the ConfigMap");
+        }
+    }
+}
+
+fn parse_name(text: &str) -> Result<NamespacedName> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(NamespacedName::new(namespace, name))
+        }
+        _ => bail!("{text:?} is not of the form NAMESPACE/NAME, such as kube-system/kube-dns"),
+    }
+}
+
+/// The server at work, and the configuration it works by.
+struct Running {
+    role: Role,
+    server: Server,
+    pages: PageSet,
+    names: Names,
+    config: Option<Config>,
+}
+
+impl Running {
+    /// Follows the Corefile until `cancel`; ends the server when its clients have learned of it.
+    async fn follow(mut self, cancel: &CancellationToken, end: &CancellationToken) {
+        cancel.run_until_cancelled(self.follow_corefile()).await;
+        cancel.cancelled().await;
+        let lameduck = self.config.as_ref().map_or(Duration::ZERO, Config::lameduck);
+        info!(?lameduck, "told to end: answering a little longer");
+        sleep(lameduck).await;
+        end.cancel();
+        self.names.stop().await;
+        self.pages.stop().await;
+    }
+
+    async fn follow_corefile(&mut self) {
+        let mut told = String::new();
+        while let Some(interval) = self.config.as_ref().and_then(|config| config.reload) {
+            sleep(interval.min(LONGEST_LOOK)).await;
+            let outcome = match self.role.corefile.load().await {
+                Ok(config) if self.config.as_ref() == Some(&config) => Ok(()),
+                Ok(config) => self.apply(config).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = outcome else {
+                told.clear();
+                continue;
+            };
+            let refusal = format!("{error:#}");
+            if told != refusal {
+                error!(error = refusal, "the Corefile cannot be used; going on with the one before");
+                self.server.metrics().count_failed_reload();
+                self.role.report(&error).await;
+                told = refusal;
+            }
+        }
+    }
+
+    /// Works by `config` from now on; when it cannot, everything stays as it was.
+    async fn apply(&mut self, config: Config) -> Result<()> {
+        let pages = self.pages.open(&config).await?;
+        let names = self.names.prepare(&config).await?;
+        self.server.apply(&config)?;
+        self.pages.replace(&config, pages).await;
+        self.names.replace(names);
+        for ignored in &config.ignored {
+            warn!(%ignored, "going without what the Corefile says");
+        }
+        info!(reload = self.config.is_some(), "working by the Corefile");
+        self.config = Some(config);
+        Ok(())
+    }
 }

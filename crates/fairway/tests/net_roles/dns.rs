@@ -1,6 +1,7 @@
 //! The DNS server.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use apiserver::client::SERVICES;
@@ -25,11 +26,22 @@ fn look_up(name: &str) -> Option<Vec<String>> {
     Some(answer.answers.iter().map(|record| record.data.to_string()).collect())
 }
 
-const ARGUMENTS: [&str; 4] = ["--listen", "127.0.0.1:53", "--lameduck", "0"];
+/// Writes a Corefile, as a new file in place of the old one; says where.
+fn write_corefile(world: &World, more: &str) -> String {
+    let path = world.directory.path().join("Corefile");
+    let text = format!(
+        ".:53 {{\n bind 127.0.0.1\n errors\n health\n ready\n prometheus :9153\n kubernetes cluster.local\n reload 2s\n \
+         {more}\n}}\n"
+    );
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, &path).unwrap();
+    path.display().to_string()
+}
 
 /// The server, once it knows the cluster's names.
 fn spawn_ready(world: &World) -> Process {
-    let dns = world.spawn("dns", &ARGUMENTS);
+    let dns = world.spawn("dns", &["--conf", &write_corefile(world, "")]);
     wait_until_ready();
     dns
 }
@@ -84,8 +96,19 @@ fn names_stay_while_the_api_server_is_away_and_what_was_deleted_meanwhile_goes()
 fn a_pod_finds_the_api_server_by_its_environment_and_service_account() {
     isolated(|| {
         let world = World::start();
-        let _dns = world.spawn_in_pod("dns", &ARGUMENTS);
+        let _dns = world.spawn_in_pod("dns", &["--conf", &write_corefile(&world, "")]);
         wait_until_ready();
         assert_eq!(look_up("kubernetes.default.svc.cluster.local.").unwrap(), ["10.96.0.1"]);
     });
+}
+
+#[test]
+fn a_server_that_begins_with_a_broken_corefile_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("Corefile");
+    std::fs::write(&path, ".:53 {\n frobnicate\n}\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fairway")).arg("dns").arg("--conf").arg(&path).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains(&format!("{}:2: frobnicate: no such directive", path.display())), "{said}");
 }
