@@ -22,6 +22,8 @@ pub use table::{SETTINGS, Setting};
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "fairway");
 /// The agent's DaemonSet.
 pub const AGENT: &str = "fairway-agent";
+/// The ConfigMap with the DNS servers' Corefile. One that is there already is not to be changed.
+pub const DNS_CONFIG: &str = "coredns";
 /// The Service in front of the DNS servers.
 pub const DNS_SERVICE: &str = "kube-dns";
 /// The controller's Deployment.

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_part_that_is_off_is_left_out() {
         let mut settings = Settings::default();
-        for flag in ["controller.enabled", "dns.enabled", "dns.service"] {
+        for flag in ["controller.enabled", "dns.enabled", "dns.service", "dns.corefile"] {
             settings.set(flag, false).unwrap();
         }
         let kinds: Vec<Value> = objects(&settings).iter().map(|object| object["kind"].clone()).collect();

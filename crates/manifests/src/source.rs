@@ -13,12 +13,17 @@ pub(crate) struct Source {
 
 /// Every file, in the order in which the objects are applied: the DNS servers before the Service that leads to them, so
 /// that a Service taken over never has less behind it than before.
-pub(crate) const SOURCES: [Source; 4] = [
+pub(crate) const SOURCES: [Source; 5] = [
     Source { name: "agent.yaml", text: include_str!("../../../deploy/manifests/agent.yaml"), when: None },
     Source {
         name: "controller.yaml",
         text: include_str!("../../../deploy/manifests/controller.yaml"),
         when: Some("controller.enabled"),
+    },
+    Source {
+        name: "dns-corefile.yaml",
+        text: include_str!("../../../deploy/manifests/dns-corefile.yaml"),
+        when: Some("dns.corefile"),
     },
     Source { name: "dns.yaml", text: include_str!("../../../deploy/manifests/dns.yaml"), when: Some("dns.enabled") },
     Source {

@@ -74,6 +74,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("dns.name", Kind::Word, "fairway-dns", "Name of the Deployment of DNS servers."),
     setting("dns.service", Kind::Flag, "true", "Whether the Service kube-dns is made or taken over."),
     setting(
+        "dns.corefile",
+        Kind::Flag,
+        "true",
+        "Whether the ConfigMap coredns is made, with the Corefile kubeadm writes. One that is there already is the \
+         cluster's own: `fairway install` leaves it as it is, other installers need false here.",
+    ),
+    setting(
         "dns.serviceIP",
         Kind::Address,
         "10.96.0.10",

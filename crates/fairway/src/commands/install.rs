@@ -97,6 +97,10 @@ async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], rep
     }
     let mut unchanged = 0;
     for object in wanted {
+        if is_the_clusters_own(object) && objects.get(&ObjectName::of(object)).await?.is_some() {
+            report.step(&format!("{} left as it is", ObjectName::of(object)));
+            continue;
+        }
         match objects.apply(object).await? {
             Applied::Created => report.step(&format!("{} created", ObjectName::of(object))),
             Applied::Changed => report.step(&format!("{} changed", ObjectName::of(object))),
@@ -107,6 +111,11 @@ async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], rep
         report.step(&format!("{unchanged} objects as they were"));
     }
     Ok(())
+}
+
+/// Whether an object that is there already has the last word: what the cluster's names are is not ours to change.
+fn is_the_clusters_own(object: &Value) -> bool {
+    object["kind"] == "ConfigMap" && object["metadata"]["name"] == manifests::DNS_CONFIG
 }
 
 /// Follows every workload among `wanted` until it is as it should be.

@@ -4,10 +4,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use apiserver::client::SERVICES;
+use apiserver::client::{CONFIG_MAPS, EVENTS, ListOptions, SERVICES};
 use datapath::testing::{isolated, wait_for};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
+use serde_json::json;
 
 use crate::world::{DEADLINE, Process, Reach, World, page};
 
@@ -99,6 +100,32 @@ fn a_pod_finds_the_api_server_by_its_environment_and_service_account() {
         let _dns = world.spawn_in_pod("dns", &["--conf", &write_corefile(&world, "")]);
         wait_until_ready();
         assert_eq!(look_up("kubernetes.default.svc.cluster.local.").unwrap(), ["10.96.0.1"]);
+    });
+}
+
+#[test]
+fn a_changed_corefile_takes_effect_and_a_broken_one_does_not() {
+    isolated(|| {
+        let world = World::start();
+        world.create(&CONFIG_MAPS, "kube-system", &json!({ "metadata": { "name": "coredns" } }));
+        let conf = write_corefile(&world, "");
+        let _dns = world.spawn("dns", &["--conf", &conf, "--config-map", "kube-system/coredns"]);
+        wait_until_ready();
+        let names = |address: &str| format!("hosts /nowhere {{\n {address} gate.test\n }}");
+        write_corefile(&world, &names("192.0.2.1"));
+        wait_for_addresses("gate.test.", &["192.0.2.1"]);
+        write_corefile(&world, "kubernets cluster.local");
+        let refusal = || {
+            let all = ListOptions::default();
+            let events = world.runtime.block_on(world.client.list(&EVENTS, "kube-system", &all)).ok()?.items;
+            events.into_iter().find(|event| event["involvedObject"]["name"] == "coredns")
+        };
+        let event = wait_for("the refusal to be told", DEADLINE, refusal);
+        let message = event["message"].as_str().unwrap();
+        assert!(message.ends_with("Corefile:9: kubernets: no such directive; did you mean kubernetes?"), "{message}");
+        assert_eq!(look_up("gate.test.").unwrap(), ["192.0.2.1"], "as it was before");
+        write_corefile(&world, &names("192.0.2.2"));
+        wait_for_addresses("gate.test.", &["192.0.2.2"]);
     });
 }
 
