@@ -218,3 +218,22 @@ fn a_service_of_two_thousand_endpoints_is_held_and_one_more_is_one_step() {
         assert!(Datapath::open().unwrap().apply(&wanted(next.ruleset())).unwrap().wrote_nothing());
     });
 }
+
+#[test]
+fn a_route_of_somebody_else_is_neither_replaced_nor_taken_away_with_ours() {
+    isolated(|| {
+        let (mut links, _) = links_with_underlay();
+        let uplink = links.require_link("eth0").unwrap().index;
+        let (destination, via) = ("10.244.1.0/24".parse().unwrap(), "10.89.0.2".parse().unwrap());
+        let of_another = Route::via(destination, via, uplink);
+        links.replace_route(&of_another).unwrap();
+        let ruleset = Ruleset::default();
+        let routes = [route("10.244.1.0/24", "10.89.0.2")];
+        let mut datapath = Datapath::open().unwrap();
+        assert_eq!(datapath.apply(&Wanted { ruleset: &ruleset, routes: &routes }).unwrap().routes_set, 1);
+        let holds = |links: &mut Rtnetlink, wanted: &Route| links.routes(RouteFilter::Main).unwrap().contains(wanted);
+        assert!(holds(&mut links, &of_another) && holds(&mut links, &of_another.clone().ours()));
+        assert_eq!(datapath.apply(&Wanted { ruleset: &ruleset, routes: &[] }).unwrap().routes_deleted, 1);
+        assert!(holds(&mut links, &of_another) && !holds(&mut links, &of_another.clone().ours()));
+    });
+}

@@ -34,6 +34,9 @@ const RTNH_F_ONLINK: u32 = 4;
 /// The metric of [`RouteAction::Local`] routes: behind every other route to the same range, such as that of a bridge
 /// which another network plugin has left.
 const LOCAL_METRIC: u32 = 1 << 20;
+/// The metric of our routes through other nodes: behind those of others to the same range, which are then neither
+/// replaced nor missing when ours go. Before those of [`RouteAction::Local`].
+const NODE_METRIC: u32 = 1 << 19;
 /// The loopback interface has this number in every namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: LinkIndex = LinkIndex(1);
 /// `RTM_F_CLONED`: a cache entry, not a route.
@@ -203,9 +206,12 @@ fn request(route: &Route) -> Vec<u8> {
             request.address(RTA_GATEWAY, gateway).u32(RTA_OIF, link.0);
         }
         RouteAction::Local => {
-            request.u32(RTA_OIF, LOOPBACK.0).u32(RTA_PRIORITY, LOCAL_METRIC);
+            request.u32(RTA_OIF, LOOPBACK.0);
         }
         RouteAction::Blackhole | RouteAction::Unreachable => {}
+    }
+    if let Some(metric) = metric(route) {
+        request.u32(RTA_PRIORITY, metric);
     }
     if let Some(source) = route.source {
         request.address(RTA_PREFSRC, source);
@@ -216,6 +222,15 @@ fn request(route: &Route) -> Vec<u8> {
         });
     }
     request.into_bytes()
+}
+
+/// The metric of routes that must give way to others'.
+fn metric(route: &Route) -> Option<u32> {
+    match (route.action, route.origin) {
+        (RouteAction::Local, _) => Some(LOCAL_METRIC),
+        (RouteAction::Via { on_link: false, .. }, RouteOrigin::Ours) => Some(NODE_METRIC),
+        _ => None,
+    }
 }
 
 /// `struct rtmsg`: family, two prefix lengths, TOS, table, protocol, scope, type, flags.
