@@ -72,10 +72,10 @@ impl World {
             self.create(&NAMESPACES, "", &json!({ "metadata": { "name": namespace } }))?;
         }
         let dns = json!([{ "name": "dns", "protocol": "UDP", "port": 53 }, { "name": "dns-tcp", "port": 53 }]);
-        self.service("kube-system", "kube-dns", json!({ "clusterIP": "10.96.0.10", "ports": dns }))?;
+        self.service("kube-system", "kube-dns", &json!({ "clusterIP": "10.96.0.10", "ports": dns }))?;
         for index in 0..services {
             let name = format!("web-{index}");
-            self.service("default", &name, json!({ "ports": [{ "name": "http", "port": 80 }] }))?;
+            self.service("default", &name, &json!({ "ports": [{ "name": "http", "port": 80 }] }))?;
             let address = format!("10.244.{}.{}", index / 250 % 250, index % 250 + 1);
             self.slice("default", &name, &[("http", 8080)], &[json!({ "addresses": [address] })])?;
         }
@@ -85,32 +85,32 @@ impl World {
     /// One of each kind of Service.
     fn fill_shop(&self) -> Result<()> {
         let web = json!([{ "name": "http", "port": 80 }, { "name": "admin", "port": 9000 }]);
-        self.service("shop", "cart", json!({ "clusterIP": "10.96.77.7", "ports": web }))?;
+        self.service("shop", "cart", &json!({ "clusterIP": "10.96.77.7", "ports": web }))?;
         self.slice("shop", "cart", &[("http", 8080), ("admin", 9000)], &[json!({ "addresses": ["10.245.1.9"] })])?;
-        self.service("shop", "plain", json!({ "clusterIP": "10.96.77.8", "ports": [{ "port": 80 }] }))?;
+        self.service("shop", "plain", &json!({ "clusterIP": "10.96.77.8", "ports": [{ "port": 80 }] }))?;
         let sql = json!([{ "name": "sql", "port": 5432 }]);
-        self.service("shop", "db", json!({ "clusterIP": "None", "ports": sql }))?;
+        self.service("shop", "db", &json!({ "clusterIP": "None", "ports": sql }))?;
         let endpoints = [
             json!({ "addresses": ["10.245.1.5"], "hostname": "db-0", "conditions": { "ready": true } }),
             json!({ "addresses": ["10.245.2.6"], "conditions": { "ready": true } }),
             json!({ "addresses": ["10.245.2.7"], "hostname": "db-2", "conditions": { "ready": false } }),
         ];
         self.slice("shop", "db", &[("sql", 15432)], &endpoints)?;
-        self.service("shop", "nobody", json!({ "clusterIP": "None", "ports": sql }))?;
+        self.service("shop", "nobody", &json!({ "clusterIP": "None", "ports": sql }))?;
         for (name, target) in [
             ("mail", "gate.example.com"),
             ("basket", "cart.shop.svc.cluster.local"),
             ("lost", "gone.shop.svc.cluster.local"),
             ("nowhere", "missing.example.net"),
         ] {
-            self.service("shop", name, json!({ "type": "ExternalName", "externalName": target }))?;
+            self.service("shop", name, &json!({ "type": "ExternalName", "externalName": target }))?;
         }
         let crowd: Vec<Value> = (0..100).map(|index| json!({ "addresses": [format!("10.246.0.{index}")] })).collect();
-        self.service("shop", "crowd", json!({ "clusterIP": "None", "ports": sql }))?;
+        self.service("shop", "crowd", &json!({ "clusterIP": "None", "ports": sql }))?;
         self.slice("shop", "crowd", &[("sql", 5432)], &crowd)
     }
 
-    fn service(&self, namespace: &str, name: &str, spec: Value) -> Result<()> {
+    fn service(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
         self.create(&SERVICES, namespace, &json!({ "metadata": { "name": name }, "spec": spec }))
     }
 

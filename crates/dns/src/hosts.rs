@@ -8,7 +8,7 @@ use crate::shuffle::shuffled;
 use crate::wire::{Owner, Query, Rcode, RecordType, Response, Section};
 use crate::zone::reverse_address;
 
-/// Answers a query from names of a file into `out`, which is overwritten; as [`answer`](crate::answer).
+/// Answers a query from names of a file into `out`, which is overwritten; as [`answer`](crate::answer()).
 ///
 /// A name that is not among them and falls through nowhere is a failure: without a zone there is no SOA that could say
 /// for how long it is missing.
