@@ -1,7 +1,8 @@
-//! Benchmarks. `cargo run --release -p bench -- dns | sandbox | services`
+//! Benchmarks. `cargo run --release -p bench -- cni | dns | sandbox | services`
 //!
 //! Every claim of speed is a ratio against a named peer in the same run; times alone are printed for orientation.
 
+mod cni;
 mod dns;
 mod figures;
 mod sandbox;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
+    /// How long containers take to be attached and detached.
+    Cni(cni::CniArgs),
     /// What names cost, and whether CoreDNS answers the same.
     Dns(dns::DnsArgs),
     /// How long a sandbox takes to come up, and its pods to start.
@@ -30,6 +33,7 @@ enum Benchmark {
 
 fn main() -> Result<()> {
     match Cli::parse().benchmark {
+        Benchmark::Cni(args) => cni::run(&args),
         Benchmark::Dns(args) => dns::run(&args),
         Benchmark::Sandbox(args) => sandbox::run(&args),
         Benchmark::Services(args) => services::run(&args),

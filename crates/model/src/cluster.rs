@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{EndpointSlice, Name, NamespacedName, Node, Pod, Service, SharedMap};
+use crate::{EndpointSlice, IpFamily, Name, NamespacedName, Node, Pod, Service, SharedMap};
 
 /// Everything Fairway knows of a cluster at one moment.
 ///
@@ -41,6 +41,15 @@ impl Cluster {
         if self.endpoint_slices.get(service).is_some_and(SharedMap::is_empty) {
             self.endpoint_slices.remove(service);
         }
+    }
+
+    /// The slices of a Service whose endpoints are ours to serve, of one family.
+    pub fn served_slices_of(
+        &self,
+        service: &NamespacedName,
+        family: IpFamily,
+    ) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices_of(service).filter(move |slice| slice.family == family && !slice.delegated)
     }
 
     /// The slices of a Service, in the order of their names.

@@ -163,6 +163,8 @@ pub struct EndpointSlice {
     pub service: NamespacedName,
     /// The family of every endpoint in it.
     pub family: IpFamily,
+    /// Whether its endpoints are not for us to serve, as with a [`Service`](Service::delegated); their names are.
+    pub delegated: bool,
     /// When the change that last touched it happened, as time since 1970, if its writer says so.
     pub triggered: Option<Duration>,
     /// Ports every endpoint listens on.

@@ -119,7 +119,7 @@ impl World<'_> {
     fn endpoints(&self, service: &Service, port: &ServicePort) -> Vec<(SocketAddr, &Endpoint)> {
         let mut endpoints = Vec::new();
         let family = IpFamily::of(self.packet.destination);
-        for slice in self.cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
+        for slice in self.cluster.served_slices_of(&service.name, family) {
             for target in &slice.ports {
                 if target.name == port.name && target.protocol == port.protocol {
                     let sockets = slice.endpoints.iter();

@@ -59,7 +59,7 @@ pub(super) fn endpoints<'a>(
     cluster: &'a Cluster,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
     let mut endpoints = Vec::new();
-    for slice in cluster.slices_of(&service.name).filter(|slice| slice.family == family) {
+    for slice in cluster.served_slices_of(&service.name, family) {
         let matching = slice.ports.iter().filter(|other| other.name == port.name && other.protocol == port.protocol);
         for target in matching {
             let sockets = slice.endpoints.iter();

@@ -32,7 +32,7 @@ pub(super) fn health_check(service: &Service, cluster: &Cluster, node: &Name) ->
 fn count(service: &Service, cluster: &Cluster, node: &Name, family: IpFamily) -> usize {
     let counts =
         |endpoint: &Endpoint| endpoint.node.as_ref() == Some(node) && (endpoint.ready || service.publish_not_ready);
-    let slices = cluster.slices_of(&service.name).filter(|slice| slice.family == family && !slice.ports.is_empty());
+    let slices = cluster.served_slices_of(&service.name, family).filter(|slice| !slice.ports.is_empty());
     let endpoints = slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| counts(endpoint));
     endpoints.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
 }

@@ -116,6 +116,7 @@ pub(super) fn slice(choices: &mut Choices<'_>, service: &Service, number: usize)
         name: NamespacedName::new("shop", format!("{}-{number}", service.name.name)),
         service: service.name.clone(),
         family,
+        delegated: false,
         triggered: None,
         ports,
         endpoints: endpoints.into_values().collect(),

@@ -44,6 +44,7 @@ pub fn plain_slice(service: &Service, addresses: impl IntoIterator<Item = Ipv4Ad
         name: service.name.clone(),
         service: service.name.clone(),
         family: IpFamily::V4,
+        delegated: false,
         triggered: None,
         ports: vec![EndpointPort {
             name: "http".into(),

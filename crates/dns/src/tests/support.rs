@@ -73,6 +73,7 @@ pub fn slice(service: (&str, &str), ports: &[(&str, Protocol, u16)], endpoints: 
         port: port.try_into().unwrap(),
     };
     EndpointSlice {
+        delegated: false,
         triggered: None,
         name: NamespacedName::new(service.0, format!("{}-abcde", service.1)),
         service: NamespacedName::new(service.0, service.1),

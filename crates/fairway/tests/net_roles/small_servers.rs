@@ -162,14 +162,15 @@ fn node_ports_are_served_at_the_loopback_addresses() {
 }
 
 #[test]
-fn segments_out_of_their_window_do_not_reset_connections() {
+fn connection_tracking_bears_late_segments_and_half_closed_connections() {
     isolated(|| {
         let world = World::start();
         world.create_node();
-        let setting = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
-        assert_eq!(std::fs::read_to_string(setting).unwrap(), "0\n", "the control");
+        let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).unwrap();
+        let settings = || [setting("nf_conntrack_tcp_be_liberal"), setting("nf_conntrack_tcp_timeout_close_wait")];
+        assert_eq!(settings(), ["0\n", "60\n"], "the control");
         let _agent = world.spawn_agent();
-        assert_eq!(std::fs::read_to_string(setting).unwrap(), "1\n");
+        assert_eq!(settings(), ["1\n", "3600\n"]);
         assert!(page("127.0.0.1:10256", "/metrics").is_some());
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::discovery::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Admitted, Door};
+use super::{Admitted, Door, is_delegated};
 use crate::{Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName};
 
 /// The label that says which Service a slice belongs to.
@@ -25,7 +25,8 @@ pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
     let Some(family) = family(&mut door, &object.address_type) else { return door.admit(None) };
     let ports = ports(&mut door, object.ports.as_deref().unwrap_or_default());
     let endpoints = endpoints(&mut door, family, object);
-    door.admit(Some(EndpointSlice { name, service, family, triggered: triggered(object), ports, endpoints }))
+    let (delegated, triggered) = (is_delegated(&object.metadata), triggered(object));
+    door.admit(Some(EndpointSlice { name, service, family, delegated, triggered, ports, endpoints }))
 }
 
 fn triggered(object: &api::EndpointSlice) -> Option<Duration> {

@@ -174,6 +174,13 @@ const fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+/// The labels that leave a Service's addresses, or a slice's endpoints, to another proxy or to nobody.
+const DELEGATING_LABELS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+
+fn is_delegated(metadata: &ObjectMeta) -> bool {
+    metadata.labels.iter().flatten().any(|(label, _)| DELEGATING_LABELS.contains(&label.as_str()))
+}
+
 fn labels(metadata: &ObjectMeta) -> BTreeMap<Name, Name> {
     let labels = metadata.labels.iter().flatten();
     labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()

@@ -7,16 +7,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Admitted, Door, Repeated, indexed};
+use super::{Admitted, Door, Repeated, indexed, is_delegated};
 use crate::{Affinity, Clients, IpFamily, Name, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
 
 /// How long a silent client is remembered when the object does not say (`sessionAffinityConfig.clientIP`).
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// The longest the API allows.
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
-/// The labels that leave a Service's addresses to another proxy, or to nobody.
-const FOREIGN_LABELS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
-
 /// Admits a Service.
 pub fn service(object: &api::Service) -> Admitted<Service> {
     let mut door = Door::new("Service", &object.metadata);
@@ -37,9 +34,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         affinity: affinity(&mut door, spec),
         health_check_port: health_check_port(&mut door, spec),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        delegated: FOREIGN_LABELS
-            .iter()
-            .any(|label| object.metadata.labels.iter().flatten().any(|(key, _)| key == label)),
+        delegated: is_delegated(&object.metadata),
     };
     door.admit(Some(fact))
 }

@@ -259,6 +259,7 @@ fn a_slice_becomes_a_fact_with_the_defaults_of_its_conditions() {
         name: NamespacedName::new("shop", "cart-x"),
         service: NamespacedName::new("shop", "cart"),
         family: IpFamily::V4,
+        delegated: false,
         triggered: None,
         ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port: port(8080) }],
         endpoints: vec![

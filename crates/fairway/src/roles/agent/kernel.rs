@@ -90,6 +90,7 @@ impl Kernel {
         warn_of(&rejected);
         if old.is_none() {
             keep_translating_late_packets();
+            keep_half_closed_connections();
             info!(
                 operations = outcome.operations,
                 routes = outcome.routes_set,
@@ -234,6 +235,18 @@ fn allow_forwarding(cluster: &Cluster, view: &NodeView) -> Result<()> {
 fn keep_translating_late_packets() {
     if let Err(error) = sysctl::write("netfilter/nf_conntrack_tcp_be_liberal", "1") {
         warn!(%error, cause = ?error.source(), "connections through Services may break when packets come late");
+    }
+}
+
+/// How long a connection is tracked that one side has closed and the other has not: kube-proxy's hour, where the kernel
+/// gives a minute. A client that takes its time to read the rest would otherwise be cut off from its endpoint.
+const CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Has connection tracking wait for the second half of connections that are half closed.
+fn keep_half_closed_connections() {
+    let seconds = CLOSE_WAIT_TIMEOUT.as_secs().to_string();
+    if let Err(error) = sysctl::write("netfilter/nf_conntrack_tcp_timeout_close_wait", &seconds) {
+        warn!(%error, cause = ?error.source(), "connections through Services end a minute after one side closed them");
     }
 }
 
