@@ -165,9 +165,11 @@ impl Write {
         Ok(Written { object, created: false })
     }
 
-    /// Whether a changed role or binding may give somebody other rights than before; taking off a finalizer does not.
+    /// Whether a changed role or binding may give somebody other rights than before: taking off a finalizer does not, a
+    /// label may, by which another role gathers this one's rules.
     fn grants_more(&self, new: &Value, old: &Value) -> bool {
-        self.grantor.is_some() && ["rules", "aggregationRule", "roleRef", "subjects"].iter().any(|f| new[f] != old[f])
+        const GRANTING: [&str; 5] = ["/rules", "/aggregationRule", "/roleRef", "/subjects", "/metadata/labels"];
+        self.grantor.is_some() && GRANTING.iter().any(|path| new.pointer(path) != old.pointer(path))
     }
 
     /// The revision and identity that the new object claims to replace must be those there are.

@@ -8,6 +8,7 @@ const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
 const CLUSTER_BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 const MY_ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+const MERGE_PATCH: &str = "application/merge-patch+json";
 const ALL_PODS: &str = "/api/v1/pods";
 
 fn role(name: &str, rule: &Value) -> Value {
@@ -94,6 +95,27 @@ async fn nobody_grants_what_he_has_not() {
     assert_eq!(make(BINDINGS, &binding("c", "ClusterRole", "cluster-admin", "joe")).await.code, 403);
     assert_eq!(make(BINDINGS, &binding("d", "ClusterRole", "no-such-role", "joe")).await.code, 403);
     assert_eq!(make(CLUSTER_BINDINGS, &binding("e", "ClusterRole", "view", "joe")).await.code, 403);
+}
+
+#[tokio::test]
+async fn nobody_makes_an_aggregated_role_gather_what_he_has_not() {
+    let cluster = Cluster::start().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let rule = json!({
+        "verbs": ["create", "get", "patch"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"],
+    });
+    cluster.create(roles, &role("editor", &rule)).await;
+    cluster.create(CLUSTER_BINDINGS, &binding("jane", "ClusterRole", "editor", "jane")).await;
+    let patch = async |name: &str, patch: &Value| {
+        let mut ask = Ask::new("PATCH", &format!("{roles}/{name}")).header("content-type", MERGE_PATCH);
+        ask.body = patch.to_string().into_bytes();
+        as_jane(&cluster, ask).await.code
+    };
+    let gather = json!({ "aggregationRule": { "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] } });
+    assert_eq!(patch("editor", &gather).await, 403, "whatever is labelled so now or later");
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    assert_eq!(patch("cluster-admin", &label).await, 403, "a role that another gathers from is a grant");
+    assert_eq!(patch("editor", &label).await, 200, "what one holds one may pass on");
 }
 
 #[tokio::test]

@@ -56,6 +56,8 @@ impl Grantor {
     pub fn objection(&self, object: &Value) -> Option<String> {
         let granted = match &self.kind {
             Granting::Role if self.may_escalate => return None,
+            // What it gathers is not known yet: any role may be labelled so later.
+            Granting::Role if !object["aggregationRule"].is_null() => Rule::everything().into(),
             Granting::Role => Rule::read_all(&object["rules"]),
             Granting::Binding(namespace) => {
                 let role = &object["roleRef"];
