@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use datapath::Netns;
-use datapath::route::{Rtnetlink, Veth, VethEnd};
-use datapath::testing::isolated;
+use datapath::route::Rtnetlink;
+use datapath::testing::{self, isolated};
 use serde_json::{Value, json};
 
 /// Where Debian has them; `CNI_PATH` says where else.
@@ -95,20 +95,7 @@ impl Chain {
 
 /// Connects the node with another machine, which knows no way to its pods.
 fn other_machine() -> Netns {
-    let other = Netns::create().unwrap();
-    let mut host = Rtnetlink::open().unwrap();
-    let end = VethEnd { name: "uplink", mac: None, netns: None };
-    let peer = VethEnd { netns: Some(&other), ..end };
-    let link = host.create_veth(&Veth { end, peer, mtu: 1500 }).unwrap();
-    let mut there = Rtnetlink::open_in(&other).unwrap();
-    let far = there.require_link("uplink").unwrap();
-    there.set_up(far.index).unwrap();
-    let lo = host.require_link("lo").unwrap();
-    host.set_up(lo.index).unwrap();
-    host.add_address(link.index, format!("{NODE}/24").parse().unwrap()).unwrap();
-    there.add_address(far.index, format!("{OTHER}/24").parse().unwrap()).unwrap();
-    host.wait_until_running("uplink", Duration::from_secs(10)).unwrap();
-    other
+    testing::other_machine(&[[NODE, OTHER].map(|address| format!("{address}/24").parse().unwrap())])
 }
 
 /// Whom a server in the container sees when `client` connects to `to`.

@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,10 +23,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getegid, geteuid, write};
 
+use crate::Netns;
+use crate::route::{Rtnetlink, Veth, VethEnd};
+
 /// Set in the process that is inside.
 const INSIDE: &str = "FAIRWAY_TEST_ISOLATED";
 /// No single test may take longer.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How long a link may take to carry packets.
+const LINK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs `test` in namespaces of its own; call it as the whole body of a `#[test]` function.
 ///
@@ -64,6 +70,33 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The link of [`other_machine`].
+pub const UPLINK: &str = "uplink";
+
+/// Connects the calling namespace by the link [`UPLINK`] with another machine, which knows no way to what lies behind:
+/// for each pair the address here and the one there.
+///
+/// # Panics
+/// When the kernel refuses.
+#[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+pub fn other_machine(addresses: &[[IpNet; 2]]) -> Netns {
+    let other = Netns::create().unwrap();
+    let (mut here, mut there) = (Rtnetlink::open().unwrap(), Rtnetlink::open_in(&other).unwrap());
+    let end = VethEnd { name: UPLINK, mac: None, netns: None };
+    let peer = VethEnd { netns: Some(&other), ..end };
+    let near = here.create_veth(&Veth { end, peer, mtu: 1500 }).unwrap();
+    let far = there.require_link(UPLINK).unwrap();
+    there.set_up(far.index).unwrap();
+    let lo = here.require_link("lo").unwrap();
+    here.set_up(lo.index).unwrap();
+    for [own, remote] in addresses {
+        here.add_address(near.index, *own).unwrap();
+        there.add_address(far.index, *remote).unwrap();
+    }
+    here.wait_until_running(UPLINK, LINK_DEADLINE).unwrap();
+    other
 }
 
 /// The path of the test function whose body the closure is, as libtest names it.

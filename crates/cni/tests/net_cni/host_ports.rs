@@ -4,11 +4,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::runtime::{Node, SECONDS, address, finish};
+use crate::runtime::{Node, address, finish};
 use compile::{NodeView, Plan};
 use datapath::nft::Table;
-use datapath::route::{Route, Rtnetlink, Veth, VethEnd};
-use datapath::testing::isolated;
+use datapath::route::{Route, Rtnetlink};
+use datapath::testing::{self, isolated};
 use datapath::{Datapath, Netns, Wanted};
 use model::Cluster;
 use serde_json::{Value, json};
@@ -28,24 +28,15 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 /// Connects the node (the calling namespace) with another machine, which knows no way to its pods.
 fn other_machine() -> Netns {
-    let other = Netns::create().unwrap();
+    let pairs = [0, 1].map(|family| {
+        let length = if family == 0 { 24 } else { 64 };
+        [NODE, OTHER].map(|addresses| ipnet::IpNet::new(ip(addresses[family]), length).unwrap())
+    });
+    let other = testing::other_machine(&pairs);
     let mut host = Rtnetlink::open().unwrap();
-    let end = VethEnd { name: "uplink", mac: None, netns: None };
-    let peer = VethEnd { netns: Some(&other), ..end };
-    let link = host.create_veth(&Veth { end, peer, mtu: 1500 }).unwrap();
-    let mut there = Rtnetlink::open_in(&other).unwrap();
-    let far = there.require_link("uplink").unwrap();
-    there.set_up(far.index).unwrap();
-    let lo = host.require_link("lo").unwrap();
-    host.set_up(lo.index).unwrap();
-    for (near, remote, length) in [(NODE[0], OTHER[0], 24), (NODE[1], OTHER[1], 64)] {
-        let net = |address| ipnet::IpNet::new(ip(address), length).unwrap();
-        host.add_address(link.index, net(near)).unwrap();
-        there.add_address(far.index, net(remote)).unwrap();
-    }
+    let link = host.require_link(testing::UPLINK).unwrap();
     let default = Route::via("0.0.0.0/0".parse().unwrap(), ip(OTHER[0]), link.index);
     host.replace_route(&default).unwrap();
-    host.wait_until_running("uplink", SECONDS).unwrap();
     other
 }
 
