@@ -117,15 +117,18 @@ fn many_elements(count: u32) -> (Set, Operation) {
 }
 
 #[test]
-fn twenty_thousand_elements_arrive_and_are_listed() {
+fn twenty_thousand_elements_arrive_and_are_listed_while_the_kernel_rebuilds_its_hash_table() {
     isolated(|| {
         let mut table = Table::open().unwrap();
-        let (set, add) = many_elements(20_000);
-        let create = [Operation::AddTable, Operation::AddSet("endpoints".into(), set.spec.clone()), add];
-        let applied = table.apply(&create).unwrap();
-        assert!(applied.bytes > 700_000);
-        let listing = table.read().unwrap().unwrap();
-        assert!(listing.observed.sets["endpoints"] == set);
+        for _ in 0..20 {
+            let (set, add) = many_elements(20_000);
+            let create = [Operation::AddTable, Operation::AddSet("endpoints".into(), set.spec.clone()), add];
+            let applied = table.apply(&create).unwrap();
+            assert!(applied.bytes > 700_000);
+            let listing = table.read().unwrap().unwrap();
+            assert!(listing.observed.sets["endpoints"] == set);
+            table.apply(&[Operation::DeleteTable]).unwrap();
+        }
     });
 }
 

@@ -1,5 +1,7 @@
 //! What the kernel lists of our table, and that as a ruleset to compare with the wanted one.
 
+use std::collections::HashSet;
+
 use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec};
 use compile::{Observed, ObservedChain};
 use model::{Name, SharedMap};
@@ -156,6 +158,13 @@ fn parse_constant(attributes: &[u8]) -> Option<Vec<u8>> {
     parse_attributes(attributes).find(|(kind, _)| *kind == data::VALUE).map(|(_, value)| value.to_vec())
 }
 
+/// Whether an element comes twice. As every element is passed at least once by the counting that finds a piece's place,
+/// none can be missing from a listing in which none comes twice.
+pub(super) fn has_overlap(listed: &[ListedElement]) -> bool {
+    let mut seen = HashSet::with_capacity(listed.len());
+    listed.iter().any(|element| !seen.insert((&element.key, &element.key_end, element.is_end)))
+}
+
 /// The elements of a set of this shape; `None` when one of them does not fit it.
 pub(super) fn assemble(spec: &SetSpec, listed: Vec<ListedElement>) -> Option<SharedMap<ElementKey, Option<Data>>> {
     let ranges = if spec.interval && spec.key.len() == 1 { pair_ranges(listed) } else { listed };
@@ -228,6 +237,13 @@ mod tests {
             point([10, 0, 0, 0], false),
         ];
         assert_eq!(ranges_of(listed), ["10.0.0.0-10.0.0.255", "10.0.1.0-10.0.1.255"]);
+    }
+
+    #[test]
+    fn an_element_that_comes_twice_is_noticed_and_two_ends_of_a_range_are_not() {
+        let ends = vec![point([10, 0, 1, 0], false), point([10, 0, 1, 0], true)];
+        assert!(!has_overlap(&ends));
+        assert!(has_overlap(&[ends.clone(), ends].concat()));
     }
 
     #[test]

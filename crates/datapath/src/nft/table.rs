@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use super::batch::Encoded;
 use super::constant::{FAMILY_INET, chain, element, generation, message, rule, set, table};
 use super::error::NftError;
-use super::listing::{Listing, assemble, parse_chain, parse_elements, parse_rule, parse_set};
+use super::listing::{
+    ListedElement, Listing, assemble, has_overlap, parse_chain, parse_elements, parse_rule, parse_set,
+};
 use crate::Netns;
 use crate::netlink::{Attributes, Family, Message, NetlinkError, Socket, flag, parse_attributes, parse_u32_be};
 
@@ -206,7 +208,19 @@ impl Table {
         Ok(specs)
     }
 
-    fn list_elements(&mut self, name: &Name) -> Result<Vec<super::listing::ListedElement>, NftError> {
+    /// The kernel lists a large set in pieces, finding its place by counting. While it rebuilds the set's hash table,
+    /// which it does on its own some time after elements came, pieces overlap: elements come twice, others not at all.
+    fn list_elements(&mut self, name: &Name) -> Result<Vec<ListedElement>, NftError> {
+        for _ in 0..LISTING_ATTEMPTS {
+            let listed = self.list_elements_once(name)?;
+            if !has_overlap(&listed) {
+                return Ok(listed);
+            }
+        }
+        Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
+    }
+
+    fn list_elements_once(&mut self, name: &Name) -> Result<Vec<ListedElement>, NftError> {
         let mut request = request(element::LIST_TABLE, TABLE);
         request.text(element::LIST_SET, name.as_str());
         let found = self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), |message| {
