@@ -241,9 +241,10 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  fairway enter -- curl -s http://10.89.0.1:30080/      a NodePort, from outside the cluster
+  fairway enter -- curl -s http://10.89.0.1:30080/           a NodePort, from outside the cluster
   fairway enter --node node1 -- ip addr
-  fairway enter --node node1                            a shell")]
+  fairway enter --node node1 -- fairway service show web     what this node's kernel holds for a Service
+  fairway enter --node node1                                 a shell; kubectl works there too")]
 pub struct EnterArgs {
     #[command(flatten)]
     pub sandbox: NameArg,

@@ -17,6 +17,22 @@ pub struct KubeContext {
     pub key: String,
 }
 
+impl KubeContext {
+    /// The context `name` of a kubeconfig; `None` when it is not there or not of our making.
+    pub fn find(config: &Value, name: &str) -> Option<Self> {
+        let entry = |section: &str| config[section].as_array()?.iter().find(|entry| entry["name"] == name);
+        let (cluster, user) = (&entry("clusters")?["cluster"], &entry("users")?["user"]);
+        let text = |value: &Value| Some(value.as_str()?.to_owned());
+        Some(Self {
+            name: name.to_owned(),
+            server: text(&cluster["server"])?,
+            authority: text(&cluster["certificate-authority-data"])?,
+            certificate: text(&user["client-certificate-data"])?,
+            key: text(&user["client-key-data"])?,
+        })
+    }
+}
+
 /// The sections of a kubeconfig and the field that holds what they name.
 const SECTIONS: [&str; 3] = ["clusters", "users", "contexts"];
 
@@ -102,6 +118,14 @@ mod tests {
         assert_eq!(config["current-context"], "b");
         assert_eq!(config["contexts"][0]["name"], "a");
         assert_eq!(config["clusters"][1]["cluster"]["server"], "https://127.0.0.1:6443");
+    }
+
+    #[test]
+    fn a_context_is_found_as_it_was_merged() {
+        let config = merged(merged(Value::Null, &context("a")), &context("b"));
+        assert_eq!(KubeContext::find(&config, "a"), Some(context("a")));
+        assert_eq!(KubeContext::find(&config, "c"), None);
+        assert_eq!(KubeContext::find(&Value::Null, "a"), None);
     }
 
     #[test]

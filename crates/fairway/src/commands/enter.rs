@@ -1,14 +1,16 @@
 //! `fairway enter`: a command inside the namespaces of a sandbox.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use sandbox::machine::{Record, StateDir, enter_namespaces, node_process};
+use sandbox::machine::{GATEWAY, Record, StateDir, enter_namespaces, node_process};
 
-use super::state_root;
+use super::{kubeconfig, state_root};
+use crate::apply::API_PORT_FOR_NODES;
 use crate::cli::EnterArgs;
 
 /// Namespaces in the order in which they are entered: the user namespace gives the right to enter the others.
@@ -28,15 +30,31 @@ pub fn run(args: &EnterArgs) -> Result<ExitCode> {
             node_process(&record, node).with_context(|| format!("{node} does not run at the moment; try again"))?
         }
     };
+    let kubeconfig = kubeconfig_inside(&record)?;
     enter(process)?;
     let (program, rest) = match args.command.split_first() {
         Some((program, rest)) => (program.clone(), rest),
         None => (std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned()), &[][..]),
     };
+    let mut command = Command::new(&program);
+    if let Some(file) = &kubeconfig {
+        command.env("KUBECONFIG", format!("/proc/self/fd/{}", file.as_raw_fd()));
+    }
     // Only children are in the pid namespace that was entered.
-    let status = Command::new(&program).args(rest).status().with_context(|| format!("cannot run {program}"))?;
+    let status = command.args(rest).status().with_context(|| format!("cannot run {program}"))?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What kubectl needs inside, where neither the user's files nor the host's loopback are; `None` when the context has
+/// been taken out of the user's kubeconfig.
+fn kubeconfig_inside(record: &Record) -> Result<Option<File>> {
+    let context = kubeconfig::find(&record.kubeconfig, &record.context)?;
+    let inside = context.map(|mut context| {
+        context.server = format!("https://{GATEWAY}:{API_PORT_FOR_NODES}");
+        kubeconfig::unnamed(&context)
+    });
+    inside.transpose().context("cannot hand the kubeconfig in")
 }
 
 /// Moves this process into the namespaces of another.

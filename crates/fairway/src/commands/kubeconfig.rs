@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::Value;
 
 use super::context::{self, KubeContext};
@@ -41,6 +42,20 @@ pub fn remove(path: &Path, name: &str) -> Result<bool> {
         write(path, &left)?;
     }
     Ok(true)
+}
+
+/// The context `name` of the file; `None` when it is not there.
+pub fn find(path: &Path, name: &str) -> Result<Option<KubeContext>> {
+    Ok(KubeContext::find(&read(path)?, name))
+}
+
+/// A kubeconfig with this context alone, as a file without a name: it ends with the last process that has it open.
+/// Processes started from this one inherit it.
+pub fn unnamed(context: &KubeContext) -> Result<fs::File> {
+    let text = serde_saphyr::to_string(&context::merged(Value::Null, context))?;
+    let mut file = fs::File::from(memfd_create(c"kubeconfig", MFdFlags::empty())?);
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }
 
 /// The file as a value; null when there is none.

@@ -142,4 +142,7 @@ fn a_command_can_be_run_on_a_node_and_beside_the_nodes() {
     assert!(unknown.err.contains("the nodes are node1"), "{}", unknown.err);
     let beside = place.succeed(&["enter", "--name", &name, "--", "cat", "/proc/net/route"]);
     assert!(beside.out.contains("underlay"), "{}", beside.out);
+    let held =
+        place.succeed(&["enter", "--name", &name, "--node", "node1", "--", "fairway", "service", "show", "kubernetes"]);
+    assert!(held.out.contains("held") && !held.out.contains("MISSING"), "{}", held.out);
 }
