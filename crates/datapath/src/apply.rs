@@ -1,5 +1,7 @@
 //! Makes a namespace's kernel hold what is wanted, writing only what differs.
 
+mod audit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -11,16 +13,19 @@ use ipnet::IpNet;
 use crate::nft::{NftError, Table};
 use crate::route::{Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
 use crate::{NetlinkError, Netns};
+pub use audit::Drift;
+use audit::Seen;
 
 /// Kept in step with a sequence of wanted states.
 ///
 /// What the kernel holds is remembered after each success, so that the next step costs what changed. It is listed only
-/// the first time and after a failure.
+/// the first time, after a failure, and when [`Datapath::audit`] found that it is not as remembered.
 #[derive(Debug)]
 pub struct Datapath {
     table: Table,
     links: Rtnetlink,
     committed: Option<Committed>,
+    seen: Seen,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -94,14 +99,14 @@ impl Datapath {
     /// Connects to the calling thread's namespace. Reads and changes nothing yet.
     pub fn open() -> Result<Self, DatapathError> {
         let table = Table::open().map_err(DatapathError::Table)?;
-        Ok(Self { table, links: Rtnetlink::open()?, committed: None })
+        Ok(Self { table, links: Rtnetlink::open()?, committed: None, seen: Seen::default() })
     }
 
     /// Connects to `netns`. Reads and changes nothing yet.
     pub fn open_in(netns: &Netns) -> Result<Self, DatapathError> {
         let table = Table::open_in(netns).map_err(DatapathError::Table)?;
         let links = Rtnetlink::open_in(netns).map_err(DatapathError::Routes)?;
-        Ok(Self { table, links, committed: None })
+        Ok(Self { table, links, committed: None, seen: Seen::default() })
     }
 
     /// Makes the namespace hold `wanted` and tells what that took.
@@ -133,6 +138,9 @@ impl Datapath {
 
     fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {
         outcome.listed = true;
+        // Taken before the listing: what others do meanwhile is noticed later.
+        let generation = self.table.generation().map_err(DatapathError::Table)?;
+        self.seen.listed_at(generation);
         let Some(listing) = self.table.read().map_err(DatapathError::Table)? else { return Ok(Ruleset::default()) };
         if listing.foreign.is_empty() {
             return Ok(listing.observed.recognise(wanted));
@@ -159,7 +167,12 @@ impl Datapath {
     }
 
     fn run(&mut self, operations: &[Operation], outcome: &mut Outcome) -> Result<(), NftError> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let before = self.table.generation()?;
         let applied = self.table.apply(operations)?;
+        self.seen.wrote(before, applied.transactions, self.table.generation()?);
         outcome.operations += operations.len();
         outcome.transactions += applied.transactions;
         outcome.bytes += applied.bytes;

@@ -15,7 +15,7 @@ pub mod sysctl;
 #[expect(unsafe_code, reason = "work between fork and exec")]
 pub mod testing;
 
-pub use apply::{Datapath, DatapathError, Outcome, Wanted};
+pub use apply::{Datapath, DatapathError, Drift, Outcome, Wanted};
 pub use host_ports::{HostPortError, HostPorts};
 pub use netlink::{KernelRefusal, NetlinkError};
 pub use netns::Netns;

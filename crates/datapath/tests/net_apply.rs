@@ -8,7 +8,7 @@ use compile::{NodeView, Plan};
 use datapath::nft::Table;
 use datapath::route::{Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
-use datapath::{Datapath, Outcome, Wanted};
+use datapath::{Datapath, Drift, Outcome, Wanted};
 
 #[expect(clippy::expect_used, reason = "a panic is how a test fails")]
 mod support;
@@ -75,6 +75,29 @@ fn what_others_removed_is_mended_when_it_matters() {
         let outcome = datapath.apply(&wanted(&less)).unwrap();
         assert!(outcome.listed);
         assert!(holds(&less));
+    });
+}
+
+#[test]
+fn an_audit_sees_what_others_did_and_not_what_we_did() {
+    isolated(|| {
+        let full = support::everything();
+        let mut less = full.clone();
+        less.sets.get_mut("endpoints").unwrap().elements = model::SharedMap::new();
+        let mut datapath = Datapath::open().unwrap();
+        assert_eq!(datapath.audit().unwrap(), [], "nothing was put there yet");
+        for state in [&full, &less, &full] {
+            datapath.apply(&wanted(state)).unwrap();
+            assert_eq!(datapath.audit().unwrap(), []);
+        }
+        Datapath::open().unwrap().apply(&wanted(&less)).unwrap();
+        assert_eq!(datapath.audit().unwrap(), [Drift::TableChanged]);
+        assert!(datapath.apply(&wanted(&full)).unwrap().listed);
+        assert!(holds(&full));
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(datapath.audit().unwrap(), [Drift::TableGone]);
+        datapath.apply(&wanted(&full)).unwrap();
+        assert!(holds(&full));
     });
 }
 

@@ -59,6 +59,8 @@ pub enum RejectedReason {
     PortNameNotFound,
     /// A node cannot serve the health check of a Service.
     FailedToStartServiceHealthcheck,
+    /// Another program took away or changed what was in a node's kernel.
+    KernelChanged,
 }
 
 impl fmt::Display for RejectedReason {

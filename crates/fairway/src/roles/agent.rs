@@ -20,12 +20,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ArgAction;
 use compile::{NodePortAddresses, NodeView};
+use datapath::Drift;
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
 use model::{Cluster, Name, Node, Rejected, RejectedReason, Subject};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -43,7 +44,8 @@ use servers::Served;
 const COMPONENT: &str = "fairway-agent";
 /// The pause before the first new try after a failure, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
+/// How often the agent looks whether the kernel is still as it left it.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the node's status may take to be written; the kernel must not wait for it longer.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -73,8 +75,8 @@ pub struct AgentArgs {
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
     healthz_bind_address: SocketAddr,
-    /// Which of the node's addresses serve node ports: all (those its links have when the agent starts), primary (those
-    /// its Node object tells), or those in the ranges named.
+    /// Which of the node's addresses serve node ports: all (those its links have), primary (those its Node
+    /// object tells), or those in the ranges named.
     #[arg(long, value_name = "all|primary|CIDR,...", env = "FAIRWAY_NODE_PORT_ADDRESSES", default_value = "all",
         value_parser = parse_node_port_addresses)]
     node_port_addresses: NodePortAddresses,
@@ -187,11 +189,14 @@ impl Agent {
     /// Follows the snapshots until `cancel`; what fails is tried again.
     async fn run(mut self, cancel: &CancellationToken) -> Result<()> {
         let mut retry = Retry::default();
+        let mut audits = interval(AUDIT_INTERVAL);
+        audits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
                 () = retry.wait() => {}
+                _ = audits.tick() => if self.is_as_left().await? { continue }
             }
             let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
             let Some(node) = cluster.nodes.get(self.node.as_str()).cloned() else {
@@ -251,15 +256,42 @@ impl Agent {
     }
 
     async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
+        let synced = self.with_kernel(move |kernel| kernel.sync(&cluster)).await?;
+        if let Some(kernel) = &self.kernel {
+            self.tell_served(kernel);
+        }
+        synced
+    }
+
+    /// Whether the kernel is as this agent left it; who changed it otherwise is told on the node.
+    async fn is_as_left(&mut self) -> Result<bool> {
+        let audit = match self.with_kernel(Kernel::audit).await? {
+            Ok(audit) => audit,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "cannot look whether the kernel is as it was left");
+                return Ok(true);
+            }
+        };
+        for drift in &audit.drifts {
+            warn!("{drift}; putting it right");
+        }
+        let node = Name::from(self.node.as_str());
+        self.rejections.tell(audit.drifts.iter().map(|drift| put_right(&node, drift)).collect());
+        Ok(audit.drifts.is_empty() && !audit.has_new_addresses)
+    }
+
+    async fn with_kernel<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Kernel) -> T + Send + 'static,
+    ) -> Result<T> {
         let mut kernel = self.kernel.take().context("the kernel's connection was lost")?;
         let work = move || {
-            let synced = kernel.sync(&cluster);
-            (kernel, synced)
+            let done = work(&mut kernel);
+            (kernel, done)
         };
-        let (kernel, synced) = tokio::task::spawn_blocking(work).await.context("the kernel's thread ended")?;
-        self.tell_served(&kernel);
+        let (kernel, done) = tokio::task::spawn_blocking(work).await.context("the kernel's thread ended")?;
         self.kernel = Some(kernel);
-        synced
+        Ok(done)
     }
 
     fn tell_served(&self, kernel: &Kernel) {
@@ -277,6 +309,12 @@ fn in_the_way(node: &Name, configuration: &str) -> Rejected {
     warn!(configuration, "the runtime prefers another CNI configuration: new pods get no network of Fairway's");
     let why = format!("the runtime prefers {configuration} to Fairway's: new pods get its network; remove it");
     Rejected { object: Subject::node(node), field: "CNI configuration".into(), why, reason: RejectedReason::Refused }
+}
+
+/// Says that something of a node's network was taken away and is put back.
+fn put_right(node: &Name, drift: &Drift) -> Rejected {
+    let why = format!("{drift}; it is put right within seconds, but whoever did it may do it again");
+    Rejected { object: Subject::node(node), field: "kernel".into(), why, reason: RejectedReason::KernelChanged }
 }
 
 /// When to try again.

@@ -14,7 +14,7 @@ use crate::world::{DEADLINE, NODE, Reach, World, agent_metric, agent_page};
 const SERVICE: &str = "10.96.0.50:80";
 
 /// A pod that tells everybody its address.
-fn serve_tcp(address: &'static str) -> SocketAddr {
+pub fn serve_tcp(address: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((address, 8080)).unwrap();
     let endpoint = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -39,7 +39,7 @@ fn serve_udp(address: &'static str) -> SocketAddr {
 }
 
 /// Who answers at the Service, if anybody does.
-fn ask_tcp() -> Option<String> {
+pub fn ask_tcp() -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&SERVICE.parse().unwrap(), Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut address = String::new();
@@ -47,7 +47,7 @@ fn ask_tcp() -> Option<String> {
     Some(address)
 }
 
-fn wait_for_answer(address: &str) {
+pub fn wait_for_answer(address: &str) {
     wait_for(&format!("{address} to answer"), DEADLINE, || ask_tcp().filter(|answer| answer == address));
 }
 

@@ -5,6 +5,7 @@
 mod agent;
 mod controller;
 mod dns;
+mod drift;
 mod permissions;
 mod refusals;
 mod service_command;

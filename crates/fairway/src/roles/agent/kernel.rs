@@ -11,7 +11,7 @@ use compile::plan::{Frontend, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
 use datapath::route::Rtnetlink;
-use datapath::{Datapath, Outcome, Wanted, sysctl};
+use datapath::{Datapath, Drift, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, NamespacedName, Protocol, Rejected, SharedMap};
 use tracing::{info, warn};
@@ -21,6 +21,8 @@ use super::servers::Served;
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
     view: NodeView,
+    /// Whether the plan in force was made with another view.
+    is_view_new: bool,
     /// Where the CNI plugin has written down which ports of the node lead to pods.
     cni_state_dir: PathBuf,
     datapath: Datapath,
@@ -60,6 +62,15 @@ pub(super) struct Synced {
     pub(super) reconciled: Option<Reconciled>,
 }
 
+/// What others changed in the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Audit {
+    /// Of what we had put there.
+    pub(super) drifts: Vec<Drift>,
+    /// Whether the node has other addresses than before.
+    pub(super) has_new_addresses: bool,
+}
+
 /// What it took to put tracked UDP flows right.
 #[derive(Clone, Debug)]
 pub(super) struct Reconciled {
@@ -73,15 +84,24 @@ impl Kernel {
     pub(super) fn open(view: NodeView, cni_state_dir: PathBuf) -> Result<Self> {
         let (datapath, conntrack) = (Datapath::open()?, Conntrack::open()?);
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(Self { view, cni_state_dir, datapath, conntrack, started, committed: None, reconciled: None })
+        Ok(Self {
+            view,
+            is_view_new: false,
+            cni_state_dir,
+            datapath,
+            conntrack,
+            started,
+            committed: None,
+            reconciled: None,
+        })
     }
 
     /// Makes the kernel hold what the cluster asks of this node.
     pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<Synced> {
         let started = Instant::now();
         let mut plan = match &self.committed {
-            Some(committed) => committed.plan.next(cluster),
-            None => Plan::of(self.view.clone(), cluster),
+            Some(committed) if !self.is_view_new => committed.plan.next(cluster),
+            _ => Plan::of(self.view.clone(), cluster),
         };
         allow_forwarding(cluster, &self.view)?;
         let outcome = self.apply(&mut plan)?;
@@ -100,8 +120,22 @@ impl Kernel {
         let without_local = plan.without_local().clone();
         let synced = Synced { outcome, rejected, without_local, ..self.changes(cluster) };
         self.committed = Some(Committed { cluster: cluster.clone(), plan });
+        self.is_view_new = false;
         let reconciled = self.remove_stale_flows()?;
         Ok(Synced { reconciled, took: started.elapsed(), ..synced })
+    }
+
+    /// Looks whether the kernel is still as [`Kernel::sync`] left it.
+    pub(super) fn audit(&mut self) -> Result<Audit> {
+        let drifts = self.datapath.audit()?;
+        let addresses = link_addresses()?;
+        let has_new_addresses = addresses != self.view.link_addresses;
+        if has_new_addresses {
+            info!(?addresses, "the node's addresses changed");
+            self.view.link_addresses = addresses;
+            self.is_view_new = true;
+        }
+        Ok(Audit { drifts, has_new_addresses })
     }
 
     /// How the snapshot differs from the last one.

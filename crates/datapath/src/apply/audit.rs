@@ -1,0 +1,119 @@
+//! Looking whether the kernel still holds what was put into it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use compile::diff;
+use compile::ruleset::Ruleset;
+use ipnet::IpNet;
+
+use super::{Datapath, DatapathError, RouteMap, planned};
+use crate::route::RouteFilter;
+
+/// Listing the table may take one part in this many of the time.
+const LISTING_SHARE: u32 = 100;
+
+/// What others did to what we had put into the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// Our nf_tables table is gone.
+    TableGone,
+    /// Our nf_tables table holds something else.
+    TableChanged,
+    /// Routes to these destinations are gone, lead elsewhere or came.
+    Routes(Vec<IpNet>),
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableGone => f.write_str("another program deleted the nf_tables table inet fairway"),
+            Self::TableChanged => f.write_str("another program changed the nf_tables table inet fairway"),
+            Self::Routes(destinations) => {
+                let named: Vec<String> = destinations.iter().take(3).map(ToString::to_string).collect();
+                let more = if destinations.len() > named.len() { ", ..." } else { "" };
+                write!(f, "something changed {} routes: {}{more}", destinations.len(), named.join(", "))
+            }
+        }
+    }
+}
+
+/// What is known of the table without listing it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The generation of nf_tables up to which only we have changed what is ours.
+    generation: Option<u32>,
+    /// When the table was last listed here, and how long that took.
+    listed: Option<(Instant, Duration)>,
+}
+
+impl Seen {
+    /// Notes a listing that found the table as it is remembered, or will be mended to be.
+    pub(super) fn listed_at(&mut self, generation: u32) {
+        self.generation = Some(generation);
+    }
+
+    /// Notes transactions of ours; when others came between them, the table has to be looked at.
+    pub(super) fn wrote(&mut self, before: u32, transactions: usize, after: u32) {
+        if self.generation == Some(before) && before.wrapping_add(transactions as u32) == after {
+            self.generation = Some(after);
+        }
+    }
+
+    fn may_list(&self, now: Instant) -> bool {
+        self.listed.is_none_or(|(at, took)| now.duration_since(at) >= took * LISTING_SHARE)
+    }
+}
+
+impl Datapath {
+    /// Looks whether the kernel still holds what [`Datapath::apply`] put there. When not, says how, and the next `apply`
+    /// begins with a listing.
+    ///
+    /// As long as nobody changed nf_tables this costs a short request and a listing of our routes. Otherwise the table
+    /// is listed too, unless that would take more than a hundredth of the time; then only its existence is looked at.
+    pub fn audit(&mut self) -> Result<Vec<Drift>, DatapathError> {
+        let Some(committed) = self.committed.take() else { return Ok(Vec::new()) };
+        let table = self.audit_table(&committed.ruleset)?;
+        let routes = self.audit_routes(&committed.routes)?;
+        let found: Vec<Drift> = table.into_iter().chain(routes).collect();
+        if found.is_empty() {
+            self.committed = Some(committed);
+        }
+        Ok(found)
+    }
+
+    fn audit_table(&mut self, wanted: &Ruleset) -> Result<Option<Drift>, DatapathError> {
+        let generation = self.table.generation().map_err(DatapathError::Table)?;
+        if self.seen.generation == Some(generation) {
+            return Ok(None);
+        }
+        if !self.table.exists().map_err(DatapathError::Table)? {
+            return Ok((!wanted.is_empty()).then_some(Drift::TableGone));
+        }
+        let started = Instant::now();
+        if !self.seen.may_list(started) {
+            return Ok(None);
+        }
+        let listing = self.table.read().map_err(DatapathError::Table)?;
+        self.seen.listed = Some((Instant::now(), started.elapsed()));
+        let is_as_wanted = listing.is_some_and(|listing| {
+            listing.foreign.is_empty() && diff(&listing.observed.recognise(wanted), wanted).is_empty()
+        });
+        if is_as_wanted {
+            self.seen.generation = Some(generation);
+        }
+        Ok((!is_as_wanted).then_some(Drift::TableChanged))
+    }
+
+    fn audit_routes(&mut self, wanted: &RouteMap) -> Result<Option<Drift>, DatapathError> {
+        let found = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
+        let found: RouteMap = found.iter().filter_map(planned).collect();
+        if found == *wanted {
+            return Ok(None);
+        }
+        let destinations: BTreeSet<&IpNet> = found.keys().chain(wanted.keys()).collect();
+        let differ = destinations.into_iter().filter(|to| found.get(to) != wanted.get(to));
+        Ok(Some(Drift::Routes(differ.copied().collect())))
+    }
+}

@@ -1,0 +1,74 @@
+//! What the agent does when others change the node's kernel and nothing changes in the cluster.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use apiserver::client::SERVICES;
+use compile::ruleset::Operation;
+use datapath::nft::Table;
+use datapath::route::{LinkIndex, RouteFilter, Rtnetlink};
+use datapath::testing::{isolated, wait_for};
+use serde_json::json;
+
+use crate::agent::{ask_tcp, serve_tcp, wait_for_answer};
+use crate::refusals::wait_for_event;
+use crate::world::{DEADLINE, World};
+
+#[test]
+fn a_table_that_somebody_deletes_is_back_within_seconds_and_told_on_the_node() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
+        let _agent = world.spawn_agent();
+        wait_for_answer("10.244.1.5");
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(ask_tcp(), None);
+        wait_for_answer("10.244.1.5");
+        let event = wait_for_event(&world, "node1", "kernel");
+        assert_eq!(event["reason"], "KernelChanged");
+        assert!(event["message"].as_str().unwrap().contains("deleted the nf_tables table inet fairway"), "{event}");
+    });
+}
+
+#[test]
+fn a_route_that_somebody_deletes_is_back_within_seconds() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        let mut links = Rtnetlink::open().unwrap();
+        let route = wait_for("a route of the agent", DEADLINE, || links.routes(RouteFilter::Ours).unwrap().pop());
+        assert!(links.delete_route(&route).unwrap());
+        wait_for("the route again", DEADLINE, || {
+            links.routes(RouteFilter::Ours).unwrap().contains(&route).then_some(())
+        });
+    });
+}
+
+#[test]
+fn an_address_the_node_gets_later_serves_node_ports() {
+    const LATER: &str = "192.0.2.9:30080";
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "TCP");
+        let ports = json!([{ "name": "main", "port": 80, "targetPort": 8080, "nodePort": 30080 }]);
+        world.merge(&SERVICES, "default", "shop", json!({ "spec": { "type": "NodePort", "ports": ports } }));
+        world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
+        let _agent = world.spawn_agent();
+        wait_for_answer("10.244.1.5");
+        let mut links = Rtnetlink::open().unwrap();
+        let loopback: LinkIndex = links.require_link("lo").unwrap().index;
+        links.add_address(loopback, "192.0.2.9/32".parse().unwrap()).unwrap();
+        let ask = || {
+            let mut stream = TcpStream::connect_timeout(&LATER.parse().unwrap(), Duration::from_secs(1)).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok().map(|_| answer)
+        };
+        let answer = wait_for("an answer at the new address", DEADLINE, ask);
+        assert_eq!(answer, "10.244.1.5");
+    });
+}
