@@ -7,13 +7,14 @@ use jiff::Timestamp;
 
 use crate::admission::Admission;
 use crate::auth::{Identity, Tokens};
+use crate::catalog::Catalog;
 use crate::error::{ApiError, GroupKind, GroupResource};
 use crate::http::negotiate::Form;
 use crate::http::query::Query;
 use crate::http::route::{Target, Verb};
-use crate::kinds::{self, Resource, Subresource};
+use crate::kinds::{Resource, Subresource};
 use crate::render::{IncludeObject, Renderer, to_bytes};
-use crate::schema::Gvk;
+use crate::schema::{Gvk, Kind};
 use crate::store::{Compacted, Key, Object, Snapshot, Store, WriteMode};
 use crate::verbs::watch::Watch;
 
@@ -25,6 +26,7 @@ pub(crate) struct Api {
     pub store: Arc<Store>,
     pub tokens: Tokens,
     pub admission: Arc<Admission>,
+    pub catalog: Catalog,
     pub clock: Clock,
 }
 
@@ -97,9 +99,15 @@ impl Api {
 
 impl Call {
     /// The resource and subresource that a target means, if the verb is offered there.
-    pub fn resolve(target: &Target, verb: Verb) -> Result<(&'static Resource, Option<&'static Subresource>), ApiError> {
-        let resource =
-            kinds::resource(&target.group, &target.version, &target.resource).ok_or(ApiError::NoSuchResource)?;
+    pub fn resolve(
+        api: &Api,
+        target: &Target,
+        verb: Verb,
+    ) -> Result<(&'static Resource, Option<&'static Subresource>), ApiError> {
+        let resource = api
+            .catalog
+            .resource(&api.store, &target.group, &target.version, &target.resource)
+            .ok_or(ApiError::NoSuchResource)?;
         let not_allowed = || ApiError::MethodNotAllowed { resource: Some(group_resource(resource)) };
         let misplaced = match (&target.namespace, &target.name) {
             (Some(_), _) => !resource.namespaced,
@@ -156,10 +164,10 @@ impl Call {
     }
 
     /// The kind of the body, which for some subresources is not the kind of the object.
-    pub fn body_kind(&self) -> Gvk<'static> {
+    pub fn body_kind(&self) -> Kind<'static> {
         match self.subresource {
-            Some(sub) => Gvk::new(sub.group, sub.version, sub.kind),
-            None => gvk(self.resource),
+            Some(sub) if sub.kind != self.resource.kind => Gvk::new(sub.group, sub.version, sub.kind).into(),
+            _ => self.resource.schema(),
         }
     }
 
@@ -183,10 +191,6 @@ pub(crate) fn group_kind(resource: &Resource) -> GroupKind {
     GroupKind::of(resource.group, resource.kind)
 }
 
-pub(crate) fn gvk(resource: &Resource) -> Gvk<'static> {
-    Gvk::new(resource.group, resource.version, resource.kind)
-}
-
 /// Where objects of a resource are stored.
 pub(crate) fn storage_of(resource: &'static Resource) -> GroupResource {
     group_resource(resource.stored_as())
@@ -194,7 +198,7 @@ pub(crate) fn storage_of(resource: &'static Resource) -> GroupResource {
 
 /// A stored object in the shape of the resource it is asked for as.
 pub(crate) fn shaped(resource: &'static Resource, object: Arc<Object>) -> Arc<Object> {
-    if std::ptr::eq(resource.stored_as(), resource) {
+    if resource.is_shape_of(&object.value) {
         return object;
     }
     let mut value = object.value.clone();

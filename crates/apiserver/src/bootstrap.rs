@@ -101,7 +101,7 @@ impl Cluster {
 
 /// Creates an object, unless there is one of its name: what an administrator made of it stays.
 async fn create_missing(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
-    match api.answer(&call(group, resource, object)?).await {
+    match api.answer(&call(api, group, resource, object)?).await {
         Err(ApiError::AlreadyExists { .. }) => Ok(()),
         outcome => outcome.map(drop),
     }
@@ -109,10 +109,10 @@ async fn create_missing(api: &Api, group: &str, resource: &str, object: &Value) 
 
 /// Changes an object where it differs, so that what others added to it stays, or creates it.
 async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Result<(), ApiError> {
-    let create = call(group, resource, object)?;
+    let create = call(api, group, resource, object)?;
     let name = object["metadata"]["name"].as_str().map(str::to_owned);
     let content_type = Some("application/merge-patch+json".into());
-    let change = Call { verb: Verb::Patch, name, content_type, ..call(group, resource, object)? };
+    let change = Call { verb: Verb::Patch, name, content_type, ..call(api, group, resource, object)? };
     match api.answer(&change).await {
         Err(ApiError::NotFound { .. }) => api.answer(&create).await.map(drop),
         outcome => outcome.map(drop),
@@ -120,7 +120,7 @@ async fn ensure(api: &Api, group: &str, resource: &str, object: &Value) -> Resul
 }
 
 /// A request of the server's own.
-fn call(group: &str, resource: &str, object: &Value) -> Result<Call, ApiError> {
+fn call(api: &Api, group: &str, resource: &str, object: &Value) -> Result<Call, ApiError> {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     let target = Target {
         group: group.into(),
@@ -129,7 +129,7 @@ fn call(group: &str, resource: &str, object: &Value) -> Result<Call, ApiError> {
         namespace: namespace.clone(),
         ..Target::default()
     };
-    let (resource, subresource) = Call::resolve(&target, Verb::Create)?;
+    let (resource, subresource) = Call::resolve(api, &target, Verb::Create)?;
     Ok(Call {
         verb: Verb::Create,
         resource,

@@ -1,5 +1,7 @@
-//! What the server offers, in all the forms clients ask for it. Pure: made once from the registry of kinds.
+//! What the server offers, in all the forms clients ask for it. Pure: made from the registry of kinds and the custom
+//! ones there are.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 
@@ -35,7 +37,7 @@ pub(crate) struct Aggregated {
     v2beta1: Document,
 }
 
-/// A document that does not change while the server runs.
+/// A document and its fingerprint.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub body: Bytes,
@@ -43,10 +45,16 @@ pub(crate) struct Document {
     pub etag: String,
 }
 
-/// The resources of one group, which has one version.
+/// One group.
 struct Group {
     name: &'static str,
-    version: &'static str,
+    /// The preferred one first.
+    versions: Vec<Version>,
+}
+
+/// The resources of one version of a group.
+struct Version {
+    name: &'static str,
     resources: Vec<&'static Resource>,
 }
 
@@ -57,10 +65,15 @@ impl Document {
         Self { body, etag }
     }
 
-    pub fn of_text(text: &'static str) -> Self {
-        let body = Bytes::from_static(text.as_bytes());
+    pub fn of_text(text: impl Into<Bytes>) -> Self {
+        let body = text.into();
         let etag = fingerprint(&body);
         Self { body, etag }
+    }
+
+    /// A number that changes when the body does.
+    pub fn hash(&self) -> u64 {
+        hash(&self.body)
     }
 }
 
@@ -86,9 +99,11 @@ impl Aggregated {
 }
 
 impl Discovery {
-    /// The documents for the registered kinds; `server` is where clients inside the cluster reach the API.
-    pub fn new(server: &str) -> Self {
-        let (core, named): (Vec<Group>, Vec<Group>) = groups().into_iter().partition(|group| group.name.is_empty());
+    /// The documents for the registered and the `custom` kinds; `server` is where clients inside the cluster reach the
+    /// API.
+    pub fn new(server: &str, custom: &[&'static Resource]) -> Self {
+        let (core, named): (Vec<Group>, Vec<Group>) =
+            groups(custom).into_iter().partition(|group| group.name.is_empty());
         let core_versions = json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": server }],
@@ -102,13 +117,11 @@ impl Discovery {
             merge(&mut document, group.legacy());
             (group.name.to_owned(), Document::new(&document))
         };
-        let resources =
-            |group: &Group| ((group.name.to_owned(), group.version.to_owned()), Document::new(&group.resource_list()));
         Self {
             core_versions: Document::new(&core_versions),
             groups: Document::new(&list),
             group: named.iter().map(group_document).collect(),
-            resources: core.iter().chain(&named).map(resources).collect(),
+            resources: core.iter().chain(&named).flat_map(Group::resource_lists).collect(),
             aggregated_core: Aggregated::new(&core),
             aggregated_groups: Aggregated::new(&named),
             paths: Document::new(&paths(&named)),
@@ -117,44 +130,94 @@ impl Discovery {
 }
 
 impl Group {
-    fn group_version(&self) -> String {
-        if self.name.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.name, self.version) }
-    }
-
     fn legacy(&self) -> Value {
-        let version = json!({ "groupVersion": self.group_version(), "version": self.version });
-        json!({ "name": self.name, "versions": [version], "preferredVersion": version })
+        let versions: Vec<Value> = self
+            .versions
+            .iter()
+            .map(|version| json!({ "groupVersion": self.group_version(version), "version": version.name }))
+            .collect();
+        json!({ "name": self.name, "versions": versions, "preferredVersion": versions.first() })
     }
 
-    fn resource_list(&self) -> Value {
+    fn group_version(&self, version: &Version) -> String {
+        if self.name.is_empty() { version.name.to_owned() } else { format!("{}/{}", self.name, version.name) }
+    }
+
+    fn resource_lists(&self) -> impl Iterator<Item = ((String, String), Document)> {
+        self.versions.iter().map(|version| {
+            let list = version.resource_list(&self.group_version(version));
+            ((self.name.to_owned(), version.name.to_owned()), Document::new(&list))
+        })
+    }
+
+    fn aggregated(&self) -> Value {
+        let versions: Vec<Value> = self.versions.iter().map(Version::aggregated).collect();
+        let metadata = if self.name.is_empty() { json!({}) } else { json!({ "name": self.name }) };
+        json!({ "metadata": metadata, "versions": versions })
+    }
+
+    fn version_mut(&mut self, name: &'static str) -> &mut Version {
+        let at = self.versions.iter().position(|version| version.name == name).unwrap_or_else(|| {
+            self.versions.push(Version { name, resources: Vec::new() });
+            self.versions.len() - 1
+        });
+        &mut self.versions[at]
+    }
+}
+
+impl Version {
+    fn resource_list(&self, group_version: &str) -> Value {
         let entries = self.resources.iter().flat_map(|resource| {
             std::iter::once(legacy_resource(resource))
                 .chain(resource.subresources.iter().map(|sub| legacy_subresource(resource, sub)))
         });
         json!({
-            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": self.group_version(),
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
             "resources": entries.collect::<Vec<_>>(),
         })
     }
 
     fn aggregated(&self) -> Value {
         let resources: Vec<Value> = self.resources.iter().copied().map(aggregated_resource).collect();
-        let version = json!({ "version": self.version, "resources": resources, "freshness": "Current" });
-        let metadata = if self.name.is_empty() { json!({}) } else { json!({ "name": self.name }) };
-        json!({ "metadata": metadata, "versions": [version] })
+        json!({ "version": self.name, "resources": resources, "freshness": "Current" })
     }
 }
 
-/// The registered kinds by group, in the registry's order of groups.
-fn groups() -> Vec<Group> {
+/// All kinds by group: the registry's groups in its order, then those that only custom kinds are in, by name.
+fn groups(custom: &[&'static Resource]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for resource in RESOURCES {
-        match groups.iter_mut().find(|group| (group.name, group.version) == (resource.group, resource.version)) {
-            Some(group) => group.resources.push(resource),
-            None => groups.push(Group { name: resource.group, version: resource.version, resources: vec![resource] }),
-        }
+    for resource in RESOURCES.iter().chain(custom.iter().copied()) {
+        let at = groups.iter().position(|group| group.name == resource.group).unwrap_or_else(|| {
+            groups.push(Group { name: resource.group, versions: Vec::new() });
+            groups.len() - 1
+        });
+        groups[at].version_mut(resource.version).resources.push(resource);
+    }
+    for group in &mut groups {
+        group.versions.sort_by_key(|version| maturity(version.name));
     }
     groups
+}
+
+/// Where a version stands among others: released ones first, then beta, then alpha, newer before older, others last.
+fn maturity(version: &str) -> (u8, Reverse<(u64, u64)>, &str) {
+    let read = || {
+        let (major, rest) = split_number(version.strip_prefix('v')?)?;
+        if rest.is_empty() {
+            return Some((0, Reverse((major, 0))));
+        }
+        let (stage, rest) =
+            rest.strip_prefix("beta").map(|rest| (1, rest)).or_else(|| Some((2, rest.strip_prefix("alpha")?)))?;
+        let (minor, rest) = split_number(rest)?;
+        rest.is_empty().then_some((stage, Reverse((major, minor))))
+    };
+    let (stage, number) = read().unwrap_or((3, Reverse((0, 0))));
+    (stage, number, version)
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, &text[end..]))
 }
 
 fn legacy_resource(resource: &Resource) -> Value {
@@ -216,7 +279,7 @@ fn paths(named: &[Group]) -> Value {
     let mut paths: Vec<String> = vec!["/api".into(), "/api/v1".into(), "/apis".into()];
     for group in named {
         paths.push(format!("/apis/{}", group.name));
-        paths.push(format!("/apis/{}/{}", group.name, group.version));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
     let rest = ["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
     paths.extend(rest.map(str::to_owned));
@@ -231,9 +294,13 @@ fn merge(into: &mut Value, from: Value) {
 
 /// A text that changes when the bytes do.
 fn fingerprint(bytes: &[u8]) -> String {
+    format!("{:016X}", hash(bytes))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
-    format!("{:016X}", hasher.finish())
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -246,7 +313,7 @@ mod tests {
 
     #[test]
     fn both_forms_list_the_same_resources() {
-        let discovery = Discovery::new("10.0.0.1:6443");
+        let discovery = Discovery::new("10.0.0.1:6443", &[]);
         let aggregated = parse(discovery.aggregated_groups.in_version(DiscoveryVersion::V2));
         let mut in_aggregated = Vec::new();
         for group in aggregated["items"].as_array().unwrap() {
@@ -269,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_scale_says_whose_kind_it_is() {
-        let discovery = Discovery::new("");
+        let discovery = Discovery::new("", &[]);
         let apps = parse(&discovery.resources[&("apps".to_owned(), "v1".to_owned())]);
         let scale = apps["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments/scale").unwrap();
         assert_eq!(
@@ -279,8 +346,15 @@ mod tests {
     }
 
     #[test]
+    fn versions_stand_in_the_order_of_their_maturity() {
+        let mut versions = ["foo10", "v1alpha1", "v1", "v10", "v2beta1", "v1beta2", "v11alpha2"];
+        versions.sort_by_key(|version| maturity(version));
+        assert_eq!(versions, ["v10", "v1", "v2beta1", "v1beta2", "v11alpha2", "v1alpha1", "foo10"]);
+    }
+
+    #[test]
     fn the_versions_of_the_aggregated_document_differ_in_name_only() {
-        let discovery = Discovery::new("");
+        let discovery = Discovery::new("", &[]);
         let version = |version| {
             let mut document = parse(discovery.aggregated_core.in_version(version));
             (document.as_object_mut().unwrap().remove("apiVersion").unwrap(), document)

@@ -6,6 +6,8 @@ mod access;
 mod address;
 pub mod alloc;
 mod config;
+pub(crate) mod custom;
+pub(crate) mod definition;
 mod difference;
 mod endpoint_slice;
 mod endpoints;
@@ -37,7 +39,9 @@ use serde_json::Value;
 pub use registry::RESOURCES;
 
 use crate::error::FieldError;
+use crate::schema::{Gvk, Kind};
 use crate::table::{Printer, Table};
+use custom::Custom;
 use field::Field;
 use fill::Object;
 use names::NameRule;
@@ -71,6 +75,8 @@ pub struct Resource {
     pub subresources: &'static [Subresource],
     /// What only the server itself needs to know.
     pub(crate) rules: &'static Rules,
+    /// Set for kinds that a CustomResourceDefinition made.
+    pub(crate) custom: Option<&'static Custom>,
 }
 
 /// A path below an object, as in `pods/NAME/log`.
@@ -181,7 +187,9 @@ impl Resource {
 
     /// Fills in what the author of an object left out.
     pub fn default_object(&self, object: &mut Value) {
-        if let Some(object) = object.as_object_mut() {
+        if let Some(custom) = self.custom {
+            custom.structure.fill_defaults(object);
+        } else if let Some(object) = object.as_object_mut() {
             (self.rules.default)(object);
         }
     }
@@ -191,6 +199,7 @@ impl Resource {
         let root = Field::root(object);
         let mut errors = metadata::validate_create(&root.get("metadata"), self.namespaced, self.rules.name);
         errors.extend((self.rules.validate)(&root, &Field::nothing()));
+        errors.extend(self.check_structure(object));
         errors
     }
 
@@ -201,7 +210,28 @@ impl Resource {
         if subresource != Some("status") {
             errors.extend((self.rules.validate)(&new_root, &old_root));
         }
+        errors.extend(self.check_structure(new));
         errors
+    }
+
+    /// What is not as the schema of a custom kind says.
+    fn check_structure(&self, object: &Value) -> Vec<FieldError> {
+        self.custom.map(|custom| custom.structure.check(object, "")).unwrap_or_default()
+    }
+
+    /// What the author of a stored object should know and would not see.
+    pub(crate) fn warnings(&self, object: &Value) -> Vec<String> {
+        match self.custom {
+            Some(custom) => custom.deprecation.iter().cloned().collect(),
+            None if definition::is_definition(self.group, self.plural) => definition::warnings(object),
+            None => Vec::new(),
+        }
+    }
+
+    /// The kind, and what its objects look like.
+    pub(crate) fn schema(&self) -> Kind<'static> {
+        let gvk = Gvk::new(self.group, self.version, self.kind);
+        self.custom.map_or_else(|| gvk.into(), |custom| Kind::custom(gvk, &custom.structure))
     }
 
     /// The kind whose objects are stored for this one: itself, but for kinds that are another's second shape.
@@ -217,12 +247,26 @@ impl Resource {
         if let Some(object) = object.as_object_mut().filter(|_| self.group == EVENTS_GROUP) {
             event::to_core(object);
         }
+        if let Some(custom) = self.custom {
+            object["apiVersion"] = format!("{}/{}", self.group, custom.storage_version).into();
+        }
+    }
+
+    /// Whether a stored object has the shape of this kind already.
+    pub(crate) fn is_shape_of(&'static self, stored: &Value) -> bool {
+        match self.custom {
+            Some(_) => stored["apiVersion"] == *self.api_version(),
+            None => std::ptr::eq(self.stored_as(), self),
+        }
     }
 
     /// Gives a stored object the shape of this kind.
     pub fn from_stored(&self, object: &mut Value) {
         if let Some(object) = object.as_object_mut().filter(|_| self.group == EVENTS_GROUP) {
             event::from_core(object);
+        }
+        if self.custom.is_some() {
+            object["apiVersion"] = self.api_version().into();
         }
     }
 
@@ -238,7 +282,8 @@ impl Resource {
 
     /// The table kubectl prints, one row per object, with ages as of `now`.
     pub fn table(&self, objects: &[&Value], now: Timestamp) -> Table {
-        self.rules.printer.table(objects, now)
+        let Some(custom) = self.custom else { return self.rules.printer.table(objects, now) };
+        Table { columns: custom.columns(), rows: objects.iter().map(|object| custom.cells(object, now)).collect() }
     }
 }
 

@@ -57,13 +57,15 @@
 //! one of its writes. What kinds there are and what their rules say stands in [`kinds`], pure functions over JSON; so
 //! are [`schema`], [`patch`], [`protobuf`], [`select`] and [`table`]. [`client`] is the other end.
 //!
-//! What is not there: authorization beyond "who is known may do everything", CustomResourceDefinitions, webhooks,
-//! port-forward, and SPDY, which kubectl before 1.31 streams with.
+//! CustomResourceDefinitions make further kinds, with everything the built-in ones have but strategic merge patches.
+//! What is not there: webhooks (of admission and conversion), the evaluation of `x-kubernetes-validations` (they are
+//! stored, and whoever writes them is warned), port-forward, and SPDY, which kubectl before 1.31 streams with.
 
 mod admission;
 mod api;
 mod auth;
 mod bootstrap;
+mod catalog;
 pub mod client;
 mod discovery;
 mod error;

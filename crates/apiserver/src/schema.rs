@@ -6,18 +6,22 @@
 mod decode;
 mod document;
 mod gvk;
+mod kind;
 mod mismatch;
 mod normal;
 mod openapi;
 mod openapi_v2;
 mod quantity;
 mod strict;
+pub(crate) mod structure;
 pub(crate) mod table;
 
 pub use decode::{DecodeError, Decoded, decode_body};
 pub use gvk::Gvk;
+pub use kind::Kind;
 pub use mismatch::{TypeMismatch, check_types};
 pub use normal::normalize;
+pub(crate) use openapi::custom_documents;
 pub use openapi::{openapi_document, openapi_index};
 pub use openapi_v2::{OPENAPI_V2_JSON, OPENAPI_V2_PROTOBUF, OPENAPI_V2_PROTOBUF_ASKED, OPENAPI_V2_PROTOBUF_TYPE};
 pub use quantity::Quantity;

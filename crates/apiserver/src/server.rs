@@ -19,14 +19,14 @@ use crate::admission::{self, Admission};
 use crate::api::{Api, Clock};
 use crate::auth::{TokenKey, Tokens};
 use crate::bootstrap;
-use crate::discovery::{Discovery, Document};
+use crate::catalog::Catalog;
+use crate::discovery::Document;
 use crate::error::ApiError;
 use crate::expiry;
 use crate::http::Handler;
 use crate::http::connection::{Connections, Source};
 use crate::http::quota::{Limits, Quotas};
 use crate::metrics::Metrics;
-use crate::schema::openapi_index;
 use crate::store::{Durability, LogLimits, Store, StoreError};
 use crate::streams::NodeDialer;
 
@@ -124,14 +124,14 @@ impl Server {
             authority_pem: config.authority_pem,
         };
         let admission = Arc::new(Admission::new(&store, rules));
-        let api = Api { store: Arc::new(store), tokens: Tokens::new(config.token_key), admission, clock: config.clock };
+        let catalog = Catalog::new(config.advertise.to_string(), &store);
+        let (store, tokens) = (Arc::new(store), Tokens::new(config.token_key));
+        let api = Api { store, tokens, admission, catalog, clock: config.clock };
         bootstrap::Cluster { api_address, advertise: config.advertise }.create(&api).await?;
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
         let handler = Arc::new(Handler {
             api,
-            discovery: Discovery::new(&config.advertise.to_string()),
-            openapi_index: Document::new(&openapi_index()),
             version: config.version.document(),
             nodes: config.nodes,
             quotas: Quotas::new(config.limits, metrics.clone()),

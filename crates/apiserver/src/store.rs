@@ -65,6 +65,11 @@ impl Store {
         self.shared.state().revision
     }
 
+    /// The revision of the newest change to a resource; 0 if nothing of it ever changed.
+    pub fn newest_change(&self, resource: &GroupResource) -> u64 {
+        self.shared.state().newest_change(resource)
+    }
+
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
         self.shared.state().get(key)
     }

@@ -11,6 +11,8 @@ mod read;
 pub(crate) mod storage;
 pub(crate) mod workload;
 
+pub(crate) use duration::since;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -92,5 +94,5 @@ pub(crate) fn name(object: &Value) -> Value {
 
 /// The time since the object was made.
 pub(crate) fn age(object: &Value, now: Timestamp) -> Value {
-    duration::since(&object["metadata"]["creationTimestamp"], now).into()
+    since(&object["metadata"]["creationTimestamp"], now).into()
 }

@@ -1,6 +1,7 @@
 //! What can be done with objects. Each verb decides in a write of the store or reads a snapshot; HTTP is not known here.
 
 mod create;
+mod definition;
 mod delete;
 mod input;
 mod list;

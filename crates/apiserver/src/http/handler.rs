@@ -20,7 +20,7 @@ use super::route::{Probe, Route, Target, Verb, parse_path};
 use crate::api::{Api, Call};
 use crate::auth::Identity;
 use crate::auth::rbac::{Access, Action, ResourceAction};
-use crate::discovery::{Aggregated, Discovery, Document};
+use crate::discovery::{Aggregated, Document};
 use crate::error::ApiError;
 use crate::kinds::{Resource, Subresource};
 use crate::metrics::{self, Metrics, Operation};
@@ -37,8 +37,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers the requests of all connections.
 pub(crate) struct Handler {
     pub api: Api,
-    pub discovery: Discovery,
-    pub openapi_index: Document,
     pub version: Document,
     pub nodes: Arc<dyn NodeDialer>,
     pub quotas: Quotas,
@@ -127,22 +125,25 @@ impl Handler {
             Some(document) => Ok(respond::document(document, JSON, headers)),
             None => Err(ApiError::NoSuchResource),
         };
+        let served = self.api.catalog.served(&self.api.store);
+        let offer = &served.discovery;
         match route {
-            Route::Index => plain(Some(&self.discovery.paths)),
+            Route::Index => plain(Some(&offer.paths)),
             Route::OpenApiV2 => Ok(openapi_v2(headers)),
-            Route::OpenApiIndex => plain(Some(&self.openapi_index)),
-            Route::OpenApiDocument(path) => plain(schema::openapi_document(path).map(Document::of_text).as_ref()),
+            Route::OpenApiIndex => plain(Some(&served.openapi_index)),
+            Route::OpenApiDocument(path) => match served.openapi.get(path) {
+                Some(custom) => plain(Some(custom)),
+                None => plain(schema::openapi_document(path).map(Document::of_text).as_ref()),
+            },
             Route::Metrics => Ok(respond::plain(200, metrics::MEDIA_TYPE, self.metrics.render())),
             Route::TokenKeys => {
                 Ok(respond::document(&Document::new(&self.api.tokens.key_set()), "application/jwk-set+json", headers))
             }
             Route::TokenIssuer => plain(Some(&Document::new(&self.api.tokens.issuer_metadata()))),
-            Route::CoreVersions => discovery(&self.discovery.core_versions, &self.discovery.aggregated_core, headers),
-            Route::Groups => discovery(&self.discovery.groups, &self.discovery.aggregated_groups, headers),
-            Route::Group(group) => plain(self.discovery.group.get(group)),
-            Route::Resources { group, version } => {
-                plain(self.discovery.resources.get(&(group.clone(), version.clone())))
-            }
+            Route::CoreVersions => discovery(&offer.core_versions, &offer.aggregated_core, headers),
+            Route::Groups => discovery(&offer.groups, &offer.aggregated_groups, headers),
+            Route::Group(group) => plain(offer.group.get(group)),
+            Route::Resources { group, version } => plain(offer.resources.get(&(group.clone(), version.clone()))),
             Route::Health(_) | Route::Version | Route::Target(_) => Err(ApiError::NoSuchResource),
         }
     }
@@ -156,7 +157,7 @@ impl Handler {
         let query = Query::parse(request.uri().query());
         let verb =
             target.verb(request.method(), query.watching()).ok_or(ApiError::MethodNotAllowed { resource: None })?;
-        let (resource, subresource) = Call::resolve(target, verb)?;
+        let (resource, subresource) = Call::resolve(&self.api, target, verb)?;
         let operation = Operation {
             verb: verb.name(),
             group: resource.group,

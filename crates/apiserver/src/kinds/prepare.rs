@@ -12,7 +12,7 @@ const KEPT_IF_OMITTED: &[&str] = &["uid", "deletionGracePeriodSeconds"];
 
 /// Makes a new object what the store will hold.
 pub(super) fn create(resource: &Resource, object: &mut Object) {
-    (resource.rules.default)(object);
+    default(resource, object);
     let metadata = object.object("metadata");
     for server_owned in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(server_owned);
@@ -24,11 +24,21 @@ pub(super) fn create(resource: &Resource, object: &mut Object) {
     if let Some(status) = (resource.rules.initial_status)(object) {
         object.insert("status".into(), status);
     }
+    if resource.custom.is_some() && resource.subresource("status").is_some() {
+        object.remove("status");
+    }
+}
+
+fn default(resource: &Resource, object: &mut Object) {
+    match resource.custom {
+        None => (resource.rules.default)(object),
+        Some(custom) => custom.structure.fill_default_members(object),
+    }
 }
 
 /// Makes a changed object what the store will hold.
 pub(super) fn update(resource: &Resource, new: &mut Object, old: &Object, subresource: Option<&str>) {
-    (resource.rules.default)(new);
+    default(resource, new);
     keep_server_metadata(new.object("metadata"), metadata_of(old));
     keep_what_is_not_written(resource, new, old, subresource);
     (resource.rules.settle_update)(new, old, subresource);

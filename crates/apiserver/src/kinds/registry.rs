@@ -1,17 +1,17 @@
 //! The table of all kinds, in the order discovery lists them.
 
 use super::{
-    Resource, Rules, Subresource, access, config, endpoint_slice, endpoints, event, ingress, namespace, network_policy,
-    node, pod, policy, service, storage, workload,
+    Resource, Rules, Subresource, access, config, definition, endpoint_slice, endpoints, event, ingress, namespace,
+    network_policy, node, pod, policy, service, storage, workload,
 };
 
-const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub(super) const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STORED_ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
 const STREAM: &[&str] = &["create", "get"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
-const EDIT: &[&str] = &["get", "patch", "update"];
+pub(super) const EDIT: &[&str] = &["get", "patch", "update"];
 const ALL: &[&str] = &["all"];
 
 /// Rules of a kind that is stored as it comes.
@@ -30,6 +30,7 @@ const fn group(group: &'static str) -> Resource {
         verbs: STORED,
         subresources: &[],
         rules: &PLAIN,
+        custom: None,
     }
 }
 
@@ -46,7 +47,7 @@ const fn status(group: &'static str, kind: &'static str) -> Subresource {
     part("status", group, kind, EDIT)
 }
 
-const SCALE: Subresource = part("scale", "autoscaling", "Scale", EDIT);
+pub(super) const SCALE: Subresource = part("scale", "autoscaling", "Scale", EDIT);
 
 const CORE: Resource = group("");
 const APPS: Resource = group("apps");
@@ -348,6 +349,17 @@ pub static RESOURCES: &[Resource] = &[
         singular: "endpointslice",
         rules: &endpoint_slice::RULES,
         ..DISCOVERY
+    },
+    Resource {
+        kind: "CustomResourceDefinition",
+        plural: "customresourcedefinitions",
+        singular: "customresourcedefinition",
+        short_names: &["crd", "crds"],
+        namespaced: false,
+        categories: &["api-extensions"],
+        subresources: &[status("apiextensions.k8s.io", "CustomResourceDefinition")],
+        rules: &definition::RULES,
+        ..group("apiextensions.k8s.io")
     },
 ];
 

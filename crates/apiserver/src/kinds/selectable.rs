@@ -37,14 +37,18 @@ const NAME: Selectable = Selectable::Plain("metadata.name");
 const NAMESPACE: Selectable = Selectable::Plain("metadata.namespace");
 
 pub(super) fn value(resource: &Resource, object: &Value, path: &str) -> Option<String> {
+    if resource.custom.is_some_and(|custom| custom.selectable.iter().any(|name| name == path)) {
+        return Some(text_at(object, path));
+    }
     find(resource, path).map(|field| field.value(object))
 }
 
 pub(super) fn refusal(resource: &Resource, path: &str) -> Option<String> {
-    if find(resource, path).is_some() {
+    let declared = resource.custom.map(|custom| custom.selectable.as_slice()).unwrap_or_default();
+    if find(resource, path).is_some() || declared.iter().any(|name| name == path) {
         return None;
     }
-    Some(if resource.rules.selectable.is_empty() {
+    Some(if resource.rules.selectable.is_empty() && declared.is_empty() {
         format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
         format!("field label not supported: {path}")

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::patch::fields::{FieldSet, PathElement};
-use crate::schema::{self, Gvk};
+use crate::schema::{self, Kind};
 use check::check_configuration;
 use compare::{Comparison, fields_of};
 pub use conflict::ApplyError;
@@ -44,21 +44,22 @@ pub struct Writer<'a> {
 ///
 /// The live object must be [normal](schema::normalize), and the result is; it has the new `managedFields`. Applying the same configuration again gives the same object, times
 /// included. Defaults are not filled in: do that with the result.
-pub fn apply_patch(
-    gvk: Gvk<'_>,
+pub fn apply_patch<'a>(
+    kind: impl Into<Kind<'a>>,
     live: Option<&Value>,
     applied: &Value,
     writer: &Writer<'_>,
     force: bool,
 ) -> Result<Value, ApplyError> {
-    let root = Place::root(gvk);
-    check_configuration(gvk, applied)?;
+    let kind = kind.into();
+    let root = Place::root(kind);
+    check_configuration(kind, applied)?;
     let empty = Value::Object(Map::new());
     let live_object = live.unwrap_or(&empty);
     let mut managers = Managers::of(live_object).unwrap_or_default();
     if live.is_some() && managers.0.is_empty() {
         let first = Writer { manager: BEFORE_FIRST_APPLY, subresource: None, ..*writer };
-        record_update(gvk, &mut managers, &Change { old: &empty, new: live_object }, &first);
+        record_update(kind, &mut managers, &Change { old: &empty, new: live_object }, &first);
     }
 
     let applier = Manager {
@@ -70,14 +71,14 @@ pub fn apply_patch(
     let fields = owned_through(writer.subresource, &ownable(&fields_of(root, applied)));
     let last = managers.0.remove(&applier);
     let mine =
-        Owned { fields, api_version: gvk.api_version(), time: last.as_ref().and_then(|owned| owned.time.clone()) };
+        Owned { fields, api_version: kind.gvk.api_version(), time: last.as_ref().and_then(|owned| owned.time.clone()) };
     managers.0.insert(applier.clone(), mine.clone());
 
     let merged = merge(root, live_object, applied);
     let mut object = prune(root, &merged, &managers, last.as_ref());
-    schema::normalize(gvk, &mut object);
+    schema::normalize(kind, &mut object);
     let comparison = Comparison::between(root, live_object, &object).filtered(ownable);
-    let inherited = last_applied::inherited(gvk, live_object, writer.manager);
+    let inherited = last_applied::inherited(kind, live_object, writer.manager);
     settle(&mut managers, &applier, &comparison, if force { Takeover::All } else { Takeover::Only(&inherited) })?;
 
     last_applied::refresh(&mut object, applied, writer.manager);
@@ -93,7 +94,8 @@ pub fn apply_patch(
 ///
 /// Call it with defaults filled in, before anything that the server itself decides. What the client sent as
 /// `managedFields` counts if it is well formed; a list of one empty entry clears the record.
-pub fn track_update(gvk: Gvk<'_>, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
+pub fn track_update<'a>(kind: impl Into<Kind<'a>>, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
+    let kind = kind.into();
     let empty = Value::Object(Map::new());
     let mut managers = if resets(new) {
         Managers::default()
@@ -103,7 +105,7 @@ pub fn track_update(gvk: Gvk<'_>, old: Option<&Value>, new: &mut Value, writer: 
     };
     let is_recorded = old.is_none() || !managers.0.is_empty();
     if is_recorded {
-        record_update(gvk, &mut managers, &Change { old: old.unwrap_or(&empty), new }, writer);
+        record_update(kind, &mut managers, &Change { old: old.unwrap_or(&empty), new }, writer);
         managers.cap();
     }
     managers.write_to(new);
@@ -115,20 +117,20 @@ struct Change<'a> {
     new: &'a Value,
 }
 
-fn record_update(gvk: Gvk<'_>, managers: &mut Managers, change: &Change<'_>, writer: &Writer<'_>) {
+fn record_update(kind: Kind<'_>, managers: &mut Managers, change: &Change<'_>, writer: &Writer<'_>) {
     let visible = |fields: &FieldSet| owned_through(writer.subresource, &ownable(fields));
-    let comparison = Comparison::between(Place::root(gvk), change.old, change.new).filtered(visible);
+    let comparison = Comparison::between(Place::root(kind), change.old, change.new).filtered(visible);
     let taken = comparison.added.union(&comparison.modified);
     managers.disown(&taken.union(&comparison.removed));
     if !taken.is_empty() {
         let manager = Manager {
             operation: Operation::Update,
             name: writer.manager.to_owned(),
-            api_version: gvk.api_version(),
+            api_version: kind.gvk.api_version(),
             subresource: writer.subresource.map(str::to_owned),
         };
         let fields = managers.0.get(&manager).map_or(taken.clone(), |owned| owned.fields.union(&taken));
-        let owned = Owned { fields, api_version: gvk.api_version(), time: Some(time_text(writer.now)) };
+        let owned = Owned { fields, api_version: kind.gvk.api_version(), time: Some(time_text(writer.now)) };
         managers.0.insert(manager, owned);
     }
     managers.drop_empty();

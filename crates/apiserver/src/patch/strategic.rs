@@ -10,16 +10,20 @@ mod order;
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::schema::Gvk;
+use crate::schema::Kind;
 use crate::schema::table::{Field, Type};
 use directive::{
     DELETE_FROM_LIST, Directive, SET_ORDER, discard_null_members, discard_nulls, retain_keys, without_directives,
 };
 
 /// Applies a strategic merge patch to an object of a built-in kind. Custom resources do not have them.
-pub fn strategic_merge_patch(gvk: Gvk<'_>, document: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let at = Type::of_kind(gvk);
-    if matches!(at, Type::Resource) {
+pub fn strategic_merge_patch<'a>(
+    kind: impl Into<Kind<'a>>,
+    document: &Value,
+    patch: &Value,
+) -> Result<Value, PatchError> {
+    let at = kind.into().root;
+    if matches!(at, Type::Resource | Type::Custom(_)) {
         return Err(PatchError::Unsupported);
     }
     let (Value::Object(original), Value::Object(changes)) = (document, patch) else {

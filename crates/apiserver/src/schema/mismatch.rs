@@ -5,10 +5,12 @@ mod words;
 
 use serde_json::Value;
 
-use super::Gvk;
-use super::table::{Field, Message, Type};
+use super::Kind;
+use super::table::{Field, Message, OBJECT_META, Type};
 use scalar::{Problem, problem_of};
 use words::{go_type, json_type, json_type_or_number};
+
+const METADATA: &str = "metadata";
 
 /// A value that cannot stand where it stands.
 ///
@@ -30,10 +32,11 @@ impl TypeMismatch {
 }
 
 /// Checks that every known field of `object` holds JSON of its type; the first that does not is the error.
-pub fn check_types(gvk: Gvk<'_>, object: &Value) -> Result<(), TypeMismatch> {
-    let Some(message) = Message::of_kind(gvk) else { return Ok(()) };
+/// Of a custom kind these are the fields of its metadata; the rest is for its own schema to judge.
+pub fn check_types<'a>(kind: impl Into<Kind<'a>>, object: &Value) -> Result<(), TypeMismatch> {
+    let Kind { gvk, root } = kind.into();
     let mut checker = Checker { path: Vec::new() };
-    checker.check_message(message, object).map_err(|problem| TypeMismatch {
+    checker.check_root(root, object).map_err(|problem| TypeMismatch {
         kind: gvk.kind.to_owned(),
         version: gvk.version.to_owned(),
         problem,
@@ -53,6 +56,17 @@ struct Origin<'t> {
 }
 
 impl<'a> Checker<'a> {
+    fn check_root(&mut self, root: Type, object: &'a Value) -> Result<(), String> {
+        match (root, Message::named(OBJECT_META), object.get(METADATA)) {
+            (Type::Message(message), ..) => self.check_message(message, object),
+            (Type::Custom(_), Some(message), Some(metadata)) => {
+                self.path.push(METADATA);
+                self.check_message(message, metadata)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_message(&mut self, message: &'static Message, value: &'a Value) -> Result<(), String> {
         let Value::Object(members) = value else {
             return if value.is_null() { Ok(()) } else { Err(self.cannot_unmarshal(value, message.short_name(), "")) };
@@ -68,7 +82,7 @@ impl<'a> Checker<'a> {
 
     fn check_field(&mut self, origin: Origin<'_>, holds: Type, value: &'a Value) -> Result<(), String> {
         match (holds, value) {
-            (_, Value::Null) | (Type::Open | Type::Resource, _) => Ok(()),
+            (_, Value::Null) | (Type::Open | Type::Resource | Type::Custom(_), _) => Ok(()),
             (Type::Message(message), Value::Object(_)) => self.check_message(message, value),
             (Type::List(field), Value::Array(items)) => {
                 items.iter().try_for_each(|item| self.check_field(origin, field.element.holds(), item))
@@ -104,6 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Gvk;
 
     fn refusal_of(api_version: &str, kind: &str, object: &Value) -> String {
         check_types(Gvk::parse(api_version, kind), object).unwrap_err().problem

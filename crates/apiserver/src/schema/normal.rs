@@ -2,15 +2,16 @@
 
 use serde_json::{Map, Value};
 
+use super::structure::Structure;
 use super::table::{Field, Message, Scalar, Shape, Type};
-use super::{Gvk, Quantity};
+use super::{Kind, Quantity};
 
 /// Writes an object as Kubernetes would after reading it: members that are `null`, unknown or zero without meaning are
 /// taken out, amounts and times get their canonical form.
 ///
 /// Objects of kinds that are not known lose nothing but `null`s in their metadata.
-pub fn normalize(gvk: Gvk<'_>, object: &mut Value) {
-    normalize_value(Type::of_kind(gvk), object);
+pub fn normalize<'a>(kind: impl Into<Kind<'a>>, object: &mut Value) {
+    normalize_value(kind.into().root, object);
 }
 
 fn normalize_value(at: Type, value: &mut Value) {
@@ -23,6 +24,10 @@ fn normalize_value(at: Type, value: &mut Value) {
             members.values_mut().for_each(|member| normalize_value(field.element.holds(), member));
         }
         (Type::Scalar(scalar), value) => normalize_scalar(scalar, value),
+        (Type::Custom(structure), Value::Object(members)) => prune_members(structure, members),
+        (Type::Custom(structure), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| normalize_value(structure.item(), item));
+        }
         (Type::Resource, Value::Object(members)) => {
             if let (Some(metadata), Some(holds)) = (members.get_mut("metadata"), at.member("metadata")) {
                 normalize_value(holds, metadata);
@@ -37,6 +42,15 @@ fn normalize_members(message: &'static Message, members: &mut Map<String, Value>
         let Some(field) = message.field(name) else { return false };
         normalize_value(field.holds(), value);
         !value.is_null() && !is_dropped(field, value)
+    });
+}
+
+/// Takes out what the structure does not declare, and `null` where it is no value.
+fn prune_members(structure: &'static Structure, members: &mut Map<String, Value>) {
+    members.retain(|name, value| {
+        let Some(holds) = structure.member(name) else { return false };
+        normalize_value(holds, value);
+        !value.is_null() || matches!(holds, Type::Custom(Structure { nullable: true, .. }) | Type::Open)
     });
 }
 
@@ -79,6 +93,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Gvk;
 
     fn normal(api_version: &str, kind: &str, mut object: Value) -> Value {
         normalize(Gvk::parse(api_version, kind), &mut object);

@@ -2,6 +2,7 @@
 //!
 //! kubectl reads them for `explain`, to merge by key in `apply`, and to learn that the server validates fields.
 
+mod custom;
 mod definitions;
 mod paths;
 
@@ -11,7 +12,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds::RESOURCES;
+use crate::kinds::{RESOURCES, Resource};
 
 /// Group versions without stored kinds, whose objects are only asked questions with.
 const ONLY_REVIEWED: [(&str, &str); 3] =
@@ -31,13 +32,23 @@ struct Document {
     text: OnceLock<String>,
 }
 
-/// The index at `/openapi/v3`: where the document of each group version is.
-pub fn openapi_index() -> Value {
-    let entry = |path: &String| {
-        let url = format!("/openapi/v3/{path}?hash={:016X}", hash_of(path));
-        (path.clone(), json!({ "serverRelativeURL": url }))
+/// The index at `/openapi/v3`: where the document of each group version is. `custom` are the paths of documents beside
+/// the built-in ones, with a number that changes when the document does.
+pub fn openapi_index<'a>(custom: impl IntoIterator<Item = (&'a str, u64)>) -> Value {
+    let entry = |(path, hash): (&str, u64)| {
+        (path.to_owned(), json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash:016X}") }))
     };
-    json!({ "paths": DOCUMENTS.keys().map(entry).collect::<Map<_, _>>() })
+    let built_in = DOCUMENTS.keys().map(|path| (path.as_str(), hash_of(path)));
+    json!({ "paths": built_in.chain(custom).map(entry).collect::<Map<_, _>>() })
+}
+
+/// The documents of the custom kinds' group versions, by path.
+pub(crate) fn custom_documents(kinds: &[&'static Resource]) -> BTreeMap<String, String> {
+    let mut by_path: BTreeMap<String, Vec<&'static Resource>> = BTreeMap::new();
+    for kind in kinds {
+        by_path.entry(path_of(kind.group, kind.version)).or_default().push(kind);
+    }
+    by_path.into_iter().map(|(path, kinds)| (path, custom::write(&kinds).to_string())).collect()
 }
 
 /// The document at `/openapi/v3/` followed by `path`, such as `api/v1` or `apis/apps/v1`, as JSON text.
@@ -47,11 +58,15 @@ pub fn openapi_document(path: &str) -> Option<&'static str> {
 }
 
 fn write((group, version): (&'static str, &'static str)) -> Value {
+    document(&paths::of_group_version(group, version), &definitions::of_group_version(group, version))
+}
+
+fn document(paths: &Map<String, Value>, schemas: &Map<String, Value>) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": { "title": "Kubernetes", "version": concat!("fairway-", env!("CARGO_PKG_VERSION")) },
-        "paths": paths::of_group_version(group, version),
-        "components": { "schemas": definitions::of_group_version(group, version) },
+        "paths": paths,
+        "components": { "schemas": schemas },
     })
 }
 
@@ -128,7 +143,11 @@ mod tests {
 
     #[test]
     fn the_index_names_every_document() {
-        let index = openapi_index();
+        let index = openapi_index([("apis/example.com/v1", 7)]);
+        assert_eq!(
+            index["paths"]["apis/example.com/v1"]["serverRelativeURL"],
+            "/openapi/v3/apis/example.com/v1?hash=0000000000000007"
+        );
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
         assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash="), "{url}");
         assert!(openapi_document("apis/nothing/v1").is_none());

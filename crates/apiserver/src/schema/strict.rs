@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::Gvk;
+use super::Kind;
 use super::table::Type;
 
 /// The fields of `object` that its kind does not have, worded as Kubernetes words them:
 /// `unknown field "spec.containers[0].imagee"`. Kinds that are not known have no unknown fields.
-pub fn unknown_fields(gvk: Gvk<'_>, object: &Value) -> Vec<String> {
+pub fn unknown_fields<'a>(kind: impl Into<Kind<'a>>, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    collect(Type::of_kind(gvk), object, "", &mut found);
+    collect(kind.into().root, object, "", &mut found);
     found.into_iter().map(|path| format!("unknown field {path:?}")).collect()
 }
 
@@ -43,6 +43,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Gvk;
 
     const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");
 

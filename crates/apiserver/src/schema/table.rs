@@ -12,13 +12,14 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::Gvk;
+use super::structure::Structure;
 
 /// The file the table is read from.
 pub(super) const SOURCE: &str = include_str!("types.json");
 
 static TABLE: LazyLock<Table> = LazyLock::new(load::table);
 
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const KINDS_OF_ALL_GROUPS: [&str; 2] = ["DeleteOptions", "Status"];
 
 /// All messages and which of them are kinds.
@@ -140,6 +141,8 @@ pub(crate) enum Type {
     Open,
     /// An object of a kind that is not in the table: only its metadata is known.
     Resource,
+    /// A place in an object of a kind that a CustomResourceDefinition made.
+    Custom(&'static Structure),
 }
 
 impl Message {
@@ -211,6 +214,7 @@ impl Type {
         match self {
             Self::Message(message) => message.field(key).map(Field::holds),
             Self::Map(field) => Some(field.element.holds()),
+            Self::Custom(structure) => structure.member(key),
             Self::Resource if key == "metadata" => Message::named(OBJECT_META).map(Self::Message),
             Self::Resource | Self::List(_) | Self::Scalar(_) | Self::Open => Some(Self::Open),
         }
@@ -220,6 +224,7 @@ impl Type {
     pub fn item(self) -> Self {
         match self {
             Self::List(field) => field.element.holds(),
+            Self::Custom(structure) => structure.item(),
             _ => Self::Open,
         }
     }

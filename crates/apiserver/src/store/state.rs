@@ -153,6 +153,12 @@ impl State {
         }
     }
 
+    /// The revision of the newest change to a resource, as far as the log tells; 0 if nothing of it ever changed.
+    pub fn newest_change(&self, resource: &GroupResource) -> u64 {
+        let Some(shelf) = self.shelves.get(resource) else { return 0 };
+        shelf.log.back().map_or(shelf.floor, |event| event.change.object.revision)
+    }
+
     /// Tells of changes to a resource; the value is the revision of the newest.
     pub fn subscribe(&mut self, resource: &GroupResource) -> watch::Receiver<u64> {
         self.shelf_mut(resource).news.subscribe()

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Shared;
 use super::disk::Disk;
 use super::state::{Change, ChangeKind, Garbage, Key, Object};
-use crate::error::ApiError;
+use crate::error::{ApiError, GroupResource};
 
 /// How many writes may share a commit, and how many may wait.
 pub(super) const BATCH: usize = 256;
@@ -109,6 +109,15 @@ impl Transaction<'_> {
         }
     }
 
+    /// The newest versions of all objects of a resource, of all namespaces.
+    pub fn list(&self, resource: &GroupResource) -> Vec<Arc<Object>> {
+        let written = |key: &Key| self.batch.overlay.get(key);
+        let stored = self.shared.state().list(resource, None).objects;
+        let untouched = stored.into_iter().filter(|object| written(&key_of(resource, object)).is_none());
+        let overlaid = self.batch.overlay.iter().filter(|(key, _)| key.resource == *resource);
+        untouched.chain(overlaid.filter_map(|(_, object)| object.clone())).collect()
+    }
+
     /// Stores a new version under the next revision and returns it.
     pub fn put(&mut self, key: Key, value: Value) -> Arc<Object> {
         let kind = if self.get(&key).is_some() { ChangeKind::Modified } else { ChangeKind::Added };
@@ -125,6 +134,11 @@ impl Transaction<'_> {
     pub fn on_lost(&mut self, undo: impl FnOnce() + Send + 'static) {
         self.batch.on_lost.push(Box::new(undo));
     }
+}
+
+fn key_of(resource: &GroupResource, object: &Object) -> Key {
+    let text = |field: &str| object.value["metadata"][field].as_str().unwrap_or_default().to_owned();
+    Key { resource: resource.clone(), namespace: text("namespace"), name: text("name") }
 }
 
 impl Batch {

@@ -16,7 +16,7 @@ impl Api {
         let (mode, now) = (write.mode(), write.now);
         let run = move |tx: &mut Transaction<'_>| write.create(tx, input.object, Tracking::Write);
         let written = self.store.write(mode, run).await?;
-        Ok(call.reply(201, &written.object, now).with_warnings(input.warnings))
+        Ok(call.reply(201, &written.object, now).with_warnings([input.warnings, written.warnings].concat()))
     }
 }
 
@@ -29,6 +29,7 @@ impl Write {
         tracking: Tracking,
     ) -> Result<Written, ApiError> {
         self.claim_namespace(&mut object)?;
+        self.require_kind(tx)?;
         self.require_namespace(tx, name_of(&object))?;
         self.stamp(&mut object, tx)?;
         let name = name_of(&object).to_owned();
@@ -42,14 +43,16 @@ impl Write {
         self.track(None, &mut object, tracking);
         self.resource.prepare_create(&mut object);
         let admitted = self.admission.admit_create(self.resource, &mut object, tx)?;
+        self.settle_definition(tx, &mut object);
         self.check(&object, self.resource.validate_create(&object))?;
         self.check_grant(&object)?;
+        let warnings = self.resource.warnings(&object);
         let object = self.put(tx, object, None);
         self.admission.keep(tx, admitted, self.mode());
         if is_namespace(self.resource) && self.mode() == WriteMode::Persist {
             self.publish_authority(tx, &name)?;
         }
-        Ok(Written { object, created: true })
+        Ok(Written { object, created: true, warnings })
     }
 
     /// Gives a new namespace what its pods verify the server with.

@@ -172,6 +172,7 @@ impl Write {
         self.check_delete_preconditions(&old, options)?;
         let mut object = old.value.clone();
         set_dependents_finalizer(&mut object, options.propagation);
+        self.end_objects(tx, &old.value, &mut object);
         let grace = if is_pod(self.resource) { pod_grace(&object, options.grace_seconds) } else { Grace::Ends };
         if grace == Grace::Ends && may_go(self.resource, &object) {
             self.admission.release(tx, self.resource, &old.value, self.mode());

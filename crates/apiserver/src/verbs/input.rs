@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api::Call;
 use crate::error::ApiError;
 use crate::http::query::FieldValidation;
-use crate::schema::{self, Gvk, check_types, decode_body, strict_decoding_error, unknown_fields};
+use crate::schema::{self, Gvk, Kind, check_types, decode_body, strict_decoding_error, unknown_fields};
 
 /// A body that may be stored, and what to warn its author of.
 #[derive(Debug)]
@@ -22,16 +22,16 @@ pub(super) fn read_object(call: &Call, validation: FieldValidation) -> Result<In
         return Err(ApiError::bad_request("the body of the request is not an object"));
     }
     let kind = call.body_kind();
-    claim_kind(&mut object, kind)?;
+    claim_kind(&mut object, kind.gvk)?;
     check_types(kind, &object)?;
-    let warnings =
-        clean(kind, &mut object, decoded.duplicates, validation).map_err(|problems| strict_error(kind, &problems))?;
+    let warnings = clean(kind, &mut object, decoded.duplicates, validation)
+        .map_err(|problems| strict_error(kind.gvk, &problems))?;
     Ok(Input { object, warnings })
 }
 
 /// Gives an object its normal form, without unknown fields; what they are is an error or a warning, as asked for.
 pub(super) fn clean(
-    kind: Gvk<'_>,
+    kind: Kind<'_>,
     object: &mut Value,
     mut problems: Vec<String>,
     validation: FieldValidation,

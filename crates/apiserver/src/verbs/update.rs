@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::input::{clean, read_object};
 use super::write::{Tracking, Write, Written, is_deleting, may_go, metadata_mut, name_of};
-use crate::api::{Api, Call, Reply, gvk};
+use crate::api::{Api, Call, Reply};
 use crate::error::{ApiError, FieldError, GroupKind};
 use crate::patch::{self, PatchError};
-use crate::schema::{Gvk, decode_body, strict_decoding_error};
+use crate::schema::{Kind, decode_body, strict_decoding_error};
 use crate::store::{Object, Transaction};
 
 /// Media types of patches, as the refusal lists them.
@@ -38,7 +38,7 @@ impl Api {
             write.replace(tx, input.object, &old, Tracking::Write)
         };
         let written = self.store.write(mode, run).await?;
-        Ok(call.reply(200, &written.object, now).with_warnings(input.warnings))
+        Ok(call.reply(200, &written.object, now).with_warnings([input.warnings, written.warnings].concat()))
     }
 
     pub(crate) async fn patch(&self, call: &Call) -> Result<Reply, ApiError> {
@@ -74,7 +74,7 @@ impl Patch {
     }
 
     /// The object as this patch makes it out of `old`.
-    pub fn apply_to(&self, kind: Gvk<'_>, old: &Value) -> Result<Value, PatchError> {
+    pub fn apply_to(&self, kind: Kind<'_>, old: &Value) -> Result<Value, PatchError> {
         match self {
             Self::Json(patch) => patch::json_patch(old, patch),
             Self::Merge(patch) => patch::merge_patch(old, patch),
@@ -91,7 +91,7 @@ impl Patch {
 
 impl Write {
     fn patch(&self, tx: &mut Transaction<'_>, name: &str, patch: &Patch) -> Result<(Written, Vec<String>), ApiError> {
-        let kind = gvk(self.resource);
+        let kind = self.resource.schema();
         let old = self.find(tx, name).ok();
         let (mut new, tracking) = match (patch, &old) {
             (Patch::Apply(applied), _) => (self.apply(name, applied, old.as_deref())?, Tracking::Done),
@@ -106,6 +106,7 @@ impl Write {
             Some(old) => self.replace(tx, new, &old, tracking)?,
             None => self.create(tx, new, tracking)?,
         };
+        let warnings = [warnings, written.warnings.clone()].concat();
         Ok((written, warnings))
     }
 
@@ -121,7 +122,7 @@ impl Write {
         self.claim_name(&applied, name)?;
         self.claim_namespace(&mut applied)?;
         let live = old.map(|old| &old.value);
-        Ok(patch::apply_patch(gvk(self.resource), live, &applied, &self.writer(), self.options.force)?)
+        Ok(patch::apply_patch(self.resource.schema(), live, &applied, &self.writer(), self.options.force)?)
     }
 
     /// Refuses an object under another name than that of the path.
@@ -148,10 +149,12 @@ impl Write {
         self.resource.prepare_update(&mut new, &old.value, self.subresource);
         self.track(Some(&old.value), &mut new, tracking);
         let admitted = self.admission.admit_update(self.resource, &mut new, &old.value)?;
+        self.settle_definition(tx, &mut new);
         self.check(&new, self.resource.validate_update(&new, &old.value, self.subresource))?;
         if self.grants_more(&new, &old.value) {
             self.check_grant(&new)?;
         }
+        let warnings = self.resource.warnings(&new);
         let object = if is_deleting(&new) && !waits_for_grace(&new) && may_go(self.resource, &new) {
             self.admission.release(tx, self.resource, &old.value, self.mode());
             self.remove(tx, new, old)
@@ -162,7 +165,7 @@ impl Write {
             self.admission.keep(tx, admitted, self.mode());
             object
         };
-        Ok(Written { object, created: false })
+        Ok(Written { object, created: false, warnings })
     }
 
     /// Whether a changed role or binding may give somebody other rights than before: taking off a finalizer does not, a

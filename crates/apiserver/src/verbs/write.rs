@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::admission::Admission;
-use crate::api::{Api, Call, group_kind, group_resource, gvk, shaped, storage_of, write_mode};
+use crate::api::{Api, Call, group_kind, group_resource, shaped, storage_of, write_mode};
 use crate::auth::rbac::Grantor;
 use crate::error::{ApiError, FieldError, GroupResource};
 use crate::http::query::WriteOptions;
@@ -49,6 +49,8 @@ pub(super) enum Tracking {
 pub(super) struct Written {
     pub object: Arc<Object>,
     pub created: bool,
+    /// What its author should know.
+    pub warnings: Vec<String>,
 }
 
 impl Write {
@@ -174,7 +176,7 @@ impl Write {
     /// Records who owns the fields that differ between `old` and `new`.
     pub fn track(&self, old: Option<&Value>, new: &mut Value, tracking: Tracking) {
         if tracking == Tracking::Write {
-            track_update(gvk(self.resource), old, new, &self.writer());
+            track_update(self.resource.schema(), old, new, &self.writer());
         }
     }
 
@@ -200,7 +202,9 @@ impl Write {
         match self.mode() {
             WriteMode::Persist => {
                 self.resource.to_stored(&mut last);
-                shaped(self.resource, tx.delete(self.key(name_of(&last)), last))
+                let removed = tx.delete(self.key(name_of(&last)), last);
+                self.after_removal(tx, &removed.value);
+                shaped(self.resource, removed)
             }
             WriteMode::DryRun => unsaved(last, old.revision),
         }

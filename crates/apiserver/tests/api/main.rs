@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "what a test passes is mostly written in place")]
 
 mod access;
+mod custom;
 mod delete;
 mod discovery;
 mod events;

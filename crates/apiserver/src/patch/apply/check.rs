@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::ApplyError;
 use super::place::{Place, Rule};
 use crate::patch::fields::{Path, PathElement};
-use crate::schema::{Gvk, check_types};
+use crate::schema::{Gvk, Kind, check_types};
 
 /// Refuses a configuration with fields that its kind does not have, with list elements that cannot be told apart, or
 /// with a record of its own. Unlike other writes, an apply is never forgiven unknown fields: nobody could own them.
-pub(super) fn check_configuration(gvk: Gvk<'_>, applied: &Value) -> Result<(), ApplyError> {
+pub(super) fn check_configuration(kind: Kind<'_>, applied: &Value) -> Result<(), ApplyError> {
     let invalid = |why: String| Err(ApplyError::Invalid { why });
     if !applied.is_object() {
         return invalid("the applied configuration must be an object".into());
@@ -20,12 +20,12 @@ pub(super) fn check_configuration(gvk: Gvk<'_>, applied: &Value) -> Result<(), A
         return invalid("metadata.managedFields must be nil".into());
     }
     let mut check = Check { path: Vec::new(), problems: Vec::new() };
-    check.visit(Place::root(gvk), applied);
-    check.problems.extend(check_types(gvk, applied).err().map(|mismatch| mismatch.problem().to_owned()));
+    check.visit(Place::root(kind), applied);
+    check.problems.extend(check_types(kind, applied).err().map(|mismatch| mismatch.problem().to_owned()));
     match check.problems.as_slice() {
         [] => Ok(()),
-        [problem] => invalid(format!("{}: {problem}", cannot_type(gvk, applied))),
-        problems => invalid(format!("{}: errors:\n  {}", cannot_type(gvk, applied), problems.join("\n  "))),
+        [problem] => invalid(format!("{}: {problem}", cannot_type(kind.gvk, applied))),
+        problems => invalid(format!("{}: errors:\n  {}", cannot_type(kind.gvk, applied), problems.join("\n  "))),
     }
 }
 

@@ -8,25 +8,25 @@ use serde_json::Value;
 use super::compare::{Comparison, fields_of};
 use super::place::Place;
 use crate::patch::fields::FieldSet;
-use crate::schema::{self, Gvk};
+use crate::schema::{self, Gvk, Kind};
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The manager of `kubectl apply --server-side`. Others want no part in this.
 const KUBECTL: &str = "kubectl";
 
 /// The fields of `live` that a server-side apply by `manager` may take from anyone.
-pub(super) fn inherited(gvk: Gvk<'_>, live: &Value, manager: &str) -> FieldSet {
-    read(gvk, live, manager).unwrap_or_default()
+pub(super) fn inherited(kind: Kind<'_>, live: &Value, manager: &str) -> FieldSet {
+    read(kind, live, manager).unwrap_or_default()
 }
 
-fn read(gvk: Gvk<'_>, live: &Value, manager: &str) -> Option<FieldSet> {
+fn read(kind: Kind<'_>, live: &Value, manager: &str) -> Option<FieldSet> {
     let text = annotation_of(live).filter(|_| manager == KUBECTL)?;
     let mut last: Value = serde_json::from_str(text).ok()?;
-    if Gvk::of(&last)? != gvk {
+    if Gvk::of(&last)? != kind.gvk {
         return None;
     }
-    schema::normalize(gvk, &mut last);
-    let root = Place::root(gvk);
+    schema::normalize(kind, &mut last);
+    let root = Place::root(kind);
     let difference = Comparison::between(root, &last, live);
     let changed = difference.modified.union(&difference.added).union(&difference.removed);
     Some(fields_of(root, &last).difference(&changed))

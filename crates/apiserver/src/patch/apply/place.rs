@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::patch::fields::PathElement;
-use crate::schema::Gvk;
+use crate::schema::Kind;
+use crate::schema::structure::List;
 use crate::schema::table::{Element, Field, ListType, Scalar, Shape, Type};
 
 static EMPTY_OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
@@ -37,12 +38,14 @@ pub(super) enum Identity {
     Value,
     /// The values of some of their fields.
     Keys(&'static Field),
+    /// The same in a custom kind.
+    CustomKeys(&'static List),
 }
 
 impl Place {
     /// The object itself.
-    pub fn root(gvk: Gvk<'_>) -> Self {
-        Self { holds: Type::of_kind(gvk), atomic: false }
+    pub fn root(kind: Kind<'_>) -> Self {
+        Self { holds: kind.root, atomic: false }
     }
 
     /// The place of a member. Members that no type declares are taken as they come.
@@ -70,6 +73,12 @@ impl Place {
                 ListType::Set => Rule::Items(Identity::Value),
                 ListType::Map => Rule::Items(Identity::Keys(field)),
             },
+            Type::Custom(structure) if value.is_object() && !structure.atomic => Rule::Members,
+            Type::Custom(structure) if value.is_array() => match structure.list.merge {
+                ListType::Atomic => Rule::Leaf,
+                ListType::Set => Rule::Items(Identity::Value),
+                ListType::Map => Rule::Items(Identity::CustomKeys(&structure.list)),
+            },
             Type::Open | Type::Resource if value.is_object() => Rule::Members,
             _ => Rule::Leaf,
         }
@@ -77,12 +86,19 @@ impl Place {
 
     /// Whether a struct stands here and has no such member.
     pub fn lacks(self, key: &str) -> bool {
-        matches!(self.holds, Type::Message(_)) && self.field(key).is_none()
+        match self.holds {
+            Type::Message(message) => message.field(key).is_none(),
+            Type::Custom(structure) => structure.member(key).is_none(),
+            _ => false,
+        }
     }
 
     /// Whether the type declares this member by name, as a struct does and a map does not.
     pub fn declares(self, key: &str) -> bool {
-        self.field(key).is_some()
+        match self.holds {
+            Type::Custom(structure) => structure.declares(key),
+            _ => self.field(key).is_some(),
+        }
     }
 
     /// What Go has for a struct, list or map that is absent from JSON, if it always has one: then its coming and going
@@ -110,16 +126,18 @@ impl Identity {
     pub fn of(self, item: &Value) -> PathElement {
         match self {
             Self::Value => PathElement::Value(item.to_string()),
-            Self::Keys(list) => {
-                let key_of = |name: &String| {
-                    let given = item.get(name).filter(|value| !value.is_null());
-                    let value = given.or_else(|| default_of(list, name))?;
-                    Some((name.clone(), value.to_string()))
-                };
-                PathElement::Keys(list.keys.iter().filter_map(key_of).collect())
-            }
+            Self::Keys(list) => keys_of(item, &list.keys, |name| default_of(list, name)),
+            Self::CustomKeys(list) => keys_of(item, &list.keys, |name| list.defaults.get(name)),
         }
     }
+}
+
+fn keys_of(item: &Value, keys: &[String], default: impl Fn(&str) -> Option<&'static Value>) -> PathElement {
+    let key_of = |name: &String| {
+        let given = item.get(name).filter(|value| !value.is_null());
+        Some((name.clone(), given.or_else(|| default(name))?.to_string()))
+    };
+    PathElement::Keys(keys.iter().filter_map(key_of).collect())
 }
 
 fn default_of(list: &'static Field, name: &str) -> Option<&'static Value> {

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::patch::arbitrary::{pod, pod_with_lists_of};
+use crate::schema::Gvk;
 
 const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");
 const CONFIG_MAP: Gvk<'static> = Gvk::new("", "v1", "ConfigMap");
@@ -167,7 +168,7 @@ fn applied_elements_keep_their_order_and_others_their_place() {
         json!({ "spec": { "template": { "spec": { "containers": containers } } } })
     };
     let order = |live: &[&str], config: &[&str]| {
-        let merged = merge(Place::root(DEPLOYMENT), &list(live), &list(config));
+        let merged = merge(Place::root(DEPLOYMENT.into()), &list(live), &list(config));
         let containers = merged["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap();
         containers.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -379,7 +380,7 @@ proptest! {
     #[test]
     fn what_was_applied_is_in_the_object(live in pod(), config in pod()) {
         let object = forced(&stored(live), &config, "ci", 1);
-        let again = merge(Place::root(POD), &object, &config);
+        let again = merge(Place::root(POD.into()), &object, &config);
         prop_assert_eq!(unmanaged(&normal(again)), unmanaged(&object));
     }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::patch::arbitrary::pod;
+use crate::schema::Gvk;
 
 const POD: Gvk<'static> = Gvk::new("", "v1", "Pod");
 const DEPLOYMENT: Gvk<'static> = Gvk::new("apps", "v1", "Deployment");

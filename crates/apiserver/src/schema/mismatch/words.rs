@@ -32,7 +32,7 @@ pub(super) fn go_type(field: &Field, holds: Type) -> String {
         _ if !element.is_empty() && element.contains('.') => element.to_owned(),
         Type::Scalar(scalar) => go_scalar(scalar).to_owned(),
         Type::Message(message) => format!("v1.{}", message.short_name()),
-        Type::List(_) | Type::Map(_) | Type::Open | Type::Resource => element.to_owned(),
+        Type::List(_) | Type::Map(_) | Type::Open | Type::Resource | Type::Custom(_) => element.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The schemas of a document: types and descriptions of `k8s-openapi`, merge rules of our own table.
 
 use k8s_openapi::api as k8s;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::schemars::SchemaGenerator;
 use k8s_openapi::schemars::generate::SchemaSettings;
@@ -21,9 +22,24 @@ pub(super) fn of_group_version(group: &str, version: &str) -> Map<String, Value>
     }
     for resource in RESOURCES.iter().filter(|stored| stored.group == group && stored.version == version) {
         if let Some(message) = Message::of_kind(Gvk::new(group, version, resource.kind)) {
-            definitions.insert(format!("{}List", message.name), list_of(message, group, version));
+            let list = list_of((&message.name, message.short_name()), group, version);
+            definitions.insert(format!("{}List", message.name), list);
         }
     }
+    definitions
+}
+
+/// The schemas of what all kinds share: metadata, options, outcomes.
+pub(super) fn of_every_kind() -> Map<String, Value> {
+    let settings = SchemaSettings::openapi3().with(|settings| settings.transforms.clear());
+    let mut generator = settings.into_generator();
+    generator.subschema_for::<meta::ObjectMeta>();
+    generator.subschema_for::<meta::DeleteOptions>();
+    generator.subschema_for::<meta::ListMeta>();
+    generator.subschema_for::<meta::Status>();
+    generator.subschema_for::<k8s::autoscaling::v1::Scale>();
+    let mut definitions = generator.take_definitions(true);
+    definitions.iter_mut().for_each(|(name, schema)| complete(name, schema, "", "v1"));
     definitions
 }
 
@@ -39,6 +55,7 @@ fn add_kinds(group: &str, version: &str, generator: &mut SchemaGenerator) {
     add!(generator: meta { DeleteOptions, ListMeta, Status });
     match (group, version) {
         ("", _) => add_core(generator),
+        ("apiextensions.k8s.io", _) => add!(generator: extensions { CustomResourceDefinition }),
         ("apps", _) => {
             add!(generator: k8s::apps::v1 { ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet });
             add!(generator: k8s::autoscaling::v1 { Scale });
@@ -175,9 +192,9 @@ fn wrap_references(schema: &mut Value) {
     }
 }
 
-fn list_of(message: &Message, group: &str, version: &str) -> Value {
+/// The list of a kind, given the name of its schema and its own.
+pub(super) fn list_of((schema, kind): (&str, &str), group: &str, version: &str) -> Value {
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-    let kind = message.short_name();
     json!({
         "description": format!("{kind}List is a list of {kind} objects."),
         "type": "object",
@@ -186,7 +203,7 @@ fn list_of(message: &Message, group: &str, version: &str) -> Value {
             "apiVersion": { "type": "string", "description": "The version of the list's schema." },
             "kind": { "type": "string", "description": "The kind of the list." },
             "metadata": reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
-            "items": { "type": "array", "items": reference(&message.name), "description": "The objects." },
+            "items": { "type": "array", "items": reference(schema), "description": "The objects." },
         },
         "x-kubernetes-group-version-kind": [{ "group": group, "version": version, "kind": format!("{kind}List") }],
     })

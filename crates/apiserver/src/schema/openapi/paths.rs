@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::custom::schema_name;
 use crate::kinds::{RESOURCES, Resource, Subresource};
 use crate::schema::Gvk;
 use crate::schema::table::Message;
@@ -23,11 +24,12 @@ pub(super) fn of_group_version(group: &str, version: &str) -> Map<String, Value>
     paths
 }
 
-fn add_resource(resource: &Resource, paths: &mut Map<String, Value>) {
+pub(super) fn add_resource(resource: &Resource, paths: &mut Map<String, Value>) {
     let group_version = super::path_of(resource.group, resource.version);
     let scope = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
     let collection = format!("/{group_version}/{scope}{}", resource.plural);
-    let own = Exchanged { group: resource.group, version: resource.version, kind: resource.kind };
+    let is_custom = resource.custom.is_some();
+    let own = Exchanged { group: resource.group, version: resource.version, kind: resource.kind, is_custom };
     let operations = |on: On| path_item(resource, &own, resource.verbs, on);
     paths.insert(collection.clone(), operations(On::Collection));
     paths.insert(format!("{collection}/{{name}}"), operations(On::Object));
@@ -37,7 +39,12 @@ fn add_resource(resource: &Resource, paths: &mut Map<String, Value>) {
     }
     for subresource in resource.subresources {
         let Subresource { group, version, kind, verbs, .. } = *subresource;
-        let item = path_item(resource, &Exchanged { group, version, kind }, verbs, On::Subresource);
+        let item = path_item(
+            resource,
+            &Exchanged { group, version, kind, is_custom: is_custom && kind == resource.kind },
+            verbs,
+            On::Subresource,
+        );
         paths.insert(format!("{collection}/{{name}}/{}", subresource.name), item);
     }
 }
@@ -47,6 +54,7 @@ struct Exchanged {
     group: &'static str,
     version: &'static str,
     kind: &'static str,
+    is_custom: bool,
 }
 
 /// What a path names.
@@ -82,7 +90,7 @@ fn path_item(resource: &Resource, exchanged: &Exchanged, verbs: &[&str], on: On)
 }
 
 fn operation(exchanged: &Exchanged, verb: &str) -> Value {
-    let Exchanged { group, version, kind } = exchanged;
+    let Exchanged { group, version, kind, .. } = exchanged;
     let is_write = matches!(verb, "create" | "update" | "patch");
     let answered = if verb == "list" { format!("{kind}List") } else { (*kind).to_owned() };
     let mut operation = json!({
@@ -117,6 +125,9 @@ fn schema_of(exchanged: &Exchanged, kind: &str) -> Value {
         Some(message) if !base.ends_with("Options") => {
             let list = if base == kind { "" } else { "List" };
             json!({ "$ref": format!("#/components/schemas/{}{list}", message.name) })
+        }
+        _ if exchanged.is_custom => {
+            json!({ "$ref": format!("#/components/schemas/{}", schema_name(Gvk::new(exchanged.group, exchanged.version, kind))) })
         }
         _ => json!({ "type": "string" }),
     }
