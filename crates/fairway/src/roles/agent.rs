@@ -9,6 +9,7 @@ mod health;
 mod health_checks;
 mod kernel;
 mod metrics;
+mod pages;
 mod relay;
 mod servers;
 
@@ -24,7 +25,6 @@ use datapath::Drift;
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
 use model::{Cluster, Name, Node, Rejected, RejectedReason, Subject};
-use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,7 @@ use tracing::{debug, info, warn};
 
 use super::api_args::ApiArgs;
 use super::ranges::Ranges;
-use super::status_pages::{Page, StatusPages};
+use super::status_pages::StatusPages;
 use cni_files::CniFiles;
 pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
@@ -73,7 +73,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
     cni_state_dir: PathBuf,
     /// Address of the pages /healthz, /readyz and /metrics.
-    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10256")]
+    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10246")]
     healthz_bind_address: SocketAddr,
     /// Which of the node's addresses serve node ports: all (those its links have), primary (those its Node
     /// object tells), or those in the ranges named.
@@ -83,6 +83,10 @@ pub struct AgentArgs {
     /// Whether node ports are served at 127.0.0.1 and ::1 too, by the agent itself.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_LOCALHOST_NODE_PORTS", default_value_t = true, action = ArgAction::Set)]
     localhost_node_ports: bool,
+    /// Whether what asks kube-proxy is answered where kube-proxy does not run: load balancers at port 10256 of every
+    /// address, programs of the node at port 10249 of 127.0.0.1.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_KUBE_PROXY_PORTS", default_value_t = true, action = ArgAction::Set)]
+    kube_proxy_ports: bool,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -136,16 +140,12 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         cancel.cancel();
         outcome
     };
-    let relaying = async {
-        if args.localhost_node_ports {
-            relay::serve(served.clone(), cancel.clone()).await;
-        }
-    };
-    let (outcome, (), (), (), _) = tokio::join!(
+    let (outcome, (), (), (), (), _) = tokio::join!(
         keeping,
-        relaying,
+        run_if(args.localhost_node_ports, relay::serve(served.clone(), cancel.clone())),
         health_checks::serve(checks, cancel.clone()),
-        pages.serve(pages_of(&health), cancel.clone()),
+        pages.serve(pages::of_agent(&health), cancel.clone()),
+        run_if(args.kube_proxy_ports, pages::serve_for_kube_proxy(Arc::clone(&health), cancel.clone())),
         cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );
     cluster.join().await;
@@ -153,16 +153,10 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     outcome
 }
 
-fn pages_of(health: &Arc<Health>) -> impl Fn(&str) -> Option<Page> + use<> {
-    let mut registry = Registry::default();
-    health.metrics.register(&mut registry);
-    let health = Arc::clone(health);
-    move |path| match path {
-        "/healthz" => Some(health.healthz(Timestamp::now())),
-        "/livez" => Some(health.livez(Timestamp::now())),
-        "/readyz" => Some(health.readyz()),
-        "/metrics" => Some(Page::metrics(&registry)),
-        _ => None,
+/// Does what is wanted only on some nodes.
+async fn run_if(wanted: bool, work: impl Future<Output = ()>) {
+    if wanted {
+        work.await;
     }
 }
 

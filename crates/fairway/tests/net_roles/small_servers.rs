@@ -171,6 +171,29 @@ fn connection_tracking_bears_late_segments_and_half_closed_connections() {
         assert_eq!(settings(), ["0\n", "60\n"], "the control");
         let _agent = world.spawn_agent();
         assert_eq!(settings(), ["1\n", "3600\n"]);
-        assert!(page("127.0.0.1:10256", "/metrics").is_some());
+        assert!(page("127.0.0.1:10246", "/metrics").is_some());
+    });
+}
+
+#[test]
+fn kube_proxys_ports_are_answered_while_nobody_else_has_them() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let kube_proxy = TcpListener::bind("127.0.0.1:10249").unwrap();
+        let _agent = world.spawn_agent();
+        let text =
+            |address: &str, path: &str| page(address, path).filter(|(code, _)| *code == 200).map(|(_, body)| body);
+        // Load balancers ask from outside.
+        for address in ["10.89.0.1:10256", "[::1]:10256"] {
+            let report = wait_for(&format!("the page at {address}"), DEADLINE, || text(address, "/healthz"));
+            assert!(report.contains("lastUpdated"), "{report}");
+        }
+        assert_eq!(page("10.89.0.1:10256", "/metrics").unwrap().0, 404, "not for everybody");
+        drop(kube_proxy);
+        let mode = wait_for("the port that is free again", DEADLINE, || text("127.0.0.1:10249", "/proxyMode"));
+        assert_eq!(mode, "nftables");
+        assert!(text("127.0.0.1:10249", "/metrics").unwrap().contains("kubeproxy_sync_proxy_rules_duration_seconds"));
+        assert!(page("10.89.0.1:10249", "/proxyMode").is_none(), "for the node alone");
     });
 }

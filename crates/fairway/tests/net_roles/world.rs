@@ -292,7 +292,7 @@ pub fn page(address: &str, path: &str) -> Option<(u16, String)> {
 
 /// A page of the agent.
 pub fn agent_page(path: &str) -> Option<(u16, String)> {
-    page("127.0.0.1:10256", path)
+    page("127.0.0.1:10246", path)
 }
 
 /// A number the agent shows among its metrics.
