@@ -12,7 +12,7 @@ use crate::attachments::{self, Record};
 use crate::config::{AddressSource, Config, Position};
 use crate::delegate::Lease;
 use crate::environment::{Arguments, Target};
-use crate::ipam::Store;
+use crate::ipam::{self, Store};
 use crate::owner::Owner;
 use crate::result::addresses_of_interface;
 use crate::runtime_config::Wishes;
@@ -94,7 +94,8 @@ impl Addition<'_> {
     fn obtain(&self, source: &AddressSource) -> Result<Lease, CniError> {
         match source {
             AddressSource::Own(pools) => {
-                let addresses = Store::new(self.state).reserve(self.owner(), pools, &self.wishes.addresses)?;
+                let store = Store::new(self.state).avoiding(ipam::occupied(Path::new(ipam::HOST_LOCAL))?);
+                let addresses = store.reserve(self.owner(), pools, &self.wishes.addresses)?;
                 Ok(Lease { addresses, ..Lease::default() })
             }
             AddressSource::Plugin(plugin) => plugin.obtain(),

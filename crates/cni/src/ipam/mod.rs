@@ -1,8 +1,10 @@
 //! Addresses for containers: which one is next, and who has which, kept in files.
 
 mod choice;
+mod occupied;
 mod store;
 
+pub(crate) use occupied::{HOST_LOCAL, occupied};
 pub(crate) use store::Store;
 
 use std::io;

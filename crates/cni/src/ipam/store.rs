@@ -23,12 +23,19 @@ const RELEASED_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Store<'a> {
     state: &'a StateDirectory,
+    /// Addresses others have given out.
+    occupied: BTreeSet<IpAddr>,
 }
 
 impl<'a> Store<'a> {
     /// The reservations in a state directory. Touches nothing yet.
     pub(crate) const fn new(state: &'a StateDirectory) -> Self {
-        Self { state }
+        Self { state, occupied: BTreeSet::new() }
+    }
+
+    /// The same, of which nobody gets an address that is `occupied`.
+    pub(crate) fn avoiding(self, occupied: BTreeSet<IpAddr>) -> Self {
+        Self { occupied, ..self }
     }
 
     /// One address of each family that has ranges, for `owner`: the wanted one, else the next. What `owner` holds
@@ -144,6 +151,7 @@ impl<'a> Store<'a> {
         let address = match wanted {
             Some(address) => match reservations.get(&address) {
                 Some(holder) => return Err(IpamError::taken(address, holder.as_ref())),
+                None if self.occupied.contains(&address) => return Err(IpamError::taken(address, None)),
                 None => address,
             },
             None => self.choose(pools, &reservations.into_keys().collect())?,
@@ -165,6 +173,7 @@ impl<'a> Store<'a> {
         let is_resting = |at: SystemTime| now.duration_since(at).is_ok_and(|since| since < pools.reuse_delay);
         let (resting, rested): (Vec<_>, Vec<_>) = released.into_iter().partition(|(at, _)| is_resting(*at));
         let addresses = |list: Vec<(SystemTime, IpAddr)>| list.into_iter().map(|(_, address)| address);
+        let taken: BTreeSet<IpAddr> = taken.union(&self.occupied).copied().collect();
         let avoided: BTreeSet<IpAddr> = taken.iter().copied().chain(addresses(resting)).collect();
         next_free(&pools.ranges, &avoided, &addresses(rested).collect::<Vec<_>>()).ok_or_else(|| {
             let in_use = taken.iter().filter(|address| pools.contain(**address)).count();
@@ -251,6 +260,18 @@ mod tests {
         let outside = store.reserve(&owner("b"), &pools, &["10.0.0.1".parse().unwrap()]).unwrap_err();
         assert_eq!(outside.to_string(), "10.0.0.1 is in none of the ranges 10.244.1.0/24, fd00::/64");
         assert!(!store.reservations().unwrap().values().any(|holder| *holder == Some(owner("b"))));
+    }
+
+    #[test]
+    fn an_address_of_another_networks_pod_is_given_to_nobody() {
+        let (_directory, state) = state();
+        let occupied = ["10.244.1.1", "10.244.1.3"].map(|address| address.parse().unwrap());
+        let store = Store::new(&state).avoiding(occupied.into());
+        let pools = nets(&["10.244.1.0/29"]);
+        let given = ["a", "b"].map(|name| store.reserve(&owner(name), &pools, &[]).unwrap()[0].to_string());
+        assert_eq!(given, ["10.244.1.2", "10.244.1.4"]);
+        let wanted = store.reserve(&owner("c"), &pools, &occupied[..1]).unwrap_err();
+        assert_eq!(wanted.to_string(), "10.244.1.1 is in use by container unknown");
     }
 
     #[test]
