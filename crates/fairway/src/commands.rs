@@ -8,6 +8,7 @@ mod down;
 mod enter;
 mod explain;
 mod install;
+mod installed;
 mod ip;
 mod kubeconfig;
 mod launch;

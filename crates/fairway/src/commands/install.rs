@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::block_on;
 use super::check::findings_after;
+use super::installed::read_installed;
 use super::report::Report;
 use super::rollout::{reason_of, rollout_of};
 use super::survey::read_survey;
@@ -63,12 +64,16 @@ async fn install(args: &InstallArgs) -> Result<()> {
     take_settings(&mut settings, &args.settings)?;
     let wanted = manifests::objects(&settings);
     if args.dry_run {
-        return print(&wanted, args.output);
+        print(&wanted, args.output)?;
+        let stale = read_installed(&objects).await?.not_among(&wanted);
+        stale.iter().for_each(|name| eprintln!("would remove {name}"));
+        return Ok(());
     }
     report.step(&format!("Kubernetes {}   {} nodes", survey.version, survey.nodes.len()));
     report.step(&format!("API server for nodes   {}:{}", settings.text("apiHost"), settings.text("apiPort")));
     apply_all(&objects, &settings, &wanted, &mut report).await?;
     wait_until_ready(&objects, &wanted, args.timeout, &mut report).await?;
+    remove_stale(&objects, &wanted, &mut report).await?;
     conclude(&objects, &report).await
 }
 
@@ -143,6 +148,16 @@ async fn wait_until_ready(objects: &Objects, wanted: &[Value], timeout: Duration
         if !waiting.is_empty() {
             give_up_after(deadline, objects, &waiting).await?;
             sleep(POLL).await;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what earlier settings wanted and these do not, once all that they want is there.
+async fn remove_stale(objects: &Objects, wanted: &[Value], report: &mut Report) -> Result<()> {
+    for name in read_installed(objects).await?.not_among(wanted) {
+        if objects.delete(&name).await? {
+            report.step(&format!("{name} removed: these settings do not want it"));
         }
     }
     Ok(())

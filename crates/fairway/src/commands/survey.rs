@@ -1,5 +1,8 @@
 //! What a cluster has, as far as it matters to installing Fairway and to judging it.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use kubeapi::{ObjectError, ObjectName, Objects};
 use manifests::{AGENT, DNS_SERVICE};
 use serde_json::Value;
@@ -27,6 +30,8 @@ pub struct Survey {
 
 /// Where the Service `kube-dns` is, whatever else is where.
 const DNS_NAMESPACE: &str = "kube-system";
+/// The Service of the API server, as pods may call it.
+const API_NAME: &str = "kubernetes.default";
 const SLICE: (&str, &str) = ("discovery.k8s.io/v1", "EndpointSlice");
 
 /// Reads all of it.
@@ -59,6 +64,19 @@ impl Survey {
     /// The agent's DaemonSet, if Fairway is installed.
     pub fn agent(&self) -> Option<&Value> {
         self.daemon_sets.iter().find(|set| set["metadata"]["name"] == AGENT && is_part_of_fairway(set))
+    }
+
+    /// Whether a host is reached through a Service: it has an address of one, or the name of the API server's.
+    pub fn is_service(&self, host: &str) -> bool {
+        let is_own = self.api_service.as_ref().is_some_and(|service| service["spec"]["clusterIP"] == host);
+        let ranges = || self.service_cidrs.iter().flat_map(|object| texts(&object["spec"]["cidrs"]));
+        let is_in = |address: &IpAddr| {
+            ranges().filter_map(|text| text.parse::<IpNet>().ok()).any(|range| range.contains(address))
+        };
+        is_own
+            || host == API_NAME
+            || host.starts_with(&format!("{API_NAME}."))
+            || host.parse().is_ok_and(|address| is_in(&address))
     }
 }
 

@@ -11,24 +11,11 @@ use tokio::time::sleep;
 
 use super::block_on;
 use super::install::{POLL, connect, take_settings};
+use super::installed::{Installed, read_installed};
 use super::report::Report;
 use super::survey::{Survey, entries, is_part_of_fairway, read_survey};
 use crate::cli::UninstallArgs;
 
-/// The kinds of objects an installation has, in the order in which they go: what runs first, what it may do last.
-const KINDS: [(&str, &str); 9] = [
-    ("apps/v1", "DaemonSet"),
-    ("apps/v1", "Deployment"),
-    ("v1", "Pod"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("v1", "ServiceAccount"),
-];
-/// How many of them run something.
-const RUNNING: usize = 3;
 /// What the controllers agree with on who leads.
 const LEASE: (&str, &str) = ("coordination.k8s.io/v1", "Lease");
 
@@ -92,16 +79,7 @@ async fn find_objects(
     survey: &Survey,
     settings: &Settings,
 ) -> Result<(Vec<ObjectName>, Vec<ObjectName>)> {
-    let (label, part) = manifests::PART_OF;
-    let labels = format!("{label}={part}");
-    let mut found = [Vec::new(), Vec::new()];
-    for (index, kind) in KINDS.into_iter().enumerate() {
-        let listed = objects.list(kind, None, &labels).await?;
-        // Pods of a workload go with it.
-        let on_their_own = listed.iter().filter(|object| object["metadata"]["ownerReferences"].is_null());
-        found[usize::from(index >= RUNNING)].extend(on_their_own.map(ObjectName::of));
-    }
-    let [running, mut rest] = found;
+    let Installed { running, mut rest } = read_installed(objects).await?;
     if survey.dns_service.is_some() && !is_shared(survey) {
         rest.push(named("v1", "Service", "kube-system", DNS_SERVICE));
     }

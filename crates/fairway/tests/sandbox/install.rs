@@ -29,6 +29,11 @@ fn an_installation_is_checked_repeated_and_removed_from_every_node() {
     let fine = place.succeed(&["check", "-o", "json"]);
     assert_eq!(codes(&fine.out), [""; 0]);
 
+    let without = place.succeed(&[&install[..], &["--set", "controller.enabled=false"]].concat());
+    assert!(without.err.contains("Deployment kube-system/fairway-controller removed"), "{}", without.err);
+    let left = place.succeed(&["uninstall", "--dry-run"]).out;
+    assert!(!left.contains("Deployment kube-system/fairway-controller") && left.contains("fairway-agent"), "{left}");
+
     let removed = place.succeed(&["uninstall", "--timeout", "60s"]);
     for node in ["node1", "node2"] {
         let line = format!("{node}: removed /etc/cni/net.d/05-fairway.conflist, table inet fairway");

@@ -35,9 +35,10 @@ pub fn settings_for(survey: &Survey, api: ApiServer<'_>) -> Result<Settings, Set
     Ok(settings)
 }
 
-/// The API server as nodes reach it: as the kubeconfig has it, unless that means the machine it is read on.
+/// The API server as nodes reach it: as the kubeconfig has it, unless that means the machine it is read on, or the
+/// Service, as it does in a pod.
 fn api_address(survey: &Survey, api: ApiServer<'_>) -> Option<(String, u16)> {
-    if !is_loopback(api.host) {
+    if !is_loopback(api.host) && !survey.is_service(api.host) {
         return Some((api.host.to_owned(), api.port));
     }
     survey.api_slices.iter().find_map(|slice| {
@@ -103,6 +104,13 @@ mod tests {
     #[test]
     fn a_loopback_address_is_no_use_to_nodes_so_that_the_service_is_asked() {
         for host in ["127.0.0.1", "localhost", "::1", "0.0.0.0"] {
+            assert_eq!(chosen(&survey(), host)[..2], ["192.0.2.10", "6443"].map(Value::from), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_pod_reaches_the_api_server_by_its_service_and_nodes_must_not() {
+        for host in ["10.96.0.1", "kubernetes.default.svc"] {
             assert_eq!(chosen(&survey(), host)[..2], ["192.0.2.10", "6443"].map(Value::from), "{host}");
         }
     }
