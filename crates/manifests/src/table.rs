@@ -56,6 +56,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("clusterDomain", Kind::Word, "cluster.local", "The domain of the cluster's names."),
     setting("logLevel", Kind::Word, "info", "What is logged: error, warn, info, debug or trace."),
+    setting(
+        "cni.enabled",
+        Kind::Flag,
+        "true",
+        "Whether new pods get Fairway's network. Without it another plugin connects them, and Fairway carries Services and \
+         names alone.",
+    ),
     setting("cni.binDir", Kind::Word, "/opt/cni/bin", "Directory of the nodes where their runtime finds CNI plugins."),
     setting(
         "cni.confDir",

@@ -63,6 +63,9 @@ pub struct AgentArgs {
     /// was away.
     #[arg(long, value_name = "CIDR", env = "FAIRWAY_SERVICE_CIDR")]
     service_cidr: Vec<Ranges>,
+    /// Whether new pods get Fairway's network. Without it another plugin connects them, and the agent carries Services alone.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_CNI", default_value_t = true, action = ArgAction::Set)]
+    cni: bool,
     /// Directory of CNI plugins, where the agent installs this program.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
     cni_bin_dir: PathBuf,
@@ -126,6 +129,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let agent = Agent {
         node: args.node_name,
         cni: CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir),
+        connects_pods: args.cni,
         preferred: Vec::new(),
         client: client.clone(),
         snapshots: cluster.snapshots(),
@@ -164,6 +168,8 @@ async fn run_if(wanted: bool, work: impl Future<Output = ()>) {
 struct Agent {
     node: String,
     cni: CniFiles,
+    /// Whether new pods are to get Fairway's network.
+    connects_pods: bool,
     /// Configurations of others that the runtime prefers, as they were last told.
     preferred: Vec<String>,
     client: Client,
@@ -223,7 +229,11 @@ impl Agent {
             debug!(node = self.node, "no range of pod addresses yet");
             return Ok(synced);
         }
-        self.install_plugin(node).await?;
+        if self.connects_pods {
+            self.install_plugin(node).await?;
+        } else {
+            self.cni.withdraw().context("cannot leave new pods to another plugin")?;
+        }
         self.health.serves_pods();
         if !self.is_reported {
             let report = kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now());

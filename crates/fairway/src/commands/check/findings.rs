@@ -82,7 +82,7 @@ pub fn rivals(survey: &Survey) -> Vec<Finding> {
     let mut found = Vec::new();
     for set in &survey.daemon_sets {
         let name = set["metadata"]["name"].as_str().unwrap_or_default();
-        if OTHER_PLUGINS.contains(&name) {
+        if OTHER_PLUGINS.contains(&name) && !leaves_pods_to_others(survey) {
             found.push(Finding::new(&OTHER_PLUGIN, ObjectName::of(set).to_string()));
         }
         if name == "kube-proxy" {
@@ -150,14 +150,19 @@ fn unready_agents(survey: &Survey, agent: &Value) -> Vec<Finding> {
     found
 }
 
-/// Whether the agents' API server is the Service's address, as it is where nobody set another.
+/// Whether the agents are told to connect no pods, so that another plugin is as it should be.
+pub fn leaves_pods_to_others(survey: &Survey) -> bool {
+    let Some(agent) = survey.agent() else { return false };
+    texts(&agent["spec"]["template"]["spec"]["containers"][0]["args"]).any(|argument| argument == "--cni=false")
+}
+
+/// Whether the agents reach the API server through a Service, as they do where nobody set another address.
 fn asks_through_service(survey: &Survey, agent: &Value) -> bool {
     let environment = entries(&agent["spec"]["template"]["spec"]["containers"][0]["env"]);
     let host = environment
         .filter(|variable| variable["name"] == "KUBERNETES_SERVICE_HOST")
         .find_map(|variable| variable["value"].as_str());
-    let service = survey.api_service.as_ref().and_then(|service| service["spec"]["clusterIP"].as_str());
-    host.is_none_or(|host| host.starts_with("$(") || Some(host) == service)
+    host.is_none_or(|host| host.starts_with("$(") || survey.is_service(host))
 }
 
 fn has_ready_endpoint(slices: &[Value]) -> bool {

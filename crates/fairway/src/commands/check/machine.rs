@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use nix::unistd::Uid;
 use serde_json::Value;
 
-use super::findings::{Finding, addresses_of, overlap, pod_ranges};
+use super::findings::{Finding, addresses_of, leaves_pods_to_others, overlap, pod_ranges};
 use crate::commands::survey::Survey;
 use crate::diagnostics::{HOST_ROUTE_OVERLAPS, NO_KERNEL_FEATURE, OTHER_PLUGIN};
 
@@ -32,7 +32,10 @@ pub fn this_node(survey: &Survey) -> Option<&Value> {
 /// Looks at this machine, which is `node`; what only root may see is left out for others.
 pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
     let name = node["metadata"]["name"].as_str().unwrap_or_default();
-    let mut found = other_configurations(Path::new(CNI_CONFIGURATIONS), name);
+    let mut found = Vec::new();
+    if !leaves_pods_to_others(survey) {
+        found.extend(other_configurations(Path::new(CNI_CONFIGURATIONS), name));
+    }
     found.extend(overlapping_routes(survey, name));
     if Uid::effective().is_root() {
         found.extend(missing_features(name));

@@ -51,6 +51,18 @@ impl CniFiles {
         written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
     }
 
+    /// Removes the configuration, so that new pods get another network. The plugin stays for the pods it has connected.
+    pub(super) fn withdraw(&self) -> io::Result<()> {
+        match fs::remove_file(self.conf_dir.join(CONFIGURATION)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                info!("CNI configuration removed: new pods get another network");
+                Ok(())
+            }
+        }
+    }
+
     /// The configurations of others that runtimes take in place of ours, in order. They are left alone: whoever put
     /// them there may have a reason.
     pub(super) fn preferred_to_ours(&self) -> io::Result<Vec<String>> {
@@ -195,6 +207,16 @@ mod tests {
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
         assert_eq!((names(&root.path().join("bin")).len(), names(&root.path().join("net.d")).len()), (1, 1));
+    }
+
+    #[test]
+    fn new_pods_are_left_to_another_plugin_and_old_ones_keep_theirs() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cni = files(root.path());
+        cni.withdraw().unwrap();
+        cni.install(&ranges(&["10.244.1.0/24"])).unwrap();
+        cni.withdraw().unwrap();
+        assert_eq!((names(&root.path().join("net.d")), names(&root.path().join("bin"))), (vec![], vec![PLUGIN.into()]));
     }
 
     #[test]

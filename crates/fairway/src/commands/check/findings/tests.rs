@@ -115,6 +115,8 @@ fn what_does_the_same_work_is_found() {
     assert_eq!(codes(&rivals(&survey)), expected);
     survey.deployments[1]["spec"]["replicas"] = json!(0);
     assert_eq!(codes(&rivals(&survey)), expected[..2], "scaled to nothing");
+    survey.daemon_sets[0]["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["agent", "--cni=false"]);
+    assert_eq!(codes(&rivals(&survey)), expected[..1], "the other plugin is to stay");
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn names_that_nobody_answers_are_found() {
 
 #[test]
 fn agents_that_need_a_service_to_make_services_are_found() {
-    for host in ["$(KUBERNETES_SERVICE_HOST)", "10.96.0.1"] {
+    for host in ["$(KUBERNETES_SERVICE_HOST)", "10.96.0.1", "10.96.44.7", "kubernetes.default.svc"] {
         let survey = Survey { daemon_sets: vec![agent(host)], ..healthy() };
         assert_eq!(codes(&installation(&survey)), [("FW0135", "DaemonSet kube-system/fairway-agent")], "{host}");
     }
