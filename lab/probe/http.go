@@ -29,11 +29,6 @@ func first(addresses []string) error {
 	return nil
 }
 
-// askAnew asks over a connection of its own.
-func askAnew(address string) error {
-	return ask(address, askLimit)
-}
-
 func ask(address string, limit time.Duration) error {
 	connection, err := net.DialTimeout("tcp", address, limit)
 	if err != nil {
@@ -61,20 +56,21 @@ func converse(connection net.Conn, reader *bufio.Reader, limit time.Duration) er
 
 // holder asks over one connection, and opens another only when that is lost.
 type holder struct {
+	address    string
 	lock       sync.Mutex
 	connection net.Conn
 	reader     *bufio.Reader
 }
 
-func newHolder() *holder {
-	return &holder{}
+func newHolder(address string) *holder {
+	return &holder{address: address}
 }
 
-func (h *holder) ask(address string) error {
+func (h *holder) ask() error {
 	h.lock.Lock()
 	defer h.lock.Unlock()
 	if h.connection == nil {
-		connection, err := net.DialTimeout("tcp", address, askLimit)
+		connection, err := net.DialTimeout("tcp", h.address, askLimit)
 		if err != nil {
 			return err
 		}

@@ -3,9 +3,10 @@
 //	probe first ADDRESS...             waits until an HTTP server answers at each address; when that was, one a line
 //	probe steady ADDRESS HZ            asks a server over a new connection each time, until it is told to end
 //	probe hold ADDRESS HZ              asks a server over one connection, until it is told to end
+//	probe resolve ADDRESS HZ NAME      asks a DNS server for a name, until it is told to end
 //	probe names ADDRESS NAME WORKERS SECONDS   asks a DNS server as fast as it answers
 //
-// All but the first print one line of JSON when they end.
+// Those that go on until they are told to end print a line of JSON for each second, the last one a line when it ends.
 package main
 
 import (
@@ -15,11 +16,16 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
 
-var errUsage = errors.New("usage: probe first ADDRESS... | steady ADDRESS HZ | hold ADDRESS HZ | names ADDRESS NAME WORKERS SECONDS")
+var errUsage = errors.New(`usage: probe first ADDRESS...
+       probe steady ADDRESS HZ
+       probe hold ADDRESS HZ
+       probe resolve ADDRESS HZ NAME
+       probe names ADDRESS NAME WORKERS SECONDS`)
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -36,9 +42,12 @@ func run(words []string) error {
 	case verb == "first":
 		return first(rest)
 	case verb == "steady" && len(rest) == 2:
-		return keepAsking(rest, askAnew)
+		return keepAsking(rest[1], func() error { return ask(rest[0], askLimit) })
 	case verb == "hold" && len(rest) == 2:
-		return keepAsking(rest, newHolder().ask)
+		held := newHolder(rest[0])
+		return keepAsking(rest[1], held.ask)
+	case verb == "resolve" && len(rest) == 3:
+		return resolve(rest[0], rest[1], rest[2])
 	case verb == "names" && len(rest) == 4:
 		return names(rest)
 	default:
@@ -46,14 +55,21 @@ func run(words []string) error {
 	}
 }
 
-func keepAsking(words []string, ask func(string) error) error {
-	rate, err := strconv.Atoi(words[1])
-	if err != nil || rate < 1 {
+func keepAsking(rate string, ask func() error) error {
+	hertz, err := strconv.Atoi(rate)
+	if err != nil || hertz < 1 {
 		return errUsage
 	}
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
-	return report(probeSteadily(words[0], time.Second/time.Duration(rate), ask, told))
+	var lock sync.Mutex
+	probeSteadily(time.Second/time.Duration(hertz), ask, told, func(done *second) {
+		lock.Lock()
+		defer lock.Unlock()
+		// Nobody can be told of a failure to tell.
+		_ = report(done)
+	})
+	return nil
 }
 
 func report(what any) error {

@@ -49,6 +49,22 @@ func names(words []string) error {
 	return report(answers{float64(answered.Load()) / time.Since(began).Seconds(), failed.Load()})
 }
 
+// resolve asks for one name at a steady rate, from a new port each time.
+func resolve(address, rate, name string) error {
+	question, err := questionFor(name)
+	if err != nil {
+		return err
+	}
+	return keepAsking(rate, func() error {
+		connection, err := net.Dial("udp", address)
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		return askName(connection, question, make([]byte, 1500))
+	})
+}
+
 func askUntil(until time.Time, address string, question []byte, answered, failed *atomic.Int64) error {
 	connection, err := net.Dial("udp", address)
 	if err != nil {

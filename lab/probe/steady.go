@@ -6,49 +6,62 @@ import (
 	"time"
 )
 
-// Losses are told one by one up to this many.
-const toldLosses = 1000
+// second is what became of the questions that were asked in one second.
+type second struct {
+	// Since 1970.
+	At   int64 `json:"at"`
+	Sent int   `json:"sent"`
+	Lost int   `json:"lost"`
+	// Why the first of the lost had no answer.
+	Why string `json:"why,omitempty"`
 
-// steadiness is how a server was to be reached over a time.
-type steadiness struct {
-	Sent int `json:"sent"`
-	Lost int `json:"lost"`
-	// The first losses: when, and why.
-	Losses []loss `json:"losses"`
+	lock    sync.Mutex
+	waiting sync.WaitGroup
 }
 
-type loss struct {
-	// Milliseconds since 1970.
-	At  int64  `json:"at"`
-	Why string `json:"why"`
-}
-
-// probeSteadily asks at a steady rate, whether earlier questions are answered or not, until it is told to end.
-func probeSteadily(address string, pause time.Duration, ask func(string) error, told <-chan os.Signal) steadiness {
+// probeSteadily asks at a steady rate, whether earlier questions are answered or not, until it is told to end. Each
+// second is told once all its questions are decided; a second that is missing had no time to ask any.
+func probeSteadily(pause time.Duration, ask func() error, told <-chan os.Signal, tell func(*second)) {
 	var (
-		lock    sync.Mutex
-		waiting sync.WaitGroup
-		found   = steadiness{Losses: []loss{}}
+		telling sync.WaitGroup
+		current = &second{}
 		ticker  = time.NewTicker(pause)
 	)
 	defer ticker.Stop()
+	conclude := func(done *second) {
+		telling.Go(func() {
+			done.waiting.Wait()
+			tell(done)
+		})
+	}
 	for {
 		select {
 		case <-told:
-			waiting.Wait()
-			return found
+			conclude(current)
+			telling.Wait()
+			return
 		case at := <-ticker.C:
-			found.Sent++
-			waiting.Go(func() {
-				if err := ask(address); err != nil {
-					lock.Lock()
-					defer lock.Unlock()
-					found.Lost++
-					if len(found.Losses) < toldLosses {
-						found.Losses = append(found.Losses, loss{at.UnixMilli(), err.Error()})
-					}
+			if current.At != at.Unix() {
+				if current.Sent > 0 {
+					conclude(current)
 				}
-			})
+				current = &second{At: at.Unix()}
+			}
+			current.send(ask)
 		}
 	}
+}
+
+func (s *second) send(ask func() error) {
+	s.Sent++
+	s.waiting.Go(func() {
+		if err := ask(); err != nil {
+			s.lock.Lock()
+			defer s.lock.Unlock()
+			if s.Lost == 0 {
+				s.Why = err.Error()
+			}
+			s.Lost++
+		}
+	})
 }

@@ -18,7 +18,7 @@ use layout::Image;
 /// Built apart from the programs of this machine, so that neither build throws away the other's work.
 const TARGET_DIR: &str = "target/image";
 /// The program's place in the image.
-const PROGRAM: &str = "bin/fairway";
+pub const PROGRAM: &str = "bin/fairway";
 
 /// What to make.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,15 +40,21 @@ pub fn make(words: &[String]) -> Result<()> {
     let program = build(options.profile)?;
     let binary = std::fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
     ensure!(!elf::needs_loader(&binary)?, "{} is not static: it asks for a loader", program.display());
-    let archive = Image { program: PROGRAM, binary: &binary, tags: &options.tags, version: version() }.archive();
     let output = &options.output;
+    let length = write(&binary, &options.tags, output)?;
+    println!("{}   {} MiB   {}", output.display(), length >> 20, options.tags.join(" "));
+    println!("on a node with containerd: ctr -n k8s.io images import {}", output.display());
+    Ok(())
+}
+
+/// Writes the archive of an image that holds this program; its length.
+pub fn write(binary: &[u8], tags: &[String], output: &Path) -> Result<usize> {
+    let archive = Image { program: PROGRAM, binary, tags, version: version() }.archive();
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     std::fs::write(output, &archive).with_context(|| format!("cannot write {}", output.display()))?;
-    println!("{}   {} MiB   {}", output.display(), archive.len() >> 20, options.tags.join(" "));
-    println!("on a node with containerd: ctr -n k8s.io images import {}", output.display());
-    Ok(())
+    Ok(archive.len())
 }
 
 /// All crates of the workspace have one version.

@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod options;
 mod packages;
+mod probes;
 mod process_table;
 mod programs;
 mod progress;
@@ -26,6 +27,7 @@ mod stack;
 mod status;
 mod storm;
 mod suite;
+mod takeover;
 mod up;
 mod versions;
 mod workloads;
@@ -68,6 +70,12 @@ usage: cargo xtask lab COMMAND [--name NAME]
   compare cost                what the stacks use and how long they take
   table conformance|cost      the table of the last results
   storm                       kills every program of a lab with Fairway while pods ask each other all the time
+      --rate 1000             each node's prober sends so many requests a second
+      --seed N                in the order of an earlier storm
+      --focus WORDS           only what is called so: \"agent\", \"etcd\", \"upgrade\", ...
+      --upgrade FILE          upgrades to this image; otherwise to the same program with other bytes at its end
+  takeover                    hands a lab with the reference stack over to Fairway and back while pods ask each other
+      --rate 1000 --image FILE
   down                        removes everything `up` made
 
 Several labs can be up at once under different names.";
@@ -95,7 +103,8 @@ pub fn run(words: &[String]) -> Result<()> {
         }
         "suite" => run_suite(&site, options),
         "cost" => options.finish(0).and_then(|_| cost::measure_site(&site)),
-        "storm" => options.finish(0).and_then(|_| storm::run(&site)),
+        "takeover" => takeover::TakeOver::of(options)?.run(&site),
+        "storm" => storm::Storm::of(options)?.rage(&site),
         "compare" | "table" => compare(command, &selection(options)?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

@@ -1,6 +1,6 @@
 //! Words of the command line.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Options with values, and the other words.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,14 @@ impl Options {
         }
         Ok(self.words)
     }
+}
+
+/// Requests of each node's prober in a second, where nobody says.
+const DEFAULT_RATE: usize = 1000;
+
+/// The value of `--rate`.
+pub fn take_rate(options: &mut Options) -> Result<usize> {
+    options.take("rate").map_or(Ok(DEFAULT_RATE), |text| text.parse()).context("--rate takes a number")
 }
 
 #[cfg(test)]

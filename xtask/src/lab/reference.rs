@@ -1,6 +1,7 @@
 //! The stack Fairway is compared with: the plugins every guide begins with, kube-proxy and CoreDNS.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,8 @@ use super::programs::Programs;
 use super::site::{CLUSTER_DOMAIN, DNS_SERVICE, Node, POD_CIDR, Site};
 use super::versions::COREDNS_IMAGE;
 
+/// kube-proxy's name among a node's services.
+pub const PROXY: &str = "kube-proxy";
 const RANGE_LIMIT: Duration = Duration::from_secs(60);
 const MANIFEST: &str = include_str!("../../../lab/reference/coredns.yaml");
 
@@ -32,7 +35,8 @@ pub fn install(site: &Site, nodes: &[Node], assets: &Assets) -> Result<()> {
         for (other, its_range) in nodes.iter().zip(&ranges).filter(|(other, _)| other.name() != node.name()) {
             network::route(&node.machine, its_range, other.address)?;
         }
-        start_proxy(node, &authority, &assets.programs)?;
+        configure_proxy(node, &authority)?;
+        start_proxy(node, &assets.programs)?;
         write_network(node, range)?;
     }
     let filled = [("${IMAGE}", COREDNS_IMAGE), ("${ADDRESS}", DNS_SERVICE), ("${DOMAIN}", CLUSTER_DOMAIN)];
@@ -40,7 +44,7 @@ pub fn install(site: &Site, nodes: &[Node], assets: &Assets) -> Result<()> {
     cluster.apply(&manifest)
 }
 
-fn start_proxy(node: &Node, authority: &Authority, programs: &Programs) -> Result<()> {
+fn configure_proxy(node: &Node, authority: &Authority) -> Result<()> {
     let folder = &node.machine.folder;
     let kubeconfig = folder.join("kube-proxy.kubeconfig");
     authority.write_kubeconfig("kube-proxy", &kubeconfig)?;
@@ -54,10 +58,19 @@ fn start_proxy(node: &Node, authority: &Authority, programs: &Programs) -> Resul
         // The size of the connection table is the host's affair.
         "conntrack": { "maxPerCore": 0 },
     });
-    let path = folder.join("kube-proxy.json");
-    fs::write(&path, configuration.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
+    let path = proxy_configuration(node);
+    fs::write(&path, configuration.to_string()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn proxy_configuration(node: &Node) -> PathBuf {
+    node.machine.folder.join("kube-proxy.json")
+}
+
+/// Starts kube-proxy on a node that has its configuration.
+pub fn start_proxy(node: &Node, programs: &Programs) -> Result<()> {
+    let path = proxy_configuration(node);
     let program = programs.kubernetes.join("kube-proxy");
-    node.machine.start(&Service { name: "kube-proxy", program, arguments: vec![flag("config", path.display())] })
+    node.machine.start(&Service { name: PROXY, program, arguments: vec![flag("config", path.display())] })
 }
 
 fn write_network(node: &Node, range: &str) -> Result<()> {

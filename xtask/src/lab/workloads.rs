@@ -1,12 +1,18 @@
 //! Objects that the measurements and the storm work with, as JSON.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::versions::IMAGES;
 
 /// A namespace.
 pub fn namespace(name: &str) -> String {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }).to_string()
+}
+
+/// A share of the processor's time for a container that measures or is measured: without one it gets what all others
+/// leave.
+pub fn cpu_request() -> Value {
+    json!({ "requests": { "cpu": "100m" } })
 }
 
 /// A Deployment `server` that answers HTTP at port 8080, spread over the nodes.
@@ -16,6 +22,7 @@ pub fn server(namespace: &str, replicas: usize) -> String {
         "name": "server",
         "image": IMAGES[0].name,
         "args": ["netexec"],
+        "resources": cpu_request(),
         "readinessProbe": { "httpGet": { "path": "/healthz", "port": 8080 }, "periodSeconds": 1 },
     });
     let spread = json!({

@@ -42,6 +42,11 @@ pub fn agent_of(node: &Node) -> Victim {
 }
 
 impl Victim {
+    /// Whether it is one that answers names.
+    pub fn is_dns_server(&self) -> bool {
+        self.role == Some("dns")
+    }
+
     /// Its processes on this host.
     pub fn processes(&self) -> Result<Vec<u32>> {
         let table = ProcessTable::read()?;
