@@ -15,6 +15,7 @@ mod launch;
 mod report;
 mod rollout;
 mod service;
+mod snapshot;
 mod status;
 mod survey;
 mod uninstall;

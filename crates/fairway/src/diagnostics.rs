@@ -127,8 +127,23 @@ pub const CONTROLLER_NOT_READY: Diagnostic = Diagnostic {
     fix: "see why: kubectl -n kube-system describe pods -l app.kubernetes.io/name=fairway-controller",
 };
 
+pub const NOT_IN_FORCE: Diagnostic = Diagnostic {
+    code: "FW0141",
+    title: "part of an object is not in force",
+    meaning: "The API server let through what makes no sense, or what another object has already. The rest of the object and \
+              all others are in force. The object has an Event that says the same.",
+    fix: "change the field named",
+};
+
+pub const COREFILE_REFUSED: Diagnostic = Diagnostic {
+    code: "FW0142",
+    title: "the Corefile cannot be used",
+    meaning: "DNS servers that run go on with the Corefile before it; one that starts now would end at once.",
+    fix: "kubectl -n kube-system edit configmap coredns; see docs/corefile.md for what there is",
+};
+
 /// All of them, by code.
-pub const ALL: [&Diagnostic; 16] = [
+pub const ALL: [&Diagnostic; 18] = [
     &OLD_API_SERVER,
     &NO_POD_RANGE,
     &POD_RANGES_OVERLAP,
@@ -145,6 +160,8 @@ pub const ALL: [&Diagnostic; 16] = [
     &NO_DNS_ADDRESS,
     &API_THROUGH_SERVICE,
     &CONTROLLER_NOT_READY,
+    &NOT_IN_FORCE,
+    &COREFILE_REFUSED,
 ];
 
 /// The diagnostic of this code; letters may be small.

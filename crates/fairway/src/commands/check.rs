@@ -2,6 +2,7 @@
 
 mod findings;
 mod machine;
+mod objects;
 
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::block_on;
 use super::install::connect;
+use super::snapshot::{Snapshot, read_snapshot};
 use super::survey::{Survey, read_survey};
 use crate::cli::{CheckArgs, Output};
 
@@ -26,14 +28,14 @@ struct Section {
 
 /// Looks for what is in the way or broken; 1 when there is something, 3 when the cluster cannot be asked.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let survey = match block_on(survey(args))? {
-        Ok(survey) => survey,
+    let (survey, snapshot) = match block_on(look(args))? {
+        Ok(seen) => seen,
         Err(error) => {
             eprintln!("error: {error:#}");
             return Ok(ExitCode::from(COULD_NOT_TELL));
         }
     };
-    let sections = sections(&survey, args.pre);
+    let sections = sections(&survey, &snapshot, args.pre);
     let is_fine = sections.iter().all(|section| section.findings.is_empty());
     match args.output {
         Output::Json => println!("{:#}", to_json(&survey, &sections)),
@@ -47,15 +49,18 @@ pub fn findings_after(survey: &Survey) -> Vec<Finding> {
     [findings::installation(survey), findings::rivals(survey)].concat()
 }
 
-async fn survey(args: &CheckArgs) -> Result<Survey> {
-    let (_, objects) = connect(&args.cluster).await?;
-    read_survey(&objects).await.context("cannot tell what the cluster has")
+async fn look(args: &CheckArgs) -> Result<(Survey, Snapshot)> {
+    const FAILED: &str = "cannot tell what the cluster has";
+    let (session, objects) = connect(&args.cluster).await?;
+    Ok((read_survey(&objects).await.context(FAILED)?, read_snapshot(session.client).await.context(FAILED)?))
 }
 
-fn sections(survey: &Survey, before_installation: bool) -> Vec<Section> {
+fn sections(survey: &Survey, snapshot: &Snapshot, before_installation: bool) -> Vec<Section> {
     let mut sections = vec![
         Section { title: "API server and address ranges", findings: findings::ground(survey) },
         Section { title: "nothing else does the same work", findings: findings::rivals(survey) },
+        Section { title: "Nodes, Services and EndpointSlices make sense", findings: objects::refused(snapshot) },
+        Section { title: "Corefile", findings: objects::corefile(survey).into_iter().collect() },
     ];
     if let Some(node) = machine::this_node(survey) {
         sections.push(Section { title: "this node", findings: machine::findings(survey, node) });

@@ -8,22 +8,17 @@ mod print;
 mod report;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use compile::{NodeView, Plan};
-use kubeapi::{ApiAccess, ClusterWatch, ObjectKind};
+use kubeapi::ApiAccess;
 use model::{Cluster, Name, NamespacedName, Service};
 use nix::unistd::gethostname;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::block_on;
+use super::snapshot::read_snapshot;
 use crate::cli::{ClusterArgs, ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
 use report::ServiceReport;
-
-/// How long the API server may take to list what is needed.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The exit code of a command that could not find out what it was asked.
 const COULD_NOT_TELL: u8 = 3;
@@ -92,23 +87,10 @@ impl World {
     }
 }
 
-/// One complete snapshot.
 async fn read_cluster(scope: &ScopeArgs) -> Result<Cluster> {
     let ClusterArgs { kubeconfig, context } = &scope.cluster;
     let access = ApiAccess { kubeconfig: kubeconfig.clone(), context: context.clone(), server: None };
-    let client = access.connect_as_user().await?.client;
-    let cancel = CancellationToken::new();
-    let watch = ClusterWatch::start(
-        client,
-        vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice],
-        cancel.clone(),
-    );
-    let mut snapshots = watch.snapshots();
-    let first = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-    let snapshot = first.context("the API server does not answer")?.context("the watch ended")?.clone();
-    cancel.cancel();
-    watch.join().await;
-    snapshot.context("no snapshot")
+    Ok(read_snapshot(access.connect_as_user().await?.client).await?.cluster)
 }
 
 /// The node whose view is asked for.

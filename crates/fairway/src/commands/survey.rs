@@ -26,7 +26,12 @@ pub struct Survey {
     /// The Service `kube-dns` and its endpoints.
     pub dns_service: Option<Value>,
     pub dns_slices: Vec<Value>,
+    /// The ConfigMap that has the Corefile.
+    pub corefile: Option<Value>,
 }
+
+/// Namespace and name of the ConfigMap that has the Corefile, CoreDNS's or ours.
+pub const CONFIG_MAP: (&str, &str) = ("kube-system", "coredns");
 
 /// Where the Service `kube-dns` is, whatever else is where.
 const DNS_NAMESPACE: &str = "kube-system";
@@ -37,6 +42,7 @@ const SLICE: (&str, &str) = ("discovery.k8s.io/v1", "EndpointSlice");
 /// Reads all of it.
 pub async fn read_survey(objects: &Objects) -> Result<Survey, ObjectError> {
     let (label, part) = manifests::PART_OF;
+    let (namespace, name) = CONFIG_MAP;
     Ok(Survey {
         version: objects.server_version().await?,
         nodes: objects.list(("v1", "Node"), None, "").await?,
@@ -44,17 +50,18 @@ pub async fn read_survey(objects: &Objects) -> Result<Survey, ObjectError> {
         deployments: objects.list(("apps/v1", "Deployment"), None, "").await?,
         pods: objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?,
         service_cidrs: objects.list(("networking.k8s.io/v1", "ServiceCIDR"), None, "").await?,
-        api_service: objects.get(&service("default", "kubernetes")).await?,
+        api_service: objects.get(&of_core("Service", "default", "kubernetes")).await?,
         api_slices: objects.list(SLICE, Some("default"), "kubernetes.io/service-name=kubernetes").await?,
-        dns_service: objects.get(&service(DNS_NAMESPACE, DNS_SERVICE)).await?,
+        dns_service: objects.get(&of_core("Service", DNS_NAMESPACE, DNS_SERVICE)).await?,
         dns_slices: objects.list(SLICE, Some(DNS_NAMESPACE), "kubernetes.io/service-name=kube-dns").await?,
+        corefile: objects.get(&of_core("ConfigMap", namespace, name)).await?,
     })
 }
 
-fn service(namespace: &str, name: &str) -> ObjectName {
+fn of_core(kind: &str, namespace: &str, name: &str) -> ObjectName {
     ObjectName {
         api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
+        kind: kind.to_owned(),
         namespace: Some(namespace.to_owned()),
         name: name.to_owned(),
     }

@@ -1,0 +1,36 @@
+//! One look at the objects that make a network, as the agents see them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kubeapi::{Client, ClusterWatch, ObjectKind};
+use model::{Cluster, Rejected};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long the API server may take to list what is needed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster's facts, and what did not become one.
+pub struct Snapshot {
+    pub cluster: Cluster,
+    pub refused: Vec<Rejected>,
+}
+
+/// Lists Nodes, Services and EndpointSlices.
+pub async fn read_snapshot(client: Client) -> Result<Snapshot> {
+    let cancel = CancellationToken::new();
+    let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
+    let mut watch = ClusterWatch::start(client, kinds, cancel.clone());
+    let mut snapshots = watch.snapshots();
+    let first = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
+    let cluster = first.context("the API server does not answer")?.context("the watch ended")?.clone();
+    // What was refused has been told before the snapshot that goes without it.
+    cancel.cancel();
+    let mut refused = Vec::new();
+    while let Some(refusal) = watch.next_refusal().await {
+        refused.extend(refusal.rejected);
+    }
+    watch.join().await;
+    Ok(Snapshot { cluster: cluster.context("no snapshot")?, refused })
+}

@@ -1,0 +1,49 @@
+//! `fairway check`, about objects that the API server lets through.
+
+use apiserver::client::{ENDPOINT_SLICES, SERVICES};
+use datapath::testing::isolated;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// Codes and details of what is found.
+fn findings(world: &World) -> Vec<(String, String)> {
+    let (_, text) = world.run(&["check", "--pre", "-o", "json"]);
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    result["findings"].as_array().unwrap().iter().map(|each| (text(&each["code"]), text(&each["detail"]))).collect()
+}
+
+#[test]
+fn what_is_not_in_force_of_an_object_is_a_finding_and_so_is_a_broken_corefile() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        for (name, address) in [("cart", "10.96.0.50"), ("till", "10.96.0.51")] {
+            world.create_service(name, address, "TCP");
+        }
+        assert_eq!(findings(&world), []);
+        for name in ["cart", "till"] {
+            world.merge(&SERVICES, "default", name, json!({ "spec": { "externalIPs": ["203.0.113.1"] } }));
+        }
+        let slice = json!({
+            "metadata": { "name": "till-1", "labels": { "kubernetes.io/service-name": "till" } },
+            "addressType": "FQDN",
+            "ports": [{ "name": "main", "port": 80 }],
+            "endpoints": [{ "addresses": ["till.example.org"] }],
+        });
+        world.create(&ENDPOINT_SLICES, "default", &slice);
+        let corefile =
+            json!({ "metadata": { "name": "coredns" }, "data": { "Corefile": ".:53 {\n  forwards . 192.0.2.1\n}\n" } });
+        world.create(&apiserver::client::CONFIG_MAPS, "kube-system", &corefile);
+        let found = findings(&world);
+        let has = |code: &str, part: &str| found.iter().any(|(each, detail)| each == code && detail.contains(part));
+        assert!(
+            has("FW0141", "Service default/till: spec.ports[name=main]: TCP 203.0.113.1:80 belongs to"),
+            "{found:?}"
+        );
+        assert!(has("FW0141", "EndpointSlice default/till-1: addressType"), "{found:?}");
+        assert!(has("FW0142", "Corefile:2: forwards: no such directive; did you mean forward?"), "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
+    });
+}
