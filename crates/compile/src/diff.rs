@@ -1,6 +1,7 @@
 //! What turns one ruleset into another, in an order the kernel accepts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{Name, SharedMap};
 
@@ -128,9 +129,9 @@ impl Observed {
     /// `wanted`'s rules, any other one has a rule that nothing equals.
     pub fn recognise(&self, wanted: &Ruleset) -> Ruleset {
         let chains = self.chains.iter().map(|(name, found)| {
-            let wanted = wanted.chains.get(name).map_or(&[][..], |chain| &chain.rules);
+            let wanted = wanted.chains.get(name).map_or_else(Arc::default, |chain| Arc::clone(&chain.rules));
             let is_known = found.rules.iter().copied().eq(wanted.iter().map(|rule| Some(rule.fingerprint())));
-            let rules = if is_known { wanted.to_vec() } else { vec![Rule::new([])] };
+            let rules = if is_known { wanted } else { [Rule::new([])].into() };
             (name.clone(), Chain { hook: found.hook, rules })
         });
         let sets = self.sets.iter().map(|(name, found)| {

@@ -77,8 +77,8 @@ pub fn elements(ports: &[HostPort]) -> Vec<(Name, Element)> {
             Some(address) => (Map::AtAddress, [&[address.into()], &wanted[..]].concat()),
             None => (Map::Anywhere, wanted.to_vec()),
         };
-        elements.insert((map.name(family), ElementKey::Exact(key)), Some(Data::Values(endpoint.to_vec())));
-        elements.insert((Map::Hairpins.name(family), ElementKey::Exact(vec![port.endpoint.ip().into(); 2])), None);
+        elements.insert((map.name(family), ElementKey::Exact(key.into())), Some(Data::Values(endpoint.into())));
+        elements.insert((Map::Hairpins.name(family), ElementKey::Exact([port.endpoint.ip().into(); 2].into())), None);
     }
     elements.into_iter().map(|((name, key), data)| (name.into(), Element { key, data })).collect()
 }
@@ -140,7 +140,7 @@ fn chains() -> BTreeMap<Name, Chain> {
 }
 
 fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules }
+    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
 }
 
 fn destination_rules(family: IpFamily) -> [Rule; 2] {

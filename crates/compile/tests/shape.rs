@@ -88,7 +88,7 @@ fn without_ipv6(ruleset: &Ruleset) -> Ruleset {
     let is_used = |name: &str| !name.starts_with("lb") || text.contains(&format!("goto {name}\n"));
     ruleset.chains.retain(|name, _| !name.as_str().ends_with('6') && is_used(name.as_str()));
     for chain in ruleset.chains.values_mut() {
-        chain.rules.retain(|rule| !rule.to_string().contains("ipv6"));
+        chain.rules = chain.rules.iter().filter(|rule| !rule.to_string().contains("ipv6")).cloned().collect();
     }
     ruleset
 }

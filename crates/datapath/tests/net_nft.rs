@@ -94,7 +94,7 @@ fn what_others_put_into_the_table_is_noticed() {
         let mut wanted = support::everything();
         table.apply(&creation_of(&wanted)).unwrap();
         let rules = &mut wanted.chains.get_mut("filter_forward").unwrap().rules;
-        rules.swap(0, 1);
+        *rules = [1, 0].into_iter().chain(2..rules.len()).map(|index| rules[index].clone()).collect();
         assert_ne!(committed(&mut table, &wanted), wanted);
         assert_eq!(table.read().unwrap().unwrap().observed.chains["filter_forward"].rules.len(), 4);
     });
@@ -108,8 +108,8 @@ fn many_elements(count: u32) -> (Set, Operation) {
         dynamic: None,
     };
     let element = |number: u32| Element {
-        key: ElementKey::Exact(vec![Value::Ipv4Address(number.into()), Value::Mark(number)]),
-        data: Some(Data::Values(vec![Value::Ipv4Address((!number).into()), Value::Port(number as u16)])),
+        key: ElementKey::Exact([Value::Ipv4Address(number.into()), Value::Mark(number)].into()),
+        data: Some(Data::Values([Value::Ipv4Address((!number).into()), Value::Port(number as u16)].into())),
     };
     let elements: Vec<Element> = (0..count).map(element).collect();
     let held = elements.iter().map(|element| (element.key.clone(), element.data.clone())).collect();

@@ -1,6 +1,6 @@
 //! The elements of the flat maps, kept up frontend by frontend.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
@@ -67,11 +67,12 @@ impl Elements {
         let family = IpFamily::of(frontend.address);
         // New chains first and old ones last: an element never leads to a chain that is not there.
         self.count_chains(family, new, 1);
-        for (kind, key, _) in old_entries {
-            self.set(kind, family, |elements| elements.remove(&key));
+        let (known, wanted) = (by_key(&old_entries), by_key(&new_entries));
+        for (kind, key) in known.keys().filter(|place| !wanted.contains_key(place)) {
+            self.set(*kind, family, |elements| elements.remove(*key));
         }
-        for (kind, key, data) in new_entries {
-            self.set(kind, family, |elements| elements.insert(key, data));
+        for ((kind, key), data) in wanted.iter().filter(|(place, data)| known.get(place) != Some(data)) {
+            self.set(*kind, family, |elements| elements.insert((*key).clone(), (*data).clone()));
         }
         self.count_chains(family, old, -1);
         self.count_hairpins(family, new, 1);
@@ -148,6 +149,10 @@ pub(super) fn elements(frontend: &Frontend, treatment: &Treatment) -> Vec<(Name,
 
 type Entry = (SetKind, ElementKey, Option<Data>);
 
+fn by_key(entries: &[Entry]) -> BTreeMap<(SetKind, &ElementKey), &Option<Data>> {
+    entries.iter().map(|(kind, key, data)| ((*kind, key), data)).collect()
+}
+
 /// The elements a frontend alone is responsible for.
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
@@ -203,7 +208,7 @@ fn dispatch_verdict(family: IpFamily, treatment: &Treatment) -> Verdict {
 
 fn slots(frontend: &Frontend, endpoints: &[SocketAddr], first: u32) -> impl Iterator<Item = Entry> {
     endpoints.iter().zip(first..).map(|(endpoint, slot)| {
-        let data = Data::Values(values(endpoint).to_vec());
+        let data = Data::Values(values(endpoint).into());
         (SetKind::Endpoints, frontend_key(frontend, [Value::Mark(slot)]), Some(data))
     })
 }

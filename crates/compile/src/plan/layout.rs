@@ -1,6 +1,7 @@
 //! The names and shapes of the table's sets and chains.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{IpFamily, Name};
 
@@ -19,7 +20,7 @@ const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 macro_rules! sets {
     ($($(#[$doc:meta])* $kind:ident => $v4:literal, $v6:literal;)*) => {
         /// A set of the table; there is one per family.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(super) enum SetKind {
             $($(#[$doc])* $kind,)*
         }
@@ -136,7 +137,7 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
     chains
 }
 
-pub(super) fn regular(rules: impl Into<Vec<Rule>>) -> Chain {
+pub(super) fn regular(rules: impl Into<Arc<[Rule]>>) -> Chain {
     Chain { hook: None, rules: rules.into() }
 }
 

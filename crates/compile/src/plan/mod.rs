@@ -98,7 +98,7 @@ pub struct Plan {
     cluster: Cluster,
     network: Arc<Network>,
     /// What each Service asks for.
-    services: SharedMap<NamespacedName, Arc<Treatments>>,
+    services: SharedMap<NamespacedName, Treatments>,
     /// Who asks for each frontend; the first in the order of names gets it.
     claims: SharedMap<Frontend, Claims>,
     elements: Elements,
@@ -113,7 +113,7 @@ pub struct Plan {
 /// The Services that ask for a frontend, by name.
 type Claims = SharedMap<NamespacedName, Arc<Treatment>>;
 
-type Treatments = BTreeMap<Frontend, Arc<Treatment>>;
+type Treatments = SharedMap<Frontend, Arc<Treatment>>;
 
 impl Plan {
     /// The plan of a node for a cluster.
@@ -205,7 +205,7 @@ impl Plan {
 
     /// What a Service asks for, by frontend; of a contested frontend [`treatment`](Self::treatment) tells who has it.
     pub fn frontends_of(&self, service: &NamespacedName) -> impl Iterator<Item = (&Frontend, &Treatment)> {
-        let treatments = self.services.get(service).into_iter().flat_map(|treatments| treatments.iter());
+        let treatments = self.services.get(service).into_iter().flat_map(Treatments::iter);
         treatments.map(|(frontend, treatment)| (frontend, &**treatment))
     }
 
@@ -263,9 +263,9 @@ impl Plan {
     fn replace_service(&mut self, key: &NamespacedName) {
         let old = self.services.remove(key).unwrap_or_default();
         let service = self.cluster.services.get(key);
-        let new = Arc::new(service.map_or_else(Treatments::new, |service| {
+        let new = service.map_or_else(Treatments::new, |service| {
             service::treatments(service, &self.cluster, &self.view.name, &self.network)
-        }));
+        });
         match service.and_then(|service| health::health_check(service, &self.cluster, &self.view.name)) {
             Some(check) => self.health_checks.insert(key.clone(), check),
             None => self.health_checks.remove(key),
@@ -275,16 +275,17 @@ impl Plan {
             None => self.faults.remove(key),
         };
         self.count_without_local(&old, &new);
-        for frontend in old.keys().filter(|frontend| !new.contains_key(frontend)) {
-            self.replace_claim(frontend, key, None);
+        // What stayed the same stays the very same: it is kept once.
+        let mut treatments = old.clone();
+        for change in SharedMap::changes_between(&old, &new) {
+            self.replace_claim(change.key, key, change.new.cloned());
+            match change.new {
+                Some(treatment) => treatments.insert(*change.key, Arc::clone(treatment)),
+                None => treatments.remove(change.key),
+            };
         }
-        for (frontend, treatment) in &*new {
-            if old.get(frontend) != Some(treatment) {
-                self.replace_claim(frontend, key, Some(Arc::clone(treatment)));
-            }
-        }
-        if !new.is_empty() {
-            self.services.insert(key.clone(), new);
+        if !treatments.is_empty() {
+            self.services.insert(key.clone(), treatments);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One Service: its frontends and what is done with connections to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -109,7 +109,7 @@ pub enum SourceRule {
 
 /// What a Service asks for, by frontend. Empty for one without addresses and for one another proxy serves.
 pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, network: &Network) -> Treatments {
-    let mut treatments = BTreeMap::new();
+    let mut treatments = Treatments::new();
     if service.delegated {
         return treatments;
     }
@@ -119,10 +119,11 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
         for (frontend, kind) in frontends(service, port, &network.node_port_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
-            treatments.entry(frontend).or_insert_with(|| {
+            if !treatments.contains_key(&frontend) {
                 let clients = clients(service, &frontend, kind, network);
-                Arc::new(Treatment { clients, ..treatment(service, port, kind, usable, network) })
-            });
+                let treatment = Treatment { clients, ..treatment(service, port, kind, usable, network) };
+                treatments.insert(frontend, Arc::new(treatment));
+            }
         }
     }
     treatments

@@ -210,7 +210,7 @@ impl Display for ElementKey {
         match self {
             Self::Exact(values) => Concatenation(values).fmt(f),
             Self::Range(first, last) => {
-                for (index, (first, last)) in first.iter().zip(last).enumerate() {
+                for (index, (first, last)) in first.iter().zip(last.iter()).enumerate() {
                     let dot = if index > 0 { " . " } else { "" };
                     write!(f, "{dot}{first}-{last}")?;
                 }
@@ -280,7 +280,7 @@ impl Display for Ruleset {
             if let Some(hook) = chain.hook {
                 writeln!(f, "\t\t{hook}")?;
             }
-            for rule in &chain.rules {
+            for rule in chain.rules.iter() {
                 writeln!(f, "\t\t{rule}")?;
             }
             writeln!(f, "\t}}")?;

@@ -17,6 +17,7 @@ pub use rule::{
 pub use value::{Data, DataType, Direction, Element, ElementKey, FieldType, InterfaceName, Value};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{Name, SharedMap};
 
@@ -44,8 +45,8 @@ impl Ruleset {
 pub struct Chain {
     /// Where the kernel calls it; none for a chain that is only jumped to.
     pub hook: Option<BaseHook>,
-    /// Its rules in order.
-    pub rules: Vec<Rule>,
+    /// Its rules in order; clones share them.
+    pub rules: Arc<[Rule]>,
 }
 
 /// Where and when the kernel calls a base chain.

@@ -1,6 +1,7 @@
 //! Typed constants: what sets hold and packets are compared with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{IpFamily, Name};
@@ -139,7 +140,7 @@ pub enum DataType {
     Fields(Vec<FieldType>),
 }
 
-/// The data of one element of a map.
+/// The data of one element of a map; clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     /// What to do.
@@ -148,7 +149,7 @@ pub enum Data {
     /// look at it.
     NotedVerdict(Verdict, Name),
     /// The fields, as many as the map's [`DataType`] has.
-    Values(Vec<Value>),
+    Values(Arc<[Value]>),
 }
 
 impl Data {
@@ -169,19 +170,19 @@ impl Data {
     }
 }
 
-/// The key of an element.
+/// The key of an element; clones share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ElementKey {
     /// One value per field.
-    Exact(Vec<Value>),
+    Exact(Arc<[Value]>),
     /// All keys from the first to the last, both included, per field; only in interval sets.
-    Range(Vec<Value>, Vec<Value>),
+    Range(Arc<[Value]>, Arc<[Value]>),
 }
 
 impl ElementKey {
     /// The range of all addresses of a network.
     pub fn of_net(net: IpNet) -> Self {
-        Self::Range(vec![net.network().into()], vec![net.broadcast().into()])
+        Self::Range([net.network().into()].into(), [net.broadcast().into()].into())
     }
 }
 

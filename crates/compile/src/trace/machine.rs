@@ -110,7 +110,7 @@ impl<'a> Machine<'a> {
             return Err(TraceError::TooDeep(JUMP_LIMIT));
         }
         let chain = self.ruleset.chains.get(name).ok_or_else(|| TraceError::NoChain(name.clone()))?;
-        for rule in &chain.rules {
+        for rule in chain.rules.iter() {
             match self.run_rule(rule, depth)? {
                 Step::Next | Step::NextRule => {}
                 stop => return Ok(stop),
@@ -258,7 +258,7 @@ impl<'a> Machine<'a> {
         }
         match find(set, key) {
             None => Ok(None),
-            Some(Some(Data::Values(values))) => Ok(Some(values.clone())),
+            Some(Some(Data::Values(values))) => Ok(Some(values.to_vec())),
             Some(_) => Err(TraceError::DataType(map.clone())),
         }
     }
@@ -324,13 +324,13 @@ fn address_of(value: Value) -> Option<IpAddr> {
 /// The data of the element that has the key; `Some(None)` in a plain set.
 fn find<'s>(set: &'s Set, key: &[Value]) -> Option<Option<&'s Data>> {
     if !set.spec.interval {
-        return set.elements.get(&ElementKey::Exact(key.to_vec())).map(Option::as_ref);
+        return set.elements.get(&ElementKey::Exact(key.into())).map(Option::as_ref);
     }
     let within = |first: &[Value], last: &[Value]| {
         key.iter().zip(first).zip(last).all(|((value, first), last)| first <= value && value <= last)
     };
     set.elements.iter().find_map(|(element, data)| match element {
-        ElementKey::Exact(exact) => (exact == key).then_some(data.as_ref()),
+        ElementKey::Exact(exact) => (**exact == *key).then_some(data.as_ref()),
         ElementKey::Range(first, last) => within(first, last).then_some(data.as_ref()),
     })
 }

@@ -52,10 +52,10 @@ impl Kernel {
                 check(!self.references().sets.contains(name), "the set is in use")
             }
             Operation::AddChain(name, hook) => {
-                let old = self.ruleset.chains.insert(name.clone(), Chain { hook: *hook, rules: vec![] });
+                let old = self.ruleset.chains.insert(name.clone(), Chain { hook: *hook, rules: [].into() });
                 check(old.is_none(), "the chain exists")
             }
-            Operation::FlushChain(name) => self.chain(name).map(|chain| chain.rules.clear()),
+            Operation::FlushChain(name) => self.chain(name).map(|chain| chain.rules = [].into()),
             Operation::DeleteChain(name) => {
                 check(self.chain(name)?.rules.is_empty(), "the chain has rules")?;
                 check(!self.references().chains.contains(name), "the chain is in use")?;
@@ -63,7 +63,8 @@ impl Kernel {
                 Ok(())
             }
             Operation::AddRule(name, rule) => {
-                self.chain(name)?.rules.push(rule.clone());
+                let chain = self.chain(name)?;
+                chain.rules = chain.rules.iter().chain([rule]).cloned().collect();
                 self.check_references(&references_of_rule(rule))
             }
             Operation::AddElements(name, elements) => elements.iter().try_for_each(|each| self.add(name, each)),
@@ -96,7 +97,7 @@ impl Kernel {
 
     fn references(&self) -> References {
         let mut used = References::default();
-        for rule in self.ruleset.chains.values().flat_map(|chain| &chain.rules) {
+        for rule in self.ruleset.chains.values().flat_map(|chain| chain.rules.iter()) {
             let of_rule = references_of_rule(rule);
             used.chains.extend(of_rule.chains);
             used.sets.extend(of_rule.sets);

@@ -344,8 +344,8 @@ mod tests {
 
     fn elements(count: u32) -> Operation {
         let element = |number: u32| Element {
-            key: ElementKey::Exact(vec![Value::Mark(number)]),
-            data: Some(Data::Values(vec![Value::Port(80)])),
+            key: ElementKey::Exact([Value::Mark(number)].into()),
+            data: Some(Data::Values([Value::Port(80)].into())),
         };
         Operation::AddElements("ports".into(), (0..count).map(element).collect())
     }
@@ -417,7 +417,7 @@ mod tests {
     fn a_range_that_ends_with_the_highest_key_has_no_end() {
         let spec_of = |first: u32, last: u32| {
             let mut list = Attributes::new();
-            let key = ElementKey::Range(vec![Value::Mark(first)], vec![Value::Mark(last)]);
+            let key = ElementKey::Range([Value::Mark(first)].into(), [Value::Mark(last)].into());
             put_element(&mut list, &Element { key, data: None }, true);
             crate::netlink::parse_attributes(list.as_bytes()).count()
         };

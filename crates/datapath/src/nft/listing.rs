@@ -1,8 +1,9 @@
 //! What the kernel lists of our table, and that as a ruleset to compare with the wanted one.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec};
+use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec, Value};
 use compile::{Observed, ObservedChain};
 use model::{Name, SharedMap};
 
@@ -172,10 +173,10 @@ pub(super) fn assemble(spec: &SetSpec, listed: Vec<ListedElement>) -> Option<Sha
 }
 
 fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementKey, Option<Data>)> {
-    let first = parse_values(&spec.key, &element.key)?;
+    let first: Arc<[Value]> = parse_values(&spec.key, &element.key)?.into();
     let key = match &element.key_end {
-        Some(end) if spec.interval => ElementKey::Range(first, parse_values(&spec.key, end)?),
-        None if spec.interval => ElementKey::Range(first.clone(), first),
+        Some(end) if spec.interval => ElementKey::Range(first, parse_values(&spec.key, end)?.into()),
+        None if spec.interval => ElementKey::Range(Arc::clone(&first), first),
         _ => ElementKey::Exact(first),
     };
     let data = match (&spec.data, &element.data) {
@@ -216,7 +217,7 @@ fn pair_ranges(mut listed: Vec<ListedElement>) -> Vec<ListedElement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use compile::ruleset::{FieldType, Value};
+    use compile::ruleset::FieldType;
     use proptest::prelude::*;
 
     fn point(key: [u8; 4], is_end: bool) -> ListedElement {
@@ -258,7 +259,7 @@ mod tests {
             |key: &[u8]| ListedElement { key: key.to_vec(), key_end: None, data: None, note: None, is_end: false };
         assert_eq!(
             assemble(&spec, vec![listed(&[0, 80])]),
-            Some([(ElementKey::Exact(vec![Value::Port(80)]), None)].into_iter().collect())
+            Some([(ElementKey::Exact([Value::Port(80)].into()), None)].into_iter().collect())
         );
         assert_eq!(assemble(&spec, vec![listed(&[80])]), None);
     }

@@ -178,7 +178,9 @@ pub(super) fn parse_data(data_type: &DataType, attributes: &[u8]) -> Option<Data
     let (kind, value) = parse_attributes(attributes).next()?;
     match (data_type, kind) {
         (DataType::Verdict, data::VERDICT) => parse_verdict(value).map(Data::Verdict),
-        (DataType::Fields(fields), data::VALUE) => parse_values(fields, value).map(Data::Values),
+        (DataType::Fields(fields), data::VALUE) => {
+            parse_values(fields, value).map(|values| Data::Values(values.into()))
+        }
         _ => None,
     }
 }

@@ -27,11 +27,11 @@ fn with(mut set: Set, elements: impl IntoIterator<Item = (ElementKey, Option<Dat
 }
 
 fn chain(rules: Vec<Rule>) -> Chain {
-    Chain { hook: None, rules }
+    Chain { hook: None, rules: rules.into() }
 }
 
 fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules }
+    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
 }
 
 fn header(field: HeaderField) -> Load {
@@ -59,8 +59,8 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
     let service = [FieldType::Protocol, FieldType::Ipv4Address, FieldType::Port];
     let slot = [FieldType::Protocol, FieldType::Ipv4Address, FieldType::Port, FieldType::Mark];
     let endpoint = DataType::Fields(vec![FieldType::Ipv4Address, FieldType::Port]);
-    let key = || vec![Value::Protocol(6), ipv4("10.96.0.1"), Value::Port(443)];
-    let slot_key = |mark| ElementKey::Exact([key(), vec![Value::Mark(mark)]].concat());
+    let key = || [Value::Protocol(6), ipv4("10.96.0.1"), Value::Port(443)];
+    let slot_key = |mark| ElementKey::Exact([&key()[..], &[Value::Mark(mark)]].concat().into());
     let mut ranges = set(&[FieldType::Ipv4Address], None);
     ranges.spec.interval = true;
     let mut wide_ranges = set(&[FieldType::Ipv4Address, FieldType::Port], Some(DataType::Verdict));
@@ -69,16 +69,16 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
     affinity.spec.dynamic = Some(Dynamic { size: 65_536 });
     let mut clients = set(&[FieldType::Ipv4Address], None);
     clients.spec.dynamic = Some(Dynamic { size: 1000 });
-    let range = |first: &str, last: &str| ElementKey::Range(vec![ipv4(first)], vec![ipv4(last)]);
+    let range = |first: &str, last: &str| ElementKey::Range([ipv4(first)].into(), [ipv4(last)].into());
     [
         (
             "services",
             with(
                 set(&service, Some(DataType::Verdict)),
                 [
-                    (ElementKey::Exact(key()), Some(Data::Verdict(Verdict::Goto("lb_2".into())))),
+                    (ElementKey::Exact(key().into()), Some(Data::Verdict(Verdict::Goto("lb_2".into())))),
                     (
-                        ElementKey::Exact(vec![Value::Protocol(17), ipv4("10.96.0.10"), Value::Port(53)]),
+                        ElementKey::Exact([Value::Protocol(17), ipv4("10.96.0.10"), Value::Port(53)].into()),
                         Some(Data::NotedVerdict(Verdict::Drop, "shop/dns:udp".into())),
                     ),
                 ],
@@ -89,8 +89,8 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             with(
                 set(&slot, Some(endpoint)),
                 [
-                    (slot_key(1), Some(Data::Values(vec![ipv4("10.244.0.5"), Value::Port(6443)]))),
-                    (slot_key(2), Some(Data::Values(vec![ipv4("10.244.1.5"), Value::Port(6443)]))),
+                    (slot_key(1), Some(Data::Values([ipv4("10.244.0.5"), Value::Port(6443)].into()))),
+                    (slot_key(2), Some(Data::Values([ipv4("10.244.1.5"), Value::Port(6443)].into()))),
                 ],
             ),
         ),
@@ -98,21 +98,21 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             "node_ports",
             with(
                 set(&[FieldType::Port], Some(DataType::Fields(vec![FieldType::Mark]))),
-                [(ElementKey::Exact(vec![Value::Port(30_080)]), Some(Data::Values(vec![Value::Mark(7)])))],
+                [(ElementKey::Exact([Value::Port(30_080)].into()), Some(Data::Values([Value::Mark(7)].into())))],
             ),
         ),
         (
             "links",
             with(
                 set(&[FieldType::Interface], None),
-                [(ElementKey::Exact(vec![Value::Interface(InterfaceName::new("eth0").expect("a name"))]), None)],
+                [(ElementKey::Exact([Value::Interface(InterfaceName::new("eth0").expect("a name"))].into()), None)],
             ),
         ),
         (
             "six",
             with(
                 set(&[FieldType::Ipv6Address], None),
-                [(ElementKey::Exact(vec![Value::Ipv6Address("2001:db8::1".parse().expect("an address"))]), None)],
+                [(ElementKey::Exact([Value::Ipv6Address("2001:db8::1".parse().expect("an address"))].into()), None)],
             ),
         ),
         (
@@ -132,8 +132,8 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
                 wide_ranges,
                 [(
                     ElementKey::Range(
-                        vec![ipv4("10.1.0.0"), Value::Port(80)],
-                        vec![ipv4("10.1.255.255"), Value::Port(90)],
+                        [ipv4("10.1.0.0"), Value::Port(80)].into(),
+                        [ipv4("10.1.255.255"), Value::Port(90)].into(),
                     ),
                     Some(Data::Verdict(Verdict::Accept)),
                 )],

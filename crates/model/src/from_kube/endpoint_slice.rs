@@ -1,5 +1,6 @@
 //! EndpointSlices at the door.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -70,14 +71,15 @@ fn port(door: &mut Door, index: usize, object: &api::EndpointPort) -> Option<End
 }
 
 fn endpoints(door: &mut Door, family: IpFamily, slice: &api::EndpointSlice) -> Vec<Endpoint> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for (index, object) in slice.endpoints.iter().flatten().enumerate() {
+    let objects = slice.endpoints.as_deref().unwrap_or_default();
+    let (mut endpoints, mut taken) = (Vec::with_capacity(objects.len()), HashSet::with_capacity(objects.len()));
+    for (index, object) in objects.iter().enumerate() {
         let field = format!("endpoints[{index}].addresses");
         let Some(address) = address(door, &field, family, object) else { continue };
-        if endpoints.iter().any(|other| other.address == address) {
-            door.reject(field, format!("{address} is the address of an earlier endpoint too; that one is used"));
-        } else {
+        if taken.insert(address) {
             endpoints.push(endpoint(slice, address, object));
+        } else {
+            door.reject(field, format!("{address} is the address of an earlier endpoint too; that one is used"));
         }
     }
     endpoints

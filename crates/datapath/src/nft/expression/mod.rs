@@ -379,8 +379,9 @@ mod tests {
     #[test]
     fn an_encoding_that_changes_gets_a_new_version() {
         const VERSION_AND_HASH: (u8, u64) = (1, 0x11c7_49fc_c212_c39f);
-        let rules = super::super::support::everything().chains.into_values().flat_map(|chain| chain.rules);
-        let bytes = rules.flat_map(|rule| encode_rule(&rule).unwrap());
+        let chains = super::super::support::everything().chains;
+        let rules = chains.values().flat_map(|chain| chain.rules.iter());
+        let bytes = rules.flat_map(|rule| encode_rule(rule).unwrap());
         let hash =
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         assert_eq!(
