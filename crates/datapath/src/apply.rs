@@ -109,6 +109,11 @@ impl Datapath {
         Ok(Self { table, links, committed: None, seen: Seen::default() })
     }
 
+    /// Whether the next [`Datapath::apply`] trusts what it remembers; otherwise it begins with a listing.
+    pub const fn remembers(&self) -> bool {
+        self.committed.is_some()
+    }
+
     /// Makes the namespace hold `wanted` and tells what that took.
     ///
     /// New routes come first and old ones go last, with one nf_tables transaction between them. A route that fails

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use compile::host_ports::HostPort;
 use compile::plan::{Frontend, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
@@ -170,8 +171,7 @@ impl Kernel {
 
     /// Makes the kernel hold the plan, and the ports of the node that lead to pods, which the CNI plugin keeps.
     fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
-        let host_ports = cni::recorded_host_ports(&self.cni_state_dir);
-        plan.set_host_ports(&host_ports.context("cannot read which ports of the node lead to pods")?);
+        plan.set_host_ports(&self.recorded_host_ports()?);
         let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
         if outcome.listed {
             let released = cni::release_dead(&self.cni_state_dir).context("cannot release what dead pods had")?;
@@ -183,6 +183,16 @@ impl Kernel {
             restored.context("cannot restore the ports of the node that lead to pods")?;
         }
         Ok(outcome)
+    }
+
+    /// What the plugin's maps are to begin with, should they have to be made. That takes a listing: it is no use to read
+    /// every pod's record for a change without one, and should one come unawares, the maps begin empty.
+    fn recorded_host_ports(&self) -> Result<Vec<HostPort>> {
+        if self.datapath.remembers() {
+            return Ok(Vec::new());
+        }
+        let recorded = cni::recorded_host_ports(&self.cni_state_dir);
+        recorded.context("cannot read which ports of the node lead to pods")
     }
 
     /// Makes the kernel forget UDP flows whose endpoint no longer serves where they were sent.
