@@ -11,6 +11,7 @@ mod kinds;
 mod lease;
 mod node;
 mod objects;
+mod pace;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError, Session};

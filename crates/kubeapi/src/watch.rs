@@ -1,7 +1,6 @@
 //! Watching the cluster.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::stream::{BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
@@ -20,13 +19,11 @@ use tracing::{debug, info, warn};
 
 use crate::assembly::{Assembly, Report};
 use crate::kinds::{ObjectKind, Refusal};
+use crate::pace::Pace;
 
-/// How long a change waits for those that belong to it: a Service and its EndpointSlice, a rollout's pods.
-const GATHER: Duration = Duration::from_millis(2);
-/// How far apart snapshots are at least, so that a burst of changes is not a burst of work.
-const SPACING: Duration = Duration::from_millis(20);
 /// How many refusals may wait to be told; more are dropped, as the log has them.
 const PENDING_REFUSALS: usize = 256;
+
 /// A running watch of the cluster, and where its snapshots appear.
 ///
 /// Watches that break resume where they were or list again; what was deleted meanwhile is then found missing.
@@ -49,7 +46,7 @@ impl ClusterWatch {
                 assembly: Assembly::default(),
                 to_snapshots,
                 to_refusals,
-                last_snapshot: Instant::now(),
+                pace: Pace::from(Instant::now()),
             };
             cancel.run_until_cancelled_owned(gathering.run(reports)).await;
         });
@@ -80,7 +77,7 @@ struct Gathering {
     assembly: Assembly,
     to_snapshots: watch::Sender<Option<Cluster>>,
     to_refusals: mpsc::Sender<Refusal>,
-    last_snapshot: Instant,
+    pace: Pace,
 }
 
 impl Gathering {
@@ -97,7 +94,7 @@ impl Gathering {
                     }
                     self.tell_refusals();
                     if changed && due.is_none() {
-                        due = Some((Instant::now() + GATHER).max(self.last_snapshot + SPACING));
+                        due = Some(self.pace.due(Instant::now()));
                     }
                 }
                 () = wait, if due.is_some() => {
@@ -112,7 +109,7 @@ impl Gathering {
         if !self.assembly.is_complete(&self.kinds) {
             return;
         }
-        self.last_snapshot = Instant::now();
+        self.pace.published(Instant::now());
         let cluster = self.assembly.cluster().clone();
         debug!(nodes = cluster.nodes.len(), services = cluster.services.len(), "new snapshot");
         if self.to_snapshots.send_replace(Some(cluster)).is_none() {
