@@ -1,10 +1,13 @@
-//! Benchmarks. `cargo run --release -p bench -- cni | dns | sandbox | services`
+//! Benchmarks. `cargo run --release -p bench -- cni | datapath | dns | sandbox | services`
 //!
 //! Every claim of speed is a ratio against a named peer in the same run; times alone are printed for orientation.
 
 mod cni;
 mod dns;
 mod figures;
+mod namespaces;
+mod packets;
+mod plugin;
 mod sandbox;
 mod services;
 
@@ -23,6 +26,8 @@ struct Cli {
 enum Benchmark {
     /// How long containers take to be attached and detached.
     Cni(cni::CniArgs),
+    /// What packets pay for their way.
+    Datapath(packets::DatapathArgs),
     /// What names cost, and whether CoreDNS answers the same.
     Dns(dns::DnsArgs),
     /// How long a sandbox takes to come up, and its pods to start.
@@ -34,6 +39,7 @@ enum Benchmark {
 fn main() -> Result<()> {
     match Cli::parse().benchmark {
         Benchmark::Cni(args) => cni::run(&args),
+        Benchmark::Datapath(args) => packets::run(&args),
         Benchmark::Dns(args) => dns::run(&args),
         Benchmark::Sandbox(args) => sandbox::run(&args),
         Benchmark::Services(args) => services::run(&args),
