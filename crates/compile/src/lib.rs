@@ -26,5 +26,5 @@ mod trace;
 pub use diff::{Observed, ObservedChain, diff};
 pub use evaluate::{FrontendKind, Reason, Scope, Selection, Verdict, evaluate};
 pub use packet::{Entry, Outcome, Packet, SourceNat};
-pub use plan::{NodePortAddresses, NodeView, Plan};
+pub use plan::{NodePortAddresses, NodeView, Plan, Routing, RoutingMode};
 pub use trace::{TraceError, trace};

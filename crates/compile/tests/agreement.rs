@@ -2,8 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
+use compile::plan::LinkNetwork;
 use compile::sample::{self, Choices, FAMILIES, LINK_ADDRESS, NODES, address_of, range_of};
-use compile::{NodePortAddresses, NodeView, Outcome, Packet, Plan, evaluate, trace};
+use compile::{NodePortAddresses, NodeView, Outcome, Packet, Plan, Routing, RoutingMode, evaluate, trace};
 use model::{Cluster, IpFamily};
 use proptest::prelude::*;
 
@@ -23,6 +24,18 @@ fn told_view() -> NodeView {
         link_addresses: FAMILIES.map(|family| address_of(family, LINK_ADDRESS)).into(),
         ..view()
     }
+}
+
+/// Ways to the other node, which may or may not be on the same network.
+fn routing(which: u8) -> Routing {
+    let (mode, prefix) = match which % 4 {
+        0 => (RoutingMode::Native, 24),
+        1 => (RoutingMode::Vxlan, 24),
+        2 => (RoutingMode::Auto, 24),
+        _ => (RoutingMode::Auto, 32),
+    };
+    let network = LinkNetwork { address: range_of(IpFamily::V4, NODES[0].address, prefix), mtu: 1500 };
+    Routing { mode, networks: vec![network], ..Routing::default() }
 }
 
 fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Result<Outcome, TestCaseError> {
@@ -45,7 +58,8 @@ proptest! {
             1 => NodePortAddresses::Primary,
             _ => NodePortAddresses::Within(vec![range_of(IpFamily::V4, LINK_ADDRESS, 32)]),
         };
-        let view = NodeView { node_port_addresses, ..if told { told_view() } else { view() } };
+        let routing = routing(which / 3);
+        let view = NodeView { node_port_addresses, routing, ..if told { told_view() } else { view() } };
         let plan = Plan::of(view.clone(), &cluster);
         for packet in packets {
             agree(&view, &cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;

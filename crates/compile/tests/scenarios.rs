@@ -3,12 +3,13 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::{Entry, NodeView, Outcome, Packet, Plan, SourceNat, evaluate, trace};
+use compile::plan::LinkNetwork;
+use compile::{Entry, NodeView, Outcome, Packet, Plan, Routing, RoutingMode, SourceNat, evaluate, trace};
 use model::{Cluster, Protocol, Rejected, from_kube};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 const NODE: &str = "node1";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// The network node1 is on.
+const NETWORK: &str = "10.89.0.1/24";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,9 +30,34 @@ struct Scenario {
     #[serde(default)]
     rejected: Vec<String>,
     routes: Option<BTreeMap<String, String>>,
+    /// Which way packets take between nodes; native when left out.
+    #[serde(default)]
+    routing: Routes,
+    /// Gateways of node1's tunnel and the nodes behind them.
+    #[serde(default)]
+    tunnel: BTreeMap<IpAddr, IpAddr>,
     /// Local endpoints by `port family` of the health checks load balancers ask for.
     #[serde(default)]
     health_checks: BTreeMap<String, usize>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Routes {
+    #[default]
+    Native,
+    Vxlan,
+    Auto,
+}
+
+impl From<Routes> for RoutingMode {
+    fn from(routes: Routes) -> Self {
+        match routes {
+            Routes::Native => Self::Native,
+            Routes::Vxlan => Self::Vxlan,
+            Routes::Auto => Self::Auto,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -169,14 +197,29 @@ fn health_checks(plan: &Plan) -> BTreeMap<String, usize> {
     of_check.collect()
 }
 
+fn view(scenario: &Scenario) -> NodeView {
+    let service_ranges = vec![SERVICE_RANGE.parse().expect("a range")];
+    let network = LinkNetwork { address: NETWORK.parse().expect("a range"), mtu: 1500 };
+    let routing = Routing { mode: scenario.routing.into(), networks: vec![network], ..Routing::default() };
+    NodeView { service_ranges, routing, ..NodeView::new(NODE) }
+}
+
+/// Where each gateway of the tunnel is.
+fn tunnel(plan: &Plan) -> BTreeMap<IpAddr, IpAddr> {
+    let gateways = plan
+        .tunnel()
+        .into_iter()
+        .flat_map(|tunnel| tunnel.neighbours.iter().map(|(gateway, mac)| (*gateway, tunnel.forwarding[mac])));
+    gateways.collect()
+}
+
 /// What is not as the scenario says, one line each.
 fn faults(scenario: &Scenario) -> Vec<String> {
     let mut admission = Admission::default();
     let nodes: Vec<Value> = read_yaml(&folder().join("cluster.yaml"));
     nodes.iter().chain(&scenario.objects).for_each(|object| admission.admit(object));
     let Admission { cluster, mut rejected } = admission;
-    let service_ranges = vec![SERVICE_RANGE.parse().expect("a range")];
-    let view = NodeView { service_ranges, ..NodeView::new(NODE) };
+    let view = view(scenario);
     let plan = Plan::of(view.clone(), &cluster);
     rejected.extend(plan.rejected());
 
@@ -188,6 +231,10 @@ fn faults(scenario: &Scenario) -> Vec<String> {
     let routes = plan.routes().iter().map(|route| (route.destination.to_string(), route.hop.to_string())).collect();
     if scenario.routes.as_ref().is_some_and(|wanted| *wanted != routes) {
         faults.push(format!("routes {routes:?}, not {:?}", scenario.routes));
+    }
+    let tunnel = tunnel(&plan);
+    if tunnel != scenario.tunnel {
+        faults.push(format!("tunnel {tunnel:?}, not {:?}", scenario.tunnel));
     }
     let health_checks = health_checks(&plan);
     if health_checks != scenario.health_checks {

@@ -5,13 +5,14 @@ mod audit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use compile::diff;
-use compile::plan::{self, Hop};
+use compile::plan::{self, Hop, Tunnel};
 use compile::ruleset::{Operation, Ruleset};
+use compile::{Plan, diff};
 use ipnet::IpNet;
 
 use crate::nft::{NftError, Table};
-use crate::route::{Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
+use crate::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
+use crate::tunnel::{self, Changes};
 use crate::{NetlinkError, Netns};
 pub use audit::Drift;
 use audit::Seen;
@@ -28,10 +29,19 @@ pub struct Datapath {
     seen: Seen,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Committed {
     ruleset: Ruleset,
     routes: RouteMap,
+    tunnel: HeldTunnel,
+}
+
+/// What is known of the tunnel in the kernel.
+#[derive(Clone, Debug)]
+enum HeldTunnel {
+    Known(Option<Tunnel>),
+    /// A change of it failed halfway.
+    Unknown,
 }
 
 /// Planned routes: where they lead by destination.
@@ -44,6 +54,14 @@ pub struct Wanted<'a> {
     pub ruleset: &'a Ruleset,
     /// Routes for pod addresses. Those to each of this node's own pods belong to the CNI plugin and are left alone.
     pub routes: &'a [plan::Route],
+    /// The tunnel some of them lead through.
+    pub tunnel: Option<&'a Tunnel>,
+}
+
+impl<'a> From<&'a Plan> for Wanted<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        Self { ruleset: plan.ruleset(), routes: plan.routes(), tunnel: plan.tunnel() }
+    }
 }
 
 /// What was written to reach a wanted state.
@@ -59,9 +77,11 @@ pub struct Outcome {
     pub routes_set: usize,
     /// Routes deleted.
     pub routes_deleted: usize,
-    /// Routes that could not be set or deleted. Each was logged, the rest is in force, and the next
-    /// [`Datapath::apply`] tries them again.
+    /// Routes that could not be set or deleted, and the tunnel if it could not be set up. Each was logged, the rest is in
+    /// force, and the next [`Datapath::apply`] tries them again.
     pub routes_failed: usize,
+    /// Changes of the tunnel's device and of what it knows of other nodes.
+    pub tunnel_changes: usize,
     /// Whether the kernel's content was listed, as at start and after a failure.
     pub listed: bool,
 }
@@ -69,7 +89,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether the kernel held everything already.
     pub fn wrote_nothing(&self) -> bool {
-        self.transactions == 0 && self.routes_set == 0 && self.routes_deleted == 0
+        self.transactions == 0 && self.routes_set == 0 && self.routes_deleted == 0 && self.tunnel_changes == 0
     }
 }
 
@@ -116,7 +136,8 @@ impl Datapath {
 
     /// Makes the namespace hold `wanted` and tells what that took.
     ///
-    /// New routes come first and old ones go last, with one nf_tables transaction between them. A route that fails
+    /// New routes come first and old ones go last, with one nf_tables transaction between them; what the tunnel gains
+    /// comes before the routes that need it, what it loses goes after. A route that fails
     /// stops neither the others nor the table: see [`Outcome::routes_failed`]. When the kernel
     /// refuses that transaction, it does not hold what we remember: it is listed and the difference tried once more, and
     /// should that be refused too, the table is replaced whole, in one transaction as well.
@@ -126,19 +147,72 @@ impl Datapath {
             Some(committed) => committed,
             None => self.read(wanted, &mut outcome)?,
         };
+        let tunnel = self.extend_tunnel(&mut committed, wanted.tunnel, &mut outcome);
         let routes = RouteChanges::between(&committed.routes, wanted.routes);
-        self.set_routes(&routes.set, &mut committed.routes, &mut outcome);
+        let settable = routes.set.iter().filter(|route| tunnel.is_some() || !matches!(route.hop, Hop::Tunnel(_)));
+        outcome.routes_failed += routes.set.len() - settable.clone().count();
+        self.set_routes(settable, &mut committed.routes, &mut outcome);
         self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
         committed.ruleset = wanted.ruleset.clone();
         self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
+        self.reduce_tunnel(&tunnel, &mut committed, wanted.tunnel, &mut outcome);
         self.committed = Some(committed);
         Ok(outcome)
     }
 
     fn read(&mut self, wanted: &Wanted<'_>, outcome: &mut Outcome) -> Result<Committed, DatapathError> {
         let ruleset = self.read_ruleset(wanted.ruleset, outcome)?;
+        let device = self.tunnel_device().map_err(DatapathError::Routes)?;
         let routes = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
-        Ok(Committed { ruleset, routes: routes.iter().filter_map(planned).collect() })
+        let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
+        let routes = routes.iter().filter_map(|route| planned(route, device)).collect();
+        Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel) })
+    }
+
+    fn tunnel_device(&mut self) -> Result<Option<LinkIndex>, RouteError> {
+        Ok(self.links.link(tunnel::DEVICE)?.map(|link| link.index))
+    }
+
+    /// Gives the tunnel what it lacks and tells what it is to lose.
+    fn extend_tunnel(
+        &mut self,
+        committed: &mut Committed,
+        wanted: Option<&Tunnel>,
+        outcome: &mut Outcome,
+    ) -> Option<Changes> {
+        let extended = (|| {
+            let held = match std::mem::replace(&mut committed.tunnel, HeldTunnel::Unknown) {
+                HeldTunnel::Known(held) => held,
+                HeldTunnel::Unknown => tunnel::read(&mut self.links)?,
+            };
+            let changes = Changes::between(held.as_ref(), wanted);
+            if changes.replaces_device() {
+                committed.routes.retain(|_, hop| !matches!(hop, Hop::Tunnel(_)));
+            }
+            if let Some(wanted) = wanted {
+                tunnel::extend(&mut self.links, &changes, wanted)?;
+            }
+            Ok(changes)
+        })();
+        extended.map_err(|error: RouteError| failed_tunnel(&error, outcome)).ok()
+    }
+
+    /// Takes from the tunnel what it is to lose.
+    fn reduce_tunnel(
+        &mut self,
+        changes: &Option<Changes>,
+        committed: &mut Committed,
+        wanted: Option<&Tunnel>,
+        outcome: &mut Outcome,
+    ) {
+        let Some(changes) = changes else { return };
+        match tunnel::reduce(&mut self.links, changes) {
+            Ok(()) => {
+                outcome.tunnel_changes += changes.count();
+                committed.tunnel = HeldTunnel::Known(wanted.cloned());
+            }
+            Err(error) => failed_tunnel(&error, outcome),
+        }
     }
 
     fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {
@@ -184,7 +258,12 @@ impl Datapath {
         Ok(())
     }
 
-    fn set_routes(&mut self, routes: &[plan::Route], held: &mut RouteMap, outcome: &mut Outcome) {
+    fn set_routes<'a>(
+        &mut self,
+        routes: impl Iterator<Item = &'a plan::Route>,
+        held: &mut RouteMap,
+        outcome: &mut Outcome,
+    ) {
         for route in routes {
             match self.set_route(*route) {
                 Ok(()) => {
@@ -208,8 +287,13 @@ impl Datapath {
                 let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
                 RouteAction::Via { gateway: via, link, on_link: false }
             }
+            Hop::Tunnel(gateway) => {
+                let device = self.links.require_link(tunnel::DEVICE).map_err(DatapathError::Routes)?;
+                RouteAction::Via { gateway, link: device.index, on_link: true }
+            }
         };
-        self.links.replace_route(&Route::new(destination, action).ours()).map_err(DatapathError::Routes)
+        let route = Route::new(destination, action).ours().behind_others();
+        self.links.replace_route(&route).map_err(DatapathError::Routes)
     }
 
     fn delete_routes(
@@ -222,8 +306,9 @@ impl Datapath {
             return Ok(());
         }
         held.retain(|destination, _| !gone.contains_key(destination));
+        let device = self.tunnel_device().map_err(DatapathError::Routes)?;
         for route in self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)? {
-            let Some((destination, hop)) = planned(&route).filter(|(to, hop)| gone.get(to) == Some(hop)) else {
+            let Some((destination, hop)) = planned(&route, device).filter(|(to, hop)| gone.get(to) == Some(hop)) else {
                 continue;
             };
             match self.links.delete_route(&route) {
@@ -237,6 +322,11 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+fn failed_tunnel(error: &RouteError, outcome: &mut Outcome) {
+    tracing::warn!(%error, cause = ?std::error::Error::source(error), "the tunnel to other nodes could not be set up");
+    outcome.routes_failed += 1;
 }
 
 fn warn(error: &dyn std::error::Error) {
@@ -266,8 +356,11 @@ impl RouteChanges {
 }
 
 /// Destination and hop of a planned route; `None` for a route of the CNI plugin, which leads to a link.
-fn planned(route: &Route) -> Option<(IpNet, Hop)> {
+fn planned(route: &Route, tunnel: Option<LinkIndex>) -> Option<(IpNet, Hop)> {
     match route.action {
+        RouteAction::Via { gateway, link, .. } if Some(link) == tunnel => {
+            Some((route.destination, Hop::Tunnel(gateway)))
+        }
         RouteAction::Via { gateway, .. } => Some((route.destination, Hop::Via(gateway))),
         RouteAction::Local => Some((route.destination, Hop::Refused)),
         RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => None,
@@ -297,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_route_to_a_link_is_not_a_planned_one() {
-        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), crate::route::LinkIndex(2));
-        assert_eq!(planned(&pod), None);
+        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), LinkIndex(2));
+        assert_eq!(planned(&pod, Some(LinkIndex(3))), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod sysctl;
 #[cfg(any(test, feature = "testing"))]
 #[expect(unsafe_code, reason = "work between fork and exec")]
 pub mod testing;
+mod tunnel;
 
 pub use apply::{Datapath, DatapathError, Drift, Outcome, Wanted};
 pub use host_ports::{HostPortError, HostPorts};

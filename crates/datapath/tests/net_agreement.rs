@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(200);
 
 fn wanted(plan: &Plan) -> Wanted<'_> {
-    Wanted { ruleset: plan.ruleset(), routes: plan.routes() }
+    Wanted::from(plan)
 }
 
 /// Bytes that stand for choices, the same for the same seed (splitmix64).

@@ -34,7 +34,7 @@ fn apply(datapath: &mut Datapath, protocol: Protocol, endpoints: &[Ipv4Addr]) {
     cluster.services.insert(service.name.clone(), Arc::new(service));
     cluster.insert_slice(slice);
     let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
-    datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() }).unwrap();
+    datapath.apply(&Wanted::from(&plan)).unwrap();
 }
 
 fn served_by(answer: Answer) -> Option<IpAddr> {

@@ -50,7 +50,7 @@ fn apply_plan() {
     cluster.insert_slice(slice);
     cluster.services.insert(service.name.clone(), Arc::new(service));
     let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
-    let wanted = Wanted { ruleset: plan.ruleset(), routes: plan.routes() };
+    let wanted = Wanted::from(&plan);
     Datapath::open().expect("a connection").apply(&wanted).expect("the kernel takes the plan");
 }
 

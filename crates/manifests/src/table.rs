@@ -54,6 +54,14 @@ pub const SETTINGS: &[Setting] = &[
         "\"\"",
         "Ranges of Service addresses; lets agents recognise connections to Services deleted while they were away.",
     ),
+    setting(
+        "routing",
+        Kind::Choice(&["auto", "native", "vxlan"]),
+        "auto",
+        "Way of packets to pods of other nodes: native, by plain routes; vxlan, inside packets between the nodes; auto, \
+         native to nodes of the same network and vxlan to others.",
+    ),
+    setting("vxlanPort", Kind::Port, "4789", "UDP port of the tunnel between nodes, open on all of them."),
     setting("clusterDomain", Kind::Word, "cluster.local", "The domain of the cluster's names."),
     setting("logLevel", Kind::Word, "info", "What is logged: error, warn, info, debug or trace."),
     setting(

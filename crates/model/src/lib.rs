@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod from_kube;
+mod mac;
 mod map;
 mod name;
 mod node;
@@ -15,6 +16,7 @@ mod rejected;
 mod service;
 
 pub use cluster::Cluster;
+pub use mac::MacAddress;
 pub use map::{Change, Iter, SharedMap};
 pub use name::{Name, NamespacedName};
 pub use node::Node;

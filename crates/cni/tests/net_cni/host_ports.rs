@@ -199,7 +199,7 @@ fn ports_of_pods_that_are_gone_without_a_word_are_free() {
 fn agent_applies(node: &Node) {
     let mut plan = Plan::of(NodeView::new("node"), &Cluster::default());
     plan.set_host_ports(&cni::recorded_host_ports(&node.state()).unwrap());
-    Datapath::open().unwrap().apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() }).unwrap();
+    Datapath::open().unwrap().apply(&Wanted::from(&plan)).unwrap();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
-use crate::{NodePortAddresses, NodeView};
+use crate::{NodePortAddresses, NodeView, RoutingMode};
 
 /// A packet's fate and what decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,8 +214,21 @@ impl World<'_> {
 
     fn is_in_cluster(&self, address: IpAddr) -> bool {
         self.is_pod(address)
-            || self.cluster.nodes.values().any(|node| node.addresses.contains(&address))
+            || self.is_node_that_knows_pods(address)
             || self.view.service_ranges.iter().any(|range| range.contains(&address))
+    }
+
+    /// Whether an address is a node's, and packets of pods get there under their own addresses: the network on the way to
+    /// a node that needs the tunnel does not know them.
+    fn is_node_that_knows_pods(&self, address: IpAddr) -> bool {
+        let routing = &self.view.routing;
+        let is_near = match routing.mode {
+            RoutingMode::Native => true,
+            RoutingMode::Vxlan => false,
+            RoutingMode::Auto => routing.networks.iter().any(|network| network.address.contains(&address)),
+        };
+        let mut holders = self.cluster.nodes.values().filter(|node| node.addresses.contains(&address));
+        holders.any(|node| is_near || node.name == self.view.name)
     }
 
     /// Whether an address may be one of this node or of its pods.

@@ -29,13 +29,17 @@ mod fault;
 mod health;
 mod layout;
 mod network;
+mod routing;
 mod service;
+mod tunnel;
 
 pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
 pub(crate) use network::outermost;
 pub use network::{Hop, Route};
+pub use routing::{LinkNetwork, Routing, RoutingMode};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
+pub use tunnel::Tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -64,6 +68,8 @@ pub struct NodeView {
     pub link_addresses: Vec<IpAddr>,
     /// Which of its addresses serve node ports.
     pub node_port_addresses: NodePortAddresses,
+    /// How packets for pods get to other nodes.
+    pub routing: Routing,
 }
 
 /// Which of a node's addresses serve node ports.
@@ -87,6 +93,7 @@ impl NodeView {
             service_ranges: Vec::new(),
             link_addresses: Vec::new(),
             node_port_addresses: NodePortAddresses::All,
+            routing: Routing::default(),
         }
     }
 }
@@ -168,6 +175,11 @@ impl Plan {
     /// The wanted routes for pod addresses, ordered by destination.
     pub fn routes(&self) -> &[Route] {
         &self.network.routes
+    }
+
+    /// This node's end of the tunnel; none when no route leads through it.
+    pub fn tunnel(&self) -> Option<&Tunnel> {
+        self.network.tunnel.as_ref()
     }
 
     /// The health checks load balancers ask this node for, by Service.

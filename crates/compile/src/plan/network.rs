@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 
-use super::{NodePortAddresses, NodeView};
+use super::routing::{RoutingMode, Way};
+use super::{NodePortAddresses, NodeView, Tunnel};
 
 /// A route for pod addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,8 @@ pub struct Route {
 pub enum Hop {
     /// To another node, at its address of the same family.
     Via(IpAddr),
+    /// To another node through the [`Tunnel`](super::Tunnel), by one of its gateways.
+    Tunnel(IpAddr),
     /// To this node itself, which refuses. It is for addresses of pods that are gone or never were: those that exist
     /// have narrower routes. Without it such packets would leave by the default route, and their senders hang.
     Refused,
@@ -32,6 +35,7 @@ impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Via(address) => address.fmt(f),
+            Self::Tunnel(gateway) => write!(f, "{gateway} in the tunnel"),
             Self::Refused => f.write_str("refused"),
         }
     }
@@ -56,6 +60,8 @@ pub(super) struct Network {
     pub(super) cluster: Vec<IpNet>,
     /// Routes by destination.
     pub(super) routes: Vec<Route>,
+    /// What some of them lead through; none when none do.
+    pub(super) tunnel: Option<Tunnel>,
     /// Ranges that cannot be routed.
     pub(super) rejected: Vec<Rejected>,
 }
@@ -71,8 +77,7 @@ impl Network {
         let nodes = cluster.nodes.values();
         let pods = nodes.flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
         let pods = outermost(pods.collect());
-        let addresses = cluster.nodes.values().flat_map(|node| &node.addresses).map(|address| IpNet::from(*address));
-        let all = pods.iter().copied().chain(addresses).chain(view.service_ranges.iter().copied());
+        let all = pods.iter().copied().chain(nodes_inside(view, cluster)).chain(view.service_ranges.iter().copied());
         let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
         let cluster_ranges = outermost(all.collect());
         let mut network = Self { own_addresses, held, zone, here, cluster: cluster_ranges, pods, ..Self::default() };
@@ -110,6 +115,7 @@ impl Network {
     }
 
     fn add_routes(&mut self, view: &NodeView, cluster: &Cluster) {
+        let mut tunnel = cluster.nodes.get(&view.name).and_then(|own| Tunnel::of(own, &view.routing));
         let mut taken: Vec<(IpNet, &Node)> = Vec::new();
         let own = cluster.nodes.get(&view.name).into_iter();
         taken.extend(own.flat_map(|node| node.pod_cidrs.iter().map(|net| (*net, &**node))));
@@ -121,21 +127,19 @@ impl Network {
                     continue;
                 }
                 taken.push((destination, node));
-                match via(node, destination) {
-                    Some(via) => self.route(destination, via),
-                    None => {
-                        let why = format!("has no InternalIP of the family of {destination}: its pods have no route");
-                        self.reject(node, "status.addresses", why);
-                    }
+                match hop(view, node, destination, tunnel.as_mut()) {
+                    Ok(hop) => self.route(destination, hop),
+                    Err(why) => self.reject(node, "status.addresses", why),
                 }
             }
         }
+        self.tunnel = tunnel.filter(|tunnel| !tunnel.forwarding.is_empty());
     }
 
     /// A node whose range is the whole cluster's takes the place of the refusal.
-    fn route(&mut self, destination: IpNet, via: IpAddr) {
+    fn route(&mut self, destination: IpNet, hop: Hop) {
         self.routes.retain(|route| route.destination != destination);
-        self.routes.push(Route { destination, hop: Hop::Via(via) });
+        self.routes.push(Route { destination, hop });
     }
 
     fn reject(&mut self, node: &Node, field: &str, why: String) {
@@ -144,9 +148,31 @@ impl Network {
     }
 }
 
-fn via(node: &Node, destination: IpNet) -> Option<IpAddr> {
+/// Addresses of nodes that are not outside the cluster. That of a node behind the tunnel is: the network on the way
+/// there does not know pods' addresses.
+fn nodes_inside(view: &NodeView, cluster: &Cluster) -> impl Iterator<Item = IpNet> {
+    let addresses = cluster.nodes.values().flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
+    let inside =
+        addresses.filter(|(node, address)| node.name == view.name || view.routing.way_to(*address) == Way::Native);
+    inside.map(|(_, address)| IpNet::from(address))
+}
+
+/// Where a route to pods of another node leads, or why there is none.
+fn hop(view: &NodeView, node: &Node, destination: IpNet, tunnel: Option<&mut Tunnel>) -> Result<Hop, String> {
     let family = IpFamily::of(destination.network());
-    node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+    let via = node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
+    if let Some(via) = via.filter(|via| view.routing.way_to(*via) == Way::Native) {
+        return Ok(Hop::Via(via));
+    }
+    if view.routing.mode == RoutingMode::Native {
+        return Err(format!("has no InternalIP of the family of {destination}: its pods have no route"));
+    }
+    let Some(tunnel) = tunnel else {
+        return Err(format!("cannot be reached from Node {}, which has no InternalIP yet", view.name));
+    };
+    let gateway = tunnel.add_peer(node, destination).map(Hop::Tunnel);
+    let own = tunnel.endpoint;
+    gateway.ok_or_else(|| format!("has no InternalIP of the family of {own}, from which {destination} is tunnelled to"))
 }
 
 fn overlap(a: IpNet, b: IpNet) -> bool {

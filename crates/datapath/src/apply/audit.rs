@@ -8,8 +8,9 @@ use compile::diff;
 use compile::ruleset::Ruleset;
 use ipnet::IpNet;
 
-use super::{Datapath, DatapathError, RouteMap, planned};
+use super::{Datapath, DatapathError, HeldTunnel, RouteMap, planned};
 use crate::route::RouteFilter;
+use crate::tunnel;
 
 /// Listing the table may take one part in this many of the time.
 const LISTING_SHARE: u32 = 100;
@@ -23,6 +24,8 @@ pub enum Drift {
     TableChanged,
     /// Routes to these destinations are gone, lead elsewhere or came.
     Routes(Vec<IpNet>),
+    /// The tunnel to other nodes is gone, down or set up otherwise.
+    Tunnel,
 }
 
 impl fmt::Display for Drift {
@@ -35,6 +38,7 @@ impl fmt::Display for Drift {
                 let more = if destinations.len() > named.len() { ", ..." } else { "" };
                 write!(f, "something changed {} routes: {}{more}", destinations.len(), named.join(", "))
             }
+            Self::Tunnel => write!(f, "something changed the tunnel {}", tunnel::DEVICE),
         }
     }
 }
@@ -76,7 +80,8 @@ impl Datapath {
         let Some(committed) = self.committed.take() else { return Ok(Vec::new()) };
         let table = self.audit_table(&committed.ruleset)?;
         let routes = self.audit_routes(&committed.routes)?;
-        let found: Vec<Drift> = table.into_iter().chain(routes).collect();
+        let tunnel = self.audit_tunnel(&committed.tunnel)?;
+        let found: Vec<Drift> = table.into_iter().chain(routes).chain(tunnel).collect();
         if found.is_empty() {
             self.committed = Some(committed);
         }
@@ -108,12 +113,20 @@ impl Datapath {
 
     fn audit_routes(&mut self, wanted: &RouteMap) -> Result<Option<Drift>, DatapathError> {
         let found = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
-        let found: RouteMap = found.iter().filter_map(planned).collect();
+        let device = self.tunnel_device().map_err(DatapathError::Routes)?;
+        let found: RouteMap = found.iter().filter_map(|route| planned(route, device)).collect();
         if found == *wanted {
             return Ok(None);
         }
         let destinations: BTreeSet<&IpNet> = found.keys().chain(wanted.keys()).collect();
         let differ = destinations.into_iter().filter(|to| found.get(to) != wanted.get(to));
         Ok(Some(Drift::Routes(differ.copied().collect())))
+    }
+
+    fn audit_tunnel(&mut self, wanted: &HeldTunnel) -> Result<Option<Drift>, DatapathError> {
+        // One that is not known will be read by the next attempt to mend it.
+        let HeldTunnel::Known(wanted) = wanted else { return Ok(None) };
+        let found = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
+        Ok((found != *wanted).then_some(Drift::Tunnel))
     }
 }

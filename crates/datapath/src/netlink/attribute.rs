@@ -43,9 +43,13 @@ impl Attributes {
         self.close(start)
     }
 
-    #[cfg(test)]
     pub(crate) fn u8(&mut self, kind: u16, value: u8) -> &mut Self {
         self.put(kind, &[value])
+    }
+
+    /// A number in network byte order.
+    pub(crate) fn u16_be(&mut self, kind: u16, value: u16) -> &mut Self {
+        self.put(kind, &value.to_be_bytes())
     }
 
     /// A number in the machine's byte order, as rtnetlink wants.

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 
 use super::{LinkIndex, RouteError, Rtnetlink};
 use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_address, parse_attributes, parse_u32};
 
 /// Message kinds and attributes of `linux/rtnetlink.h` and `linux/if_addr.h`.
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -26,6 +28,17 @@ impl Rtnetlink {
         self.socket
             .request(RTM_NEWADDR, flag::CREATE | flag::REPLACE, request.as_bytes())
             .map_err(|source| RouteError::AddAddress { address, link, source })
+    }
+
+    /// Takes an address from a link. Tells whether the link had it.
+    pub fn delete_address(&mut self, link: LinkIndex, address: IpNet) -> Result<bool, RouteError> {
+        let mut request = Attributes::append_to(header(address, link));
+        request.address(IFA_LOCAL, address.addr());
+        match self.socket.request(RTM_DELADDR, 0, request.as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.errno(), Some(Errno::EADDRNOTAVAIL | Errno::ENODEV)) => Ok(false),
+            Err(source) => Err(RouteError::DeleteAddress { address, link, source }),
+        }
     }
 
     /// All addresses with the links that have them, in the kernel's order.

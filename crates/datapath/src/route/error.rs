@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::LinkIndex;
+use super::{LinkIndex, MacAddress};
 use crate::netlink::NetlinkError;
 use crate::netns::NetnsError;
 
@@ -77,6 +77,17 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// An address could not be taken away.
+    #[error("cannot take address {address} from link {link}")]
+    DeleteAddress {
+        /// The address with its prefix length.
+        address: IpNet,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// Addresses could not be read.
     #[error("cannot read addresses")]
     ReadAddresses {
@@ -140,6 +151,35 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// A neighbour could not be forgotten.
+    #[error("cannot forget the neighbour {address} on link {link}")]
+    DeleteNeighbour {
+        /// The neighbour's address.
+        address: IpAddr,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A tunnel could not be told where an end of it is.
+    #[error("cannot set or forget the way to {mac} on link {link}")]
+    ChangeForwarding {
+        /// The other end's Ethernet address.
+        mac: MacAddress,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// What a tunnel knows of its ends could not be read.
+    #[error("cannot read where the ends of a tunnel are")]
+    ReadForwarding {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// Neighbours could not be read.
     #[error("cannot read neighbours")]
     ReadNeighbours {
@@ -160,6 +200,7 @@ impl RouteError {
             | Self::ChangeLink { source, .. }
             | Self::DeleteLink { source, .. }
             | Self::AddAddress { source, .. }
+            | Self::DeleteAddress { source, .. }
             | Self::ReadAddresses { source }
             | Self::SetRoute { source, .. }
             | Self::DeleteRoute { source, .. }
@@ -167,6 +208,9 @@ impl RouteError {
             | Self::Shape { source, .. }
             | Self::ReadShaping { source, .. }
             | Self::SetNeighbour { source, .. }
+            | Self::DeleteNeighbour { source, .. }
+            | Self::ChangeForwarding { source, .. }
+            | Self::ReadForwarding { source }
             | Self::ReadNeighbours { source } => source.errno(),
         }
     }

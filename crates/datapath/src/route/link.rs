@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use model::MacAddress;
 use nix::errno::Errno;
 
 use super::{RouteError, Rtnetlink};
@@ -13,20 +14,20 @@ use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_attributes, 
 /// Message kinds and attributes of `linux/rtnetlink.h` and `linux/if_link.h`.
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
+pub(super) const IFLA_ADDRESS: u16 = 1;
+pub(super) const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
-const IFF_UP: u32 = 1;
+pub(super) const IFF_UP: u32 = 1;
 const IFF_RUNNING: u32 = 1 << 6;
 /// Length of `struct ifinfomsg`.
 const HEADER_LEN: usize = 16;
@@ -38,17 +39,6 @@ pub struct LinkIndex(pub u32);
 impl fmt::Display for LinkIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
-    }
-}
-
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -76,6 +66,13 @@ pub struct Link {
     pub peer: Option<LinkIndex>,
     /// The driver, e.g. `veth`; none for loopback and hardware.
     pub kind: Option<String>,
+}
+
+impl Link {
+    /// Whether it carries our mark, see [`Rtnetlink::mark_as_ours`].
+    pub fn is_ours(&self) -> bool {
+        self.alias.as_ref().is_some_and(|alias| alias.starts_with(crate::OWNER.alias_prefix))
+    }
 }
 
 /// One end of a veth pair to be made.
@@ -146,7 +143,12 @@ impl Rtnetlink {
         self.create_link("intermediate functional block (CONFIG_IFB)", name, &request)
     }
 
-    fn create_link(&mut self, kind: &'static str, name: &str, request: &Attributes) -> Result<Link, RouteError> {
+    pub(super) fn create_link(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        request: &Attributes,
+    ) -> Result<Link, RouteError> {
         self.socket
             .request(RTM_NEWLINK, flag::CREATE | flag::EXCLUSIVE, request.as_bytes())
             .map_err(|source| RouteError::CreateLink { kind, name: name.to_owned(), source })?;
@@ -274,7 +276,7 @@ fn put_netns(request: &mut Attributes, netns: &Netns) {
 }
 
 /// `struct ifinfomsg`: family, type, index, flags and which flags to change.
-fn header(link: LinkIndex, flags: u32, change: u32) -> Vec<u8> {
+pub(super) fn header(link: LinkIndex, flags: u32, change: u32) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     for field in [link.0, flags, change] {
         bytes.extend_from_slice(&field.to_ne_bytes());

@@ -2,15 +2,19 @@
 
 mod address;
 mod error;
+mod forwarding;
 mod link;
 mod neighbour;
 mod routes;
 mod shaping;
+mod vxlan;
 
 pub use error::RouteError;
-pub use link::{Bridge, Link, LinkIndex, MacAddress, Veth, VethEnd};
-pub use routes::{Route, RouteAction, RouteFilter, RouteOrigin};
+pub use link::{Bridge, Link, LinkIndex, Veth, VethEnd};
+pub use model::MacAddress;
+pub use routes::{Route, RouteAction, RouteFilter, RouteOrigin, RouteRank};
 pub use shaping::RateLimit;
+pub use vxlan::Vxlan;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -2,17 +2,20 @@
 
 use std::net::IpAddr;
 
+use nix::errno::Errno;
+
 use super::{LinkIndex, MacAddress, RouteError, Rtnetlink};
 use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_address, parse_attributes, parse_u32};
 
 /// Message kinds and attributes of `linux/rtnetlink.h` and `linux/neighbour.h`.
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_GETNEIGH: u16 = 30;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-const NUD_PERMANENT: u16 = 0x80;
+pub(super) const RTM_NEWNEIGH: u16 = 28;
+pub(super) const RTM_DELNEIGH: u16 = 29;
+pub(super) const RTM_GETNEIGH: u16 = 30;
+pub(super) const NDA_DST: u16 = 1;
+pub(super) const NDA_LLADDR: u16 = 2;
+pub(super) const NUD_PERMANENT: u16 = 0x80;
 /// Length of `struct ndmsg`.
-const HEADER_LEN: usize = 12;
+pub(super) const HEADER_LEN: usize = 12;
 
 impl Rtnetlink {
     /// Makes `mac` answer for `address` on `link`, for good; replaces what was known.
@@ -22,6 +25,17 @@ impl Rtnetlink {
         self.socket
             .request(RTM_NEWNEIGH, flag::CREATE | flag::REPLACE, request.as_bytes())
             .map_err(|source| RouteError::SetNeighbour { address, link, source })
+    }
+
+    /// Forgets who answers for `address` on `link`. Tells whether it was known.
+    pub fn delete_neighbour(&mut self, link: LinkIndex, address: IpAddr) -> Result<bool, RouteError> {
+        let mut request = Attributes::append_to(header(address, link));
+        request.address(NDA_DST, address);
+        match self.socket.request(RTM_DELNEIGH, 0, request.as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(false),
+            Err(source) => Err(RouteError::DeleteNeighbour { address, link, source }),
+        }
     }
 
     /// The permanent neighbours, in the kernel's order.

@@ -34,8 +34,7 @@ const RTNH_F_ONLINK: u32 = 4;
 /// The metric of [`RouteAction::Local`] routes: behind every other route to the same range, such as that of a bridge
 /// which another network plugin has left.
 const LOCAL_METRIC: u32 = 1 << 20;
-/// The metric of our routes through other nodes: behind those of others to the same range, which are then neither
-/// replaced nor missing when ours go. Before those of [`RouteAction::Local`].
+/// The metric of [`RouteRank::BehindOthers`]. Before routes that are [`RouteAction::Local`].
 const NODE_METRIC: u32 = 1 << 19;
 /// The loopback interface has this number in every namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: LinkIndex = LinkIndex(1);
@@ -57,6 +56,18 @@ pub struct Route {
     pub mtu: Option<u32>,
     /// Who made it.
     pub origin: RouteOrigin,
+    /// Its place among routes to the same destination.
+    pub rank: RouteRank,
+}
+
+/// The place of a route among others to the same destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteRank {
+    /// Where the kernel puts it; for [`RouteAction::Local`] last of all.
+    #[default]
+    Usual,
+    /// Behind the usual ones of others, which are then neither replaced nor missing when ours go.
+    BehindOthers,
 }
 
 /// Who made a route: its `rtm_protocol`.
@@ -122,7 +133,7 @@ pub enum RouteFilter {
 impl Route {
     /// A static route.
     pub const fn new(destination: IpNet, action: RouteAction) -> Self {
-        Self { destination, action, source: None, mtu: None, origin: RouteOrigin::Static }
+        Self { destination, action, source: None, mtu: None, origin: RouteOrigin::Static, rank: RouteRank::Usual }
     }
 
     /// A static route to a destination on a link.
@@ -139,6 +150,12 @@ impl Route {
     #[must_use]
     pub const fn ours(self) -> Self {
         Self { origin: RouteOrigin::Ours, ..self }
+    }
+
+    /// The same route, which gives way to others.
+    #[must_use]
+    pub const fn behind_others(self) -> Self {
+        Self { rank: RouteRank::BehindOthers, ..self }
     }
 }
 
@@ -225,11 +242,11 @@ fn request(route: &Route) -> Vec<u8> {
 }
 
 /// The metric of routes that must give way to others'.
-fn metric(route: &Route) -> Option<u32> {
-    match (route.action, route.origin) {
+const fn metric(route: &Route) -> Option<u32> {
+    match (route.action, route.rank) {
         (RouteAction::Local, _) => Some(LOCAL_METRIC),
-        (RouteAction::Via { on_link: false, .. }, RouteOrigin::Ours) => Some(NODE_METRIC),
-        _ => None,
+        (_, RouteRank::BehindOthers) => Some(NODE_METRIC),
+        (_, RouteRank::Usual) => None,
     }
 }
 
@@ -285,12 +302,13 @@ struct Parts {
     link: Option<LinkIndex>,
     source: Option<IpAddr>,
     mtu: Option<u32>,
+    metric: u32,
     table: u32,
 }
 
 impl Parts {
     fn new(destination: IpAddr, table: u32) -> Self {
-        Self { destination, gateway: None, link: None, source: None, mtu: None, table }
+        Self { destination, gateway: None, link: None, source: None, mtu: None, metric: 0, table }
     }
 
     fn read(&mut self, attributes: &[u8]) {
@@ -299,6 +317,7 @@ impl Parts {
                 RTA_DST => self.destination = parse_address(value).unwrap_or(self.destination),
                 RTA_GATEWAY => self.gateway = parse_address(value),
                 RTA_OIF => self.link = parse_u32(value).map(LinkIndex),
+                RTA_PRIORITY => self.metric = parse_u32(value).unwrap_or_default(),
                 RTA_PREFSRC => self.source = parse_address(value),
                 RTA_TABLE => self.table = parse_u32(value).unwrap_or(self.table),
                 RTA_METRICS => {
@@ -325,6 +344,7 @@ impl Parts {
             _ => return None,
         };
         let destination = IpNet::new(self.destination, prefix_len).ok()?;
-        Some(Route { source: self.source, mtu: self.mtu, ..Route::new(destination, action) })
+        let rank = if self.metric == NODE_METRIC { RouteRank::BehindOthers } else { RouteRank::Usual };
+        Some(Route { source: self.source, mtu: self.mtu, rank, ..Route::new(destination, action) })
     }
 }

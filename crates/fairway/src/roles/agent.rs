@@ -14,13 +14,14 @@ mod relay;
 mod servers;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ArgAction;
-use compile::{NodePortAddresses, NodeView};
+use compile::{NodePortAddresses, NodeView, Routing, RoutingMode};
 use datapath::Drift;
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
@@ -90,8 +91,25 @@ pub struct AgentArgs {
     /// address, programs of the node at port 10249 of 127.0.0.1.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_KUBE_PROXY_PORTS", default_value_t = true, action = ArgAction::Set)]
     kube_proxy_ports: bool,
+    /// Way of packets to pods of other nodes: native (by plain routes), vxlan (inside packets between the nodes), or auto
+    /// (native to nodes on a network this node is on, vxlan to others).
+    #[arg(long, value_name = "auto|native|vxlan", env = "FAIRWAY_ROUTING", default_value = "auto",
+        value_parser = parse_routing_mode)]
+    routing: RoutingMode,
+    /// UDP port of the tunnel between nodes; the same on all of them.
+    #[arg(long, value_name = "PORT", env = "FAIRWAY_VXLAN_PORT", default_value_t = Routing::default().tunnel_port)]
+    vxlan_port: NonZeroU16,
     #[command(flatten)]
     api: ApiArgs,
+}
+
+fn parse_routing_mode(text: &str) -> Result<RoutingMode, &'static str> {
+    match text {
+        "auto" => Ok(RoutingMode::Auto),
+        "native" => Ok(RoutingMode::Native),
+        "vxlan" => Ok(RoutingMode::Vxlan),
+        _ => Err("must be auto, native or vxlan"),
+    }
 }
 
 fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::AddrParseError> {
@@ -105,12 +123,16 @@ fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::Add
 /// Runs the agent until cancelled.
 pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let flat = |given: Vec<Ranges>| given.into_iter().flat_map(|ranges| ranges.0).collect();
+    let networks = kernel::link_networks()?;
+    // The pods of another plugin have its ways between nodes.
+    let routing_mode = if args.cni { args.routing } else { RoutingMode::Native };
     let view = NodeView {
         name: args.node_name.as_str().into(),
         pod_ranges: flat(args.cluster_cidr),
         service_ranges: flat(args.service_cidr),
-        link_addresses: kernel::link_addresses()?,
+        link_addresses: kernel::addresses_of(&networks),
         node_port_addresses: args.node_port_addresses,
+        routing: Routing { mode: routing_mode, networks, tunnel_port: args.vxlan_port },
     };
     let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
@@ -281,7 +303,7 @@ impl Agent {
         }
         let node = Name::from(self.node.as_str());
         self.rejections.tell(audit.drifts.iter().map(|drift| put_right(&node, drift)).collect());
-        Ok(audit.drifts.is_empty() && !audit.has_new_addresses)
+        Ok(audit.drifts.is_empty() && !audit.has_new_networks)
     }
 
     async fn with_kernel<T: Send + 'static>(

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use compile::ruleset::{Operation, TABLE};
-use datapath::OWNER;
 use datapath::nft::Table;
-use datapath::route::{RouteFilter, Rtnetlink};
+use datapath::route::{Link, RouteFilter, Rtnetlink};
 
 use super::agent::{CONFIGURATION, PLUGIN};
 
@@ -97,10 +96,8 @@ fn remove_table() -> Result<Option<String>> {
 /// Removes every interface that is marked as ours; the pods' ends go with them.
 fn remove_links() -> Result<Option<String>> {
     let mut kernel = Rtnetlink::open()?;
-    let links = kernel.links()?.into_iter();
-    let ours = links.filter(|link| link.alias.as_ref().is_some_and(|alias| alias.starts_with(OWNER.alias_prefix)));
     let mut removed = 0;
-    for link in ours {
+    for link in kernel.links()?.into_iter().filter(Link::is_ours) {
         removed += usize::from(kernel.delete_link(link.index)?);
     }
     Ok((removed > 0).then(|| format!("{removed} interfaces")))
@@ -140,7 +137,7 @@ mod tests {
         fs::write(args.cni_conf_dir.join(CONFIGURATION), "").unwrap();
         fs::write(args.cni_state_dir.join("10.244.1.5"), "").unwrap();
         let plan = Plan::of(NodeView::new("node1"), &Cluster::default());
-        Datapath::open().unwrap().apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() }).unwrap();
+        Datapath::open().unwrap().apply(&Wanted::from(&plan)).unwrap();
         args
     }
 

@@ -6,11 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use apiserver::client::NODES;
+use datapath::route::{MacAddress, Rtnetlink};
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
 
 use crate::world::{DEADLINE, NODE, Reach, World, agent_metric, agent_page};
 
+/// The device of the tunnel between nodes.
+const TUNNEL: &str = "fw-vxlan";
 const SERVICE: &str = "10.96.0.50:80";
 
 /// A pod that tells everybody its address.
@@ -74,7 +77,7 @@ fn the_runtime_learns_of_the_plugin_once_the_node_has_pod_addresses() {
     isolated(|| {
         let world = World::start();
         world.create(&NODES, "", &json!({ "metadata": { "name": NODE } }));
-        let _agent = world.spawn_agent_alone();
+        let _agent = world.spawn_agent_alone(&[]);
         wait_for("the kernel to be in step", DEADLINE, || {
             agent_metric("kubeproxy_sync_proxy_rules_service_changes_total")
         });
@@ -174,7 +177,7 @@ fn an_agent_that_finds_no_api_server_waits_and_leaves_the_kernel_as_it_is() {
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
         world.spawn_agent().crash();
         world.stop_server();
-        let _agent = world.spawn_agent_alone();
+        let _agent = world.spawn_agent_alone(&[]);
         let page = wait_for("its pages", DEADLINE, || agent_page("/readyz"));
         assert_eq!(page.0, 503);
         assert_eq!(ask_tcp().as_deref(), Some("10.244.1.5"));
@@ -192,9 +195,34 @@ fn a_node_that_cannot_be_reached_stops_nothing_else() {
         world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
         world.create_service("shop", "10.96.0.50", "TCP");
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
-        let _agent = world.spawn_agent();
+        let _agent = world.spawn_agent_with(&["--routing", "native"]);
         wait_for_answer("10.244.1.5");
         assert_eq!(agent_metric("fairway_agent_routes_failed"), Some(1.0));
+    });
+}
+
+#[test]
+fn the_tunnel_to_a_far_node_outlives_the_agent_and_goes_with_the_node() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
+        let agent = world.spawn_agent();
+        let mut links = Rtnetlink::open().unwrap();
+        let made = links.require_link(TUNNEL).unwrap();
+        assert_eq!(
+            links.forwarding(made.index).unwrap(),
+            [(MacAddress([2, 0xf4, 192, 0, 2, 7]), "192.0.2.7".parse().unwrap())]
+        );
+        agent.crash();
+        assert_eq!(links.require_link(TUNNEL).unwrap(), made);
+        let _agent = world.spawn_agent();
+        assert_eq!(links.require_link(TUNNEL).unwrap(), made, "a new agent finds it as it is to be");
+        assert_eq!(agent_metric("fairway_agent_routes_failed"), Some(0.0));
+        world.delete(&NODES, "", "far");
+        wait_for("the tunnel to go with the last node behind it", DEADLINE, || {
+            links.link(TUNNEL).unwrap().is_none().then_some(())
+        });
     });
 }
 

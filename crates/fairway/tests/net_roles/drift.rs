@@ -72,3 +72,23 @@ fn an_address_the_node_gets_later_serves_node_ports() {
         assert_eq!(answer, "10.244.1.5");
     });
 }
+
+#[test]
+fn the_tunnel_follows_what_the_nodes_link_carries_and_is_back_when_somebody_deletes_it() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
+        let _agent = world.spawn_agent();
+        let mut links = Rtnetlink::open().unwrap();
+        let mtu = |links: &mut Rtnetlink| links.link("fw-vxlan").unwrap().map(|link| link.mtu);
+        let loopback = links.require_link("lo").unwrap();
+        assert_eq!(mtu(&mut links), Some(loopback.mtu - 50));
+        links.set_mtu(loopback.index, 9000).unwrap();
+        wait_for("a tunnel for larger packets", DEADLINE, || mtu(&mut links).filter(|mtu| *mtu == 8950));
+        let device = links.require_link("fw-vxlan").unwrap().index;
+        links.delete_link(device).unwrap();
+        wait_for("the tunnel again", DEADLINE, || mtu(&mut links));
+        assert_eq!(wait_for_event(&world, "node1", "kernel")["reason"], "KernelChanged");
+    });
+}

@@ -222,20 +222,25 @@ impl World {
 
     /// The agent, once it is ready.
     pub fn spawn_agent(&self) -> Process {
-        let agent = self.spawn_agent_alone();
+        self.spawn_agent_with(&[])
+    }
+
+    /// The agent with these arguments more, once it is ready.
+    pub fn spawn_agent_with(&self, more: &[&str]) -> Process {
+        let agent = self.spawn_agent_alone(more);
         wait_for("the agent to be ready", DEADLINE, || agent_page("/readyz").filter(|(code, _)| *code == 200));
         agent
     }
 
     /// The agent, which may have to wait for something.
-    pub fn spawn_agent_alone(&self) -> Process {
+    pub fn spawn_agent_alone(&self, more: &[&str]) -> Process {
         let bin_dir = self.directory.path().join("bin");
         let (bin_dir, conf_dir) = (bin_dir.to_str().unwrap().to_owned(), self.cni_conf_dir());
         let conf_dir = conf_dir.to_str().unwrap();
         let state_dir = self.directory.path().join("state");
         let state_dir = ["--cni-state-dir", state_dir.to_str().unwrap()];
         let arguments = ["--node-name", NODE, "--cni-bin-dir", &bin_dir, "--cni-conf-dir", conf_dir];
-        let arguments = [&arguments[..], &state_dir].concat();
+        let arguments = [&arguments[..], &state_dir, more].concat();
         self.spawn("agent", &arguments)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use compile::host_ports::HostPort;
-use compile::plan::{Frontend, PolicySide};
+use compile::plan::{Frontend, LinkNetwork, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow};
 use datapath::route::Rtnetlink;
@@ -68,8 +68,8 @@ pub(super) struct Synced {
 pub(super) struct Audit {
     /// Of what we had put there.
     pub(super) drifts: Vec<Drift>,
-    /// Whether the node has other addresses than before.
-    pub(super) has_new_addresses: bool,
+    /// Whether the node has other addresses than before, or its links carry larger or smaller packets.
+    pub(super) has_new_networks: bool,
 }
 
 /// What it took to put tracked UDP flows right.
@@ -129,14 +129,15 @@ impl Kernel {
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
         let drifts = self.datapath.audit()?;
-        let addresses = link_addresses()?;
-        let has_new_addresses = addresses != self.view.link_addresses;
-        if has_new_addresses {
-            info!(?addresses, "the node's addresses changed");
-            self.view.link_addresses = addresses;
+        let networks = link_networks()?;
+        let has_new_networks = networks != self.view.routing.networks;
+        if has_new_networks {
+            info!(?networks, "the node's addresses or what its links carry changed");
+            self.view.link_addresses = addresses_of(&networks);
+            self.view.routing.networks = networks;
             self.is_view_new = true;
         }
-        Ok(Audit { drifts, has_new_addresses })
+        Ok(Audit { drifts, has_new_networks })
     }
 
     /// How the snapshot differs from the last one.
@@ -172,7 +173,7 @@ impl Kernel {
     /// Makes the kernel hold the plan, and the ports of the node that lead to pods, which the CNI plugin keeps.
     fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
         plan.set_host_ports(&self.recorded_host_ports()?);
-        let outcome = self.datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: plan.routes() })?;
+        let outcome = self.datapath.apply(&Wanted::from(&*plan))?;
         if outcome.listed {
             let released = cni::release_dead(&self.cni_state_dir).context("cannot release what dead pods had")?;
             if !released.is_empty() {
@@ -294,11 +295,22 @@ fn keep_half_closed_connections() {
     }
 }
 
-/// The addresses the node's links have now by which others may know it.
-pub(super) fn link_addresses() -> Result<Vec<IpAddr>> {
-    let mut links = Rtnetlink::open().context("cannot ask for the node's addresses")?;
-    let held = links.addresses()?.into_iter().map(|(_, address)| address.addr());
-    Ok(held.filter(|address| !address.is_loopback() && !is_link_local(*address)).collect())
+/// The networks the node's links are on now, with the addresses by which others may know the node there. Links of ours,
+/// such as the tunnel, are left out: they come and go with the plan.
+pub(super) fn link_networks() -> Result<Vec<LinkNetwork>> {
+    let mut kernel = Rtnetlink::open().context("cannot ask for the node's addresses")?;
+    let links = kernel.links()?;
+    let network = |(index, address): (_, IpNet)| {
+        let link = links.iter().find(|link| link.index == index && !link.is_ours())?;
+        let is_known = !address.addr().is_loopback() && !is_link_local(address.addr());
+        is_known.then_some(LinkNetwork { address, mtu: link.mtu })
+    };
+    Ok(kernel.addresses()?.into_iter().filter_map(network).collect())
+}
+
+/// The addresses by which others may know a node that is on these networks.
+pub(super) fn addresses_of(networks: &[LinkNetwork]) -> Vec<IpAddr> {
+    networks.iter().map(|network| network.address.addr()).collect()
 }
 
 /// Whether an address means something on its own link only; every pod's link has one.

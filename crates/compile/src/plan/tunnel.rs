@@ -1,0 +1,163 @@
+//! The tunnel to nodes that plain routes do not reach: one VXLAN (RFC 7348) over all nodes of the cluster.
+//!
+//! Nothing is exchanged or learned: every node computes what it must know of the others from their Node objects. A
+//! node's end of the tunnel has an Ethernet address made from the node's own, and there answers, for each range of its
+//! pods, one gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+use model::{IpFamily, MacAddress, Node};
+
+use super::Routing;
+
+/// The number of our network among the VXLANs of the machines.
+const NETWORK_IDENTIFIER: u32 = 117;
+/// What a packet grows by in the tunnel: the other packet's Ethernet, VXLAN, UDP and IP headers.
+const OVERHEAD_V4: u32 = 14 + 8 + 8 + 20;
+const OVERHEAD_V6: u32 = 14 + 8 + 8 + 40;
+
+/// One node's end of the tunnel, and what it knows of the other nodes'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The network identifier (VNI).
+    pub network: u32,
+    /// This node's address, from which it sends.
+    pub endpoint: IpAddr,
+    /// Its Ethernet address.
+    pub mac: MacAddress,
+    /// The UDP port all nodes receive at.
+    pub port: NonZeroU16,
+    /// The largest packet it carries.
+    pub mtu: u32,
+    /// Its addresses: what the node itself sends to pods behind the tunnel comes from these, so that answers take the
+    /// same way back. The first of each range of this node's pods, which no pod gets.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Gateways on the tunnel and the ends that answer for them.
+    pub neighbours: BTreeMap<IpAddr, MacAddress>,
+    /// The nodes' addresses by their ends.
+    pub forwarding: BTreeMap<MacAddress, IpAddr>,
+}
+
+impl Tunnel {
+    /// This node's end, which knows no other yet; none while the node has no address.
+    pub(super) fn of(own: &Node, routing: &Routing) -> Option<Self> {
+        let endpoint = endpoint(own, None)?;
+        let overhead = if endpoint.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+        Some(Self {
+            network: NETWORK_IDENTIFIER,
+            endpoint,
+            mac: mac(endpoint),
+            port: routing.tunnel_port,
+            mtu: routing.mtu_at(endpoint).saturating_sub(overhead),
+            addresses: own.pod_cidrs.iter().map(IpNet::network).collect(),
+            neighbours: BTreeMap::new(),
+            forwarding: BTreeMap::new(),
+        })
+    }
+
+    /// Lets a node's pods be reached and returns the gateway to them; none when the node has no address of the family
+    /// the tunnel is in.
+    pub(super) fn add_peer(&mut self, peer: &Node, pods: IpNet) -> Option<IpAddr> {
+        let endpoint = endpoint(peer, Some(IpFamily::of(self.endpoint)))?;
+        let mac = mac(endpoint);
+        let gateway = gateway(pods, mac);
+        self.neighbours.insert(gateway, mac);
+        self.forwarding.insert(mac, endpoint);
+        Some(gateway)
+    }
+}
+
+/// The address of a node at which its tunnel ends: of the family asked for, else that of IPv4 if there is one, which is
+/// shorter.
+fn endpoint(node: &Node, family: Option<IpFamily>) -> Option<IpAddr> {
+    let of = |family| node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
+    match family {
+        Some(family) => of(family),
+        None => of(IpFamily::V4).or_else(|| of(IpFamily::V6)),
+    }
+}
+
+/// The Ethernet address of a tunnel's end, in the space for local use (IEEE 802, 8.2). It contains an IPv4 address; of
+/// an IPv6 address 40 bits of a digest, by which two of a thousand nodes would be taken for one once in two million
+/// clusters.
+fn mac(endpoint: IpAddr) -> MacAddress {
+    match endpoint {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            MacAddress([0x02, 0xf4, a, b, c, d])
+        }
+        IpAddr::V6(address) => {
+            let [.., a, b, c, d, e] = digest(address).to_be_bytes();
+            MacAddress([0x06, a, b, c, d, e])
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: the same on every node and in every version.
+fn digest(address: Ipv6Addr) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    address.octets().iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+}
+
+/// What answers on the tunnel for a range of pods: in IPv4 the range's first address, which is the other end's; in IPv6
+/// the other end's link-local address (RFC 4291, appendix A), the only gateway the kernel takes wherever else the range
+/// may lead.
+fn gateway(pods: IpNet, mac: MacAddress) -> IpAddr {
+    match pods.network() {
+        IpAddr::V4(first) => first.into(),
+        IpAddr::V6(_) => {
+            let MacAddress([a, b, c, d, e, f]) = mac;
+            let identifier = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+            Ipv6Addr::from((0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(identifier))).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::LinkNetwork;
+
+    fn node(addresses: &[&str], pods: &[&str]) -> Node {
+        Node {
+            name: "n".into(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            pod_cidrs: pods.iter().map(|text| text.parse().unwrap()).collect(),
+            leaving: false,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_dual_stack_peer_has_one_end_and_a_gateway_for_each_range() {
+        let own = node(&["10.89.0.1", "fd00::1"], &["10.244.1.0/24", "fd00:10:1::/64"]);
+        let network = LinkNetwork { address: "10.89.0.1/24".parse().unwrap(), mtu: 1500 };
+        let mut tunnel = Tunnel::of(&own, &Routing { networks: vec![network], ..Routing::default() }).unwrap();
+        assert_eq!((tunnel.endpoint, tunnel.mtu), (ip("10.89.0.1"), 1450));
+        assert_eq!(tunnel.addresses, [ip("10.244.1.0"), ip("fd00:10:1::")].into());
+        let peer = node(&["fd00::2", "10.89.1.2"], &[]);
+        let gateways = ["10.244.2.0/24", "fd00:10:2::/64"].map(|pods| tunnel.add_peer(&peer, pods.parse().unwrap()));
+        assert_eq!(gateways, [Some(ip("10.244.2.0")), Some(ip("fe80::f4:aff:fe59:102"))]);
+        let mac = MacAddress([0x02, 0xf4, 10, 89, 1, 2]);
+        assert_eq!(tunnel.forwarding, [(mac, ip("10.89.1.2"))].into());
+        assert_eq!(tunnel.neighbours.values().copied().collect::<Vec<_>>(), [mac, mac]);
+    }
+
+    #[test]
+    fn a_node_of_ipv6_tunnels_in_it_and_reaches_no_node_without() {
+        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["fd00:10:1::/64"]), &Routing::default()).unwrap();
+        assert_eq!((tunnel.mtu, tunnel.mac.0[0]), (1430, 0x06));
+        assert_eq!(tunnel.add_peer(&node(&["10.89.1.2"], &[]), "10.244.2.0/24".parse().unwrap()), None);
+        assert!(tunnel.forwarding.is_empty() && tunnel.neighbours.is_empty());
+        assert_ne!(mac(ip("fd00::1")), mac(ip("fd00::2")));
+        assert_eq!(Tunnel::of(&node(&[], &[]), &Routing::default()), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! Pods of nodes on two networks: plain routes, the tunnel, and the change from one to the other.
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use compile::RoutingMode;
+use datapath::Netns;
+use datapath::route::{RouteAction, RouteFilter};
+use datapath::testing::{isolated, wait_for};
+use fabric::{FAMILIES, Fabric, MTU, node_address, pod_address, tunnel_address};
+use model::IpFamily;
+use nix::sys::socket::{getsockopt, sockopt};
+
+mod fabric;
+
+const PORT: u16 = 8080;
+const PATIENCE: Duration = Duration::from_secs(10);
+const TUNNEL_MTU: u32 = MTU - 50;
+
+/// A server that tells each client the address it has, then reads until the client has no more.
+fn serve(netns: &Netns, address: IpAddr) {
+    let listener = netns.run(|| TcpListener::bind((address, PORT)).expect("a free port")).expect("a thread");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let peer = stream.peer_addr().expect("connected").ip();
+                // A client that has gone away fails its own test.
+                let _ = stream.write_all(format!("{peer}\n").as_bytes());
+                let mut received = Vec::new();
+                let _ = stream.read_to_end(&mut received);
+                let _ = stream.write_all(received.len().to_string().as_bytes());
+            });
+        }
+    });
+}
+
+/// Serves at the addresses of all pods and nodes.
+fn serve_everywhere(fabric: &Fabric) {
+    for (index, node) in fabric.nodes.iter().enumerate() {
+        for family in FAMILIES {
+            serve(&node.pod, pod_address(family, index));
+            serve(&node.netns, node_address(family, index));
+        }
+    }
+}
+
+/// What a server at `to` sees a client in `netns` as, and how much it got of `len` bytes.
+fn ask(netns: &Netns, to: IpAddr, len: usize) -> std::io::Result<(IpAddr, usize)> {
+    let connect = || TcpStream::connect_timeout(&SocketAddr::new(to, PORT), PATIENCE);
+    let mut stream = netns.run(connect).expect("a thread")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&vec![b'x'; len])?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (seen, received) = answer.split_once('\n').expect("two things");
+    Ok((seen.parse().expect("an address"), received.parse().expect("a number")))
+}
+
+/// Pods of every pair of nodes reach each other under their own addresses.
+fn expect_pods_to_meet(fabric: &Fabric) {
+    for family in FAMILIES {
+        for from in 0..fabric.nodes.len() {
+            for to in (0..fabric.nodes.len()).filter(|to| *to != from) {
+                let answer = ask(&fabric.nodes[from].pod, pod_address(family, to), 1);
+                let answer = answer.unwrap_or_else(|error| panic!("{family:?} from {from} to {to}: {error}"));
+                assert_eq!(answer, (pod_address(family, from), 1), "{family:?} from {from} to {to}");
+            }
+        }
+    }
+}
+
+/// The links by which a node's routes lead to the other nodes' pods, in the order of the nodes.
+fn links_to_pods(fabric: &Fabric, node: usize, family: IpFamily) -> Vec<String> {
+    let mut links = fabric.nodes[node].links();
+    let mut routes = links.routes(RouteFilter::Ours).expect("routes");
+    routes.retain(|route| IpFamily::of(route.destination.addr()) == family);
+    routes.sort();
+    let names = links.links().expect("links");
+    let via = routes.iter().filter_map(|route| match route.action {
+        RouteAction::Via { link, .. } => names.iter().find(|each| each.index == link).map(|link| link.name.clone()),
+        _ => None,
+    });
+    via.collect()
+}
+
+#[test]
+fn in_auto_mode_neighbours_are_reached_plainly_and_others_through_the_tunnel() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        for family in FAMILIES {
+            assert_eq!(links_to_pods(&fabric, 0, family), ["eth0", "fw-vxlan"]);
+            assert_eq!(links_to_pods(&fabric, 2, family), ["fw-vxlan", "fw-vxlan"]);
+        }
+        expect_pods_to_meet(&fabric);
+    });
+}
+
+#[test]
+fn what_a_node_sends_through_the_tunnel_and_what_its_pods_send_to_nodes_behind_it_finds_back() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        for family in FAMILIES {
+            let seen = |from: &Netns, to| ask(from, to, 1).expect("an answer").0;
+            let (near, far) = (&fabric.nodes[0], &fabric.nodes[2]);
+            assert_eq!(seen(&near.netns, pod_address(family, 2)), tunnel_address(family, 0));
+            assert_eq!(seen(&near.netns, pod_address(family, 1)), node_address(family, 0));
+            assert_eq!(seen(&near.pod, node_address(family, 2)), node_address(family, 0));
+            assert_eq!(seen(&near.pod, node_address(family, 1)), pod_address(family, 0));
+            assert_eq!(seen(&far.pod, node_address(family, 0)), node_address(family, 2));
+        }
+    });
+}
+
+#[test]
+fn a_restart_writes_nothing_and_a_node_that_leaves_changes_only_its_own() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Vxlan);
+        for node in 0..3 {
+            fabric.restart(node);
+            let outcome = fabric.apply(node, RoutingMode::Vxlan, &[0, 1, 2]);
+            assert!(outcome.wrote_nothing(), "{outcome:?}");
+        }
+        // Two neighbours, one for each family, and one entry of where the node is.
+        let left = fabric.apply(0, RoutingMode::Vxlan, &[0, 1]);
+        assert_eq!((left.routes_set, left.routes_deleted, left.tunnel_changes), (0, 2, 3));
+        let joined = fabric.apply(0, RoutingMode::Vxlan, &[0, 1, 2]);
+        assert_eq!((joined.routes_set, joined.routes_deleted, joined.tunnel_changes), (2, 0, 3));
+        expect_pods_to_meet(&fabric);
+    });
+}
+
+#[test]
+fn a_change_of_mode_leaves_nothing_of_the_old_one() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Vxlan);
+        expect_pods_to_meet(&fabric);
+        let held = |fabric: &Fabric| FAMILIES.map(|family| links_to_pods(fabric, 0, family));
+        assert_eq!(held(&fabric), [["fw-vxlan", "fw-vxlan"], ["fw-vxlan", "fw-vxlan"]]);
+        fabric.apply_all(RoutingMode::Auto);
+        assert_eq!(held(&fabric), [["eth0", "fw-vxlan"], ["eth0", "fw-vxlan"]]);
+        let mut links = fabric.nodes[0].links();
+        let device = links.require_link("fw-vxlan").expect("the tunnel").index;
+        assert_eq!(links.forwarding(device).expect("entries").len(), 1);
+        assert_eq!(links.permanent_neighbours().expect("entries").iter().filter(|(on, ..)| *on == device).count(), 2);
+        for node in [0, 1] {
+            fabric.apply(node, RoutingMode::Auto, &[0, 1]);
+        }
+        assert_eq!(links.link("fw-vxlan").expect("links"), None);
+        let pods = FAMILIES.map(|family| ask(&fabric.nodes[0].pod, pod_address(family, 1), 1).expect("an answer").0);
+        assert_eq!(pods, FAMILIES.map(|family| pod_address(family, 0)));
+    });
+}
+
+#[test]
+fn a_device_somebody_removed_or_set_down_is_made_anew_with_all_that_leads_through_it() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        let mut links = fabric.nodes[0].links();
+        let device = links.require_link("fw-vxlan").expect("the tunnel").index;
+        links.delete_link(device).expect("deleted");
+        fabric.restart(0);
+        fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
+        expect_pods_to_meet(&fabric);
+        let device = links.require_link("fw-vxlan").expect("the tunnel").index;
+        links.set_down(device).expect("down");
+        fabric.restart(0);
+        fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
+        expect_pods_to_meet(&fabric);
+    });
+}
+
+/// The path MTU that a UDP socket in `netns` knows towards `to` after it has sent a packet as large as its link carries.
+fn path_mtu(netns: &Netns, to: IpAddr) -> u32 {
+    const HEADERS: usize = 20 + 8;
+    let socket = netns.run(|| UdpSocket::bind("0.0.0.0:0").expect("a port")).expect("a thread");
+    socket.connect((to, 9)).expect("a route");
+    // Linux sets DF on it; the answer may be that it was too large, or that nobody listens there.
+    let _ = socket.send(&vec![0; MTU as usize - HEADERS]);
+    wait_for("an answer of the network", PATIENCE, || socket.take_error().expect("an option"));
+    u32::try_from(getsockopt(&socket, sockopt::IpMtu).expect("an option")).expect("positive")
+}
+
+#[test]
+fn large_packets_pass_and_only_paths_through_the_tunnel_have_its_mtu() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        let pod = &fabric.nodes[0].pod;
+        assert_eq!(path_mtu(pod, pod_address(IpFamily::V4, 1)), MTU);
+        assert_eq!(path_mtu(pod, pod_address(IpFamily::V4, 2)), TUNNEL_MTU);
+        const LEN: usize = 8 << 20;
+        for family in FAMILIES {
+            for (from, to) in [(0, 2), (2, 0), (0, 1)] {
+                let answer = ask(&fabric.nodes[from].pod, pod_address(family, to), LEN).expect("an answer");
+                assert_eq!(answer, (pod_address(family, from), LEN), "{family:?} from {from} to {to}");
+            }
+        }
+    });
+}
