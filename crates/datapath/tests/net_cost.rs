@@ -46,8 +46,9 @@ fn one_endpoint_more(services: u32, endpoints: u32) -> (u64, Outcome) {
     let mut cluster = plain_cluster(services, endpoints);
     let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
     let mut datapath = Datapath::open().expect("a connection");
-    let mut apply =
-        |plan: &Plan| datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: &[] }).expect("a kernel that takes it");
+    let mut apply = |plan: &Plan| {
+        datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None }).expect("a kernel that takes it")
+    };
     apply(&plan);
     cluster.insert_slice(plain_slice(&plain_service(0), plain_endpoints(0, endpoints + 1)));
     count(|| {
