@@ -45,6 +45,13 @@ const WITH_PROGRAMS: &[Tier] = &[
         arguments: &["--package", "cni", "--features", "runtime-tests", "--test", "root_containerd"],
     },
     Tier {
+        name: "podman",
+        program: "podman",
+        package: Some("podman"),
+        as_root: true,
+        arguments: &["--package", "cni", "--features", "runtime-tests", "--test", "root_podman"],
+    },
+    Tier {
         name: "kubectl",
         program: "kubectl",
         package: None,
