@@ -17,7 +17,10 @@ struct Tier {
     package: Option<&'static str>,
     /// Whether only root can run it.
     as_root: bool,
-    arguments: &'static [&'static str],
+    /// The feature that lets the tests in, after its package.
+    feature: &'static str,
+    /// Their file.
+    test: &'static str,
 }
 
 const EVERYWHERE: &[&str] = &["--workspace"];
@@ -28,42 +31,48 @@ const WITH_PROGRAMS: &[Tier] = &[
         program: "nft",
         package: Some("nftables"),
         as_root: false,
-        arguments: &["--package", "datapath", "--features", "golden-tests", "--test", "net_golden"],
+        feature: "datapath/golden-tests",
+        test: "net_golden",
     },
     Tier {
         name: "interop",
         program: "host-local",
         package: Some("containernetworking-plugins"),
         as_root: false,
-        arguments: &["--package", "cni", "--features", "interop-tests", "--test", "net_interop"],
+        feature: "cni/interop-tests",
+        test: "net_interop",
     },
     Tier {
         name: "containerd",
         program: "containerd",
         package: Some("containerd"),
         as_root: true,
-        arguments: &["--package", "cni", "--features", "runtime-tests", "--test", "root_containerd"],
+        feature: "cni/runtime-tests",
+        test: "root_containerd",
     },
     Tier {
         name: "podman",
         program: "podman",
         package: Some("podman"),
         as_root: true,
-        arguments: &["--package", "cni", "--features", "runtime-tests", "--test", "root_podman"],
+        feature: "cni/runtime-tests",
+        test: "root_podman",
     },
     Tier {
         name: "kubectl",
         program: "kubectl",
         package: None,
         as_root: false,
-        arguments: &["--package", "fairway", "--features", "kubectl-tests", "--test", "kubectl"],
+        feature: "fairway/kubectl-tests",
+        test: "kubectl",
     },
     Tier {
         name: "helm",
         program: "helm",
         package: None,
         as_root: false,
-        arguments: &["--package", "manifests", "--features", "helm-tests", "--test", "helm"],
+        feature: "manifests/helm-tests",
+        test: "helm",
     },
 ];
 
@@ -81,7 +90,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         match tier.find_program() {
             Some(path) => {
                 println!("{}: {}", tier.program, path.display());
-                if !run(tier.name, tier.arguments, filter)? {
+                if !run(tier.name, &tier.arguments(), filter)? {
                     failed.push(tier.name);
                 }
             }
@@ -106,6 +115,11 @@ fn run(name: &str, arguments: &[&str], filter: &[String]) -> Result<bool> {
 }
 
 impl Tier {
+    /// Of the whole workspace, so that what is built for the first tier is as it must be for this one.
+    fn arguments(&self) -> [&'static str; 5] {
+        ["--workspace", "--features", self.feature, "--test", self.test]
+    }
+
     /// Where the program is; one that Debian has is installed first where that can be done without asking.
     fn find_program(&self) -> Option<PathBuf> {
         find_program(self.program).or_else(|| {
