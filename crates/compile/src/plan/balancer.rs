@@ -5,15 +5,70 @@ use std::time::Duration;
 
 use model::{IpFamily, Name};
 
-use super::layout::{REFUSE, SetKind, frontend_key, in_set, regular, source};
-use crate::ruleset::{Chain, FieldType, Load, NatKind, Rule, SetUpdate, Statement, Verdict};
-
-/// The first slot of the endpoints that serve clients outside the cluster, where those differ from the others.
-pub(super) const OUTSIDE_SLOTS: u32 = 1 << 31;
+use super::layout::{REFUSE, SetKind, endpoints_spec, frontend_key, in_set, regular, source};
+use crate::ruleset::{
+    Chain, Data, ElementKey, FieldType, Load, NatKind, Rule, SetSpec, SetUpdate, Statement, Value, Verdict,
+};
 
 /// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
 /// table anew, which takes it three times as long as a new Service; most Services never need one.
 const STANDING: u32 = 16;
+
+/// How many fields the number of what is done with connections has: endpoints, endpoints for clients outside the cluster
+/// where those differ, affinity's time-out with the flags below.
+pub(super) const DISPATCH_FIELDS: usize = 3;
+/// The longest time-out that leaves room for the flags, in seconds: half a year.
+const AFFINITY_MAX: u32 = (1 << 24) - 1;
+const SPLIT: u32 = 1 << 24;
+const GUARDED: u32 = 1 << 25;
+const DROPPED: u32 = 1 << 26;
+
+/// The number of what is done with connections, as the element of a map.
+type DispatchNumber = [Value; DISPATCH_FIELDS];
+
+/// What is done with connections to a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// They are refused.
+    Refuse,
+    /// They are dropped.
+    Drop,
+    /// A chain that others share decides.
+    Chain(SharedChain),
+}
+
+impl Target {
+    /// What stands for it in the map of frontends; no two targets of a family have the same.
+    pub(super) fn number(self) -> DispatchNumber {
+        let [inside, outside, rest] = match self {
+            Self::Refuse => [0, 0, 0],
+            Self::Drop => [0, 0, DROPPED],
+            Self::Chain(SharedChain::Balancer(balancer)) => balancer.number(),
+            Self::Chain(SharedChain::Guard(_, None)) => [0, 0, GUARDED],
+            Self::Chain(SharedChain::Guard(_, Some(balancer))) => {
+                let [inside, outside, rest] = balancer.number();
+                [inside, outside, rest | GUARDED]
+            }
+        };
+        [Value::Mark(inside), Value::Mark(outside), Value::Mark(rest)]
+    }
+
+    /// The element by which the number leads to the verdict.
+    pub(super) fn dispatch(self) -> (ElementKey, Data) {
+        let verdict = match self {
+            Self::Refuse => Verdict::Goto(REFUSE.into()),
+            Self::Drop => Verdict::Drop,
+            Self::Chain(shared) => Verdict::Goto(shared.name()),
+        };
+        (ElementKey::Exact(self.number().into()), Data::Verdict(verdict))
+    }
+}
+
+/// The elements of the map of verdicts that are always there.
+pub(super) fn standing_dispatch(family: IpFamily) -> impl Iterator<Item = (ElementKey, Data)> {
+    let balancers = standing(family).map(|balancer| Target::Chain(SharedChain::Balancer(balancer)));
+    [Target::Refuse, Target::Drop].into_iter().chain(balancers).map(Target::dispatch)
+}
 
 /// The load balancers every node has.
 pub(super) fn standing(family: IpFamily) -> impl Iterator<Item = LoadBalancer> {
@@ -45,6 +100,19 @@ impl SharedChain {
         match self {
             Self::Balancer(balancer) => balancer.chain(),
             Self::Guard(family, balancer) => guard(family, balancer),
+        }
+    }
+
+    /// The map of endpoints that is there for this chain alone.
+    ///
+    /// When a rule comes that looks something up in a map, the kernel walks the whole map: one that all load balancers
+    /// share would make a new one cost time in proportion to the cluster.
+    pub(super) fn own_endpoints(self) -> Option<(Name, SetSpec)> {
+        match self {
+            Self::Balancer(balancer) if balancer.chooses() && !balancer.is_standing() => {
+                Some((balancer.endpoints_map(), endpoints_spec(balancer.family)))
+            }
+            Self::Balancer(_) | Self::Guard(..) => None,
         }
     }
 
@@ -82,16 +150,21 @@ fn guard(family: IpFamily, balancer: Option<LoadBalancer>) -> Chain {
 pub(super) struct LoadBalancer {
     pub(super) family: IpFamily,
     pub(super) choice: Choice,
-    /// Affinity's time-out in seconds.
+    /// Affinity's time-out in seconds, see [`affinity_seconds`].
     pub(super) affinity: Option<u32>,
+}
+
+/// A time-out as load balancers have it.
+pub(super) fn affinity_seconds(timeout: Duration) -> u32 {
+    u32::try_from(timeout.as_secs()).unwrap_or(AFFINITY_MAX).clamp(1, AFFINITY_MAX)
 }
 
 /// How a load balancer chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Choice {
-    /// One of the slots from 0.
+    /// Any of so many.
     Any(NonZeroU32),
-    /// One of the slots from [`OUTSIDE_SLOTS`].
+    /// Any of so many, for clients outside the cluster where others have more to choose from.
     Outside(NonZeroU32),
     /// By where the client is; none means drop.
     Split { inside: NonZeroU32, outside: Option<NonZeroU32> },
@@ -114,6 +187,32 @@ impl LoadBalancer {
         format!("{lb}_{choice}{affinity}").into()
     }
 
+    fn number(self) -> [u32; DISPATCH_FIELDS] {
+        let seconds = self.affinity.unwrap_or(0);
+        match self.choice {
+            Choice::Any(count) => [count.get(), 0, seconds],
+            Choice::Outside(count) => [0, count.get(), seconds],
+            Choice::Split { inside, outside } => [inside.get(), outside.map_or(0, NonZeroU32::get), seconds | SPLIT],
+        }
+    }
+
+    const fn chooses(self) -> bool {
+        !matches!(self.choice, Choice::Split { .. })
+    }
+
+    /// The load balancers that choose an endpoint: itself, or those it goes on to.
+    pub(super) fn choosing(self) -> Vec<Self> {
+        if self.chooses() { vec![self] } else { self.parts() }
+    }
+
+    /// The map in which it finds the endpoint it chose.
+    pub(super) fn endpoints_map(self) -> Name {
+        if self.is_standing() {
+            return SetKind::Endpoints.name(self.family).into();
+        }
+        format!("{}_endpoints", self.chain_name()).into()
+    }
+
     fn is_standing(self) -> bool {
         self.affinity.is_none() && matches!(self.choice, Choice::Any(count) if count.get() <= STANDING)
     }
@@ -128,8 +227,7 @@ impl LoadBalancer {
 
     fn chain(self) -> Chain {
         regular(match self.choice {
-            Choice::Any(count) => self.choose(count, 0),
-            Choice::Outside(count) => self.choose(count, OUTSIDE_SLOTS),
+            Choice::Any(count) | Choice::Outside(count) => self.choose(count),
             Choice::Split { .. } => self.split(),
         })
     }
@@ -147,10 +245,10 @@ impl LoadBalancer {
         ]
     }
 
-    fn choose(self, modulus: NonZeroU32, offset: u32) -> Vec<Rule> {
+    fn choose(self, modulus: NonZeroU32) -> Vec<Rule> {
         let mut key = frontend_key(self.family);
-        key.push(Load::Random { modulus, offset });
-        let random = self.endpoint_in(SetKind::Endpoints, key);
+        key.push(Load::Random { modulus, offset: 0 });
+        let random = self.endpoint_in(self.endpoints_map(), key);
         let balance = Rule::new([self.translate_to(random.clone())]);
         match self.affinity {
             None => vec![balance],
@@ -163,7 +261,7 @@ impl LoadBalancer {
     fn remember(self, random: &Load, timeout: Duration, balance: Rule) -> Vec<Rule> {
         let mut key = frontend_key(self.family);
         key.insert(0, source(self.family));
-        let remembered = self.endpoint_in(SetKind::Affinity, key.clone());
+        let remembered = self.endpoint_in(SetKind::Affinity.name(self.family).into(), key.clone());
         let mut live = frontend_key(self.family);
         live.push(remembered.clone());
         let update = |change, data: &Load| Statement::Update {
@@ -186,9 +284,8 @@ impl LoadBalancer {
         ]
     }
 
-    fn endpoint_in(self, map: SetKind, key: Vec<Load>) -> Load {
-        let yields = vec![FieldType::address(self.family), FieldType::Port];
-        Load::Lookup { key, map: map.name(self.family).into(), yields }
+    fn endpoint_in(self, map: Name, key: Vec<Load>) -> Load {
+        Load::Lookup { key, map, yields: vec![FieldType::address(self.family), FieldType::Port] }
     }
 
     fn translate_to(self, to: Load) -> Statement {

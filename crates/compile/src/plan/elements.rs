@@ -7,13 +7,13 @@ use std::num::NonZeroU32;
 use ipnet::IpNet;
 use model::{Clients, IpFamily, Name, SharedMap};
 
-use super::balancer::{Choice, LoadBalancer, OUTSIDE_SLOTS, SharedChain};
+use super::balancer::{Choice, LoadBalancer, SharedChain, Target, affinity_seconds};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, Element, ElementKey, Ruleset, Value, Verdict};
+use crate::ruleset::{Data, Element, ElementKey, Ruleset, Set, Value};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -68,11 +68,11 @@ impl Elements {
         // New chains first and old ones last: an element never leads to a chain that is not there.
         self.count_chains(family, new, 1);
         let (known, wanted) = (by_key(&old_entries), by_key(&new_entries));
-        for (kind, key) in known.keys().filter(|place| !wanted.contains_key(place)) {
-            self.set(*kind, family, |elements| elements.remove(*key));
+        for (place, key) in known.keys().filter(|at| !wanted.contains_key(at)) {
+            self.change(*place, family, |elements| elements.remove(*key));
         }
-        for ((kind, key), data) in wanted.iter().filter(|(place, data)| known.get(place) != Some(data)) {
-            self.set(*kind, family, |elements| elements.insert((*key).clone(), (*data).clone()));
+        for ((place, key), data) in wanted.iter().filter(|(at, data)| known.get(at) != Some(data)) {
+            self.change(*place, family, |elements| elements.insert((*key).clone(), (*data).clone()));
         }
         self.count_chains(family, old, -1);
         self.count_hairpins(family, new, 1);
@@ -80,38 +80,57 @@ impl Elements {
     }
 
     fn replace_all(&mut self, kind: SetKind, family: IpFamily, all: SharedMap<ElementKey, Option<Data>>) {
-        self.set(kind, family, |elements| *elements = all);
+        self.change(Place::Shared(kind), family, |elements| *elements = all);
     }
 
-    fn set<T>(
+    fn change<T>(
         &mut self,
-        kind: SetKind,
+        place: Place,
         family: IpFamily,
         change: impl FnOnce(&mut SharedMap<ElementKey, Option<Data>>) -> T,
     ) {
-        if let Some(set) = self.ruleset.sets.get_mut(kind.name(family)) {
+        if let Some(set) = self.ruleset.sets.get_mut(&place.name(family)) {
             change(&mut set.elements);
         }
     }
 
     fn count_chains(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
-        let Some(shared) = treatment.and_then(|treatment| shared_chain(family, treatment)) else { return };
+        let Some(Target::Chain(shared)) = treatment.map(|treatment| target(family, treatment)) else { return };
         for each in shared.with_parts().into_iter().filter(|each| !each.is_standing()) {
             match count(&mut self.shared, each, by) {
-                Count::Appeared => self.ruleset.chains.insert(each.name(), each.chain()),
-                Count::Vanished => self.ruleset.chains.remove(&each.name()),
-                Count::Changed => None,
-            };
+                Count::Appeared => self.add_chain(family, each),
+                Count::Vanished => self.remove_chain(family, each),
+                Count::Changed => {}
+            }
         }
+    }
+
+    fn add_chain(&mut self, family: IpFamily, shared: SharedChain) {
+        self.ruleset.chains.insert(shared.name(), shared.chain());
+        if let Some((name, spec)) = shared.own_endpoints() {
+            self.ruleset.sets.insert(name, Set::new(spec));
+        }
+        let (number, verdict) = Target::Chain(shared).dispatch();
+        self.change(Place::Shared(SetKind::Dispatch), family, |elements| elements.insert(number, Some(verdict)));
+    }
+
+    fn remove_chain(&mut self, family: IpFamily, shared: SharedChain) {
+        let (number, _) = Target::Chain(shared).dispatch();
+        self.change(Place::Shared(SetKind::Dispatch), family, |elements| elements.remove(&number));
+        if let Some((name, _)) = shared.own_endpoints() {
+            self.ruleset.sets.remove(&name);
+        }
+        self.ruleset.chains.remove(&shared.name());
     }
 
     fn count_hairpins(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
         let none = BTreeSet::new();
         for address in treatment.map_or(&none, |treatment| &treatment.hairpins) {
             let key = exact([Value::from(*address); 2]);
+            let hairpins = Place::Shared(SetKind::Hairpins);
             match count(&mut self.hairpins, *address, by) {
-                Count::Appeared => self.set(SetKind::Hairpins, family, |elements| elements.insert(key, None)),
-                Count::Vanished => self.set(SetKind::Hairpins, family, |elements| elements.remove(&key)),
+                Count::Appeared => self.change(hairpins, family, |elements| elements.insert(key, None)),
+                Count::Vanished => self.change(hairpins, family, |elements| elements.remove(&key)),
                 Count::Changed => {}
             }
         }
@@ -140,48 +159,62 @@ fn count<K: Ord + std::hash::Hash + Clone>(counts: &mut SharedMap<K, u32>, key: 
     }
 }
 
+/// The set an element belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// One that is always there.
+    Shared(SetKind),
+    /// The map of endpoints of a load balancer.
+    Endpoints(LoadBalancer),
+}
+
+impl Place {
+    fn name(self, family: IpFamily) -> Name {
+        match self {
+            Self::Shared(kind) => kind.name(family).into(),
+            Self::Endpoints(balancer) => balancer.endpoints_map(),
+        }
+    }
+}
+
 /// The elements a frontend alone is responsible for, with the names of their sets.
 pub(super) fn elements(frontend: &Frontend, treatment: &Treatment) -> Vec<(Name, Element)> {
     let family = IpFamily::of(frontend.address);
-    let element = |(kind, key, data): Entry| (Name::from(kind.name(family)), Element { key, data });
+    let element = |(place, key, data): Entry| (place.name(family), Element { key, data });
     entries(frontend, treatment).into_iter().map(element).collect()
 }
 
-type Entry = (SetKind, ElementKey, Option<Data>);
+type Entry = (Place, ElementKey, Option<Data>);
 
-fn by_key(entries: &[Entry]) -> BTreeMap<(SetKind, &ElementKey), &Option<Data>> {
-    entries.iter().map(|(kind, key, data)| ((*kind, key), data)).collect()
+fn by_key(entries: &[Entry]) -> BTreeMap<(Place, &ElementKey), &Option<Data>> {
+    entries.iter().map(|(place, key, data)| ((*place, key), data)).collect()
 }
 
 /// The elements a frontend alone is responsible for.
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
-    let verdict = |kind, verdict| (kind, frontend_key(frontend, []), Some(Data::Verdict(verdict)));
-    let dispatch = Data::NotedVerdict(dispatch_verdict(family, treatment), note(treatment));
-    let mut entries = vec![(SetKind::Services, frontend_key(frontend, []), Some(dispatch))];
+    let entry = |kind, data| (Place::Shared(kind), frontend_key(frontend, []), Some(data));
+    let number = target(family, treatment).number();
+    let mut entries = vec![entry(SetKind::Services, Data::NotedValues(number.into(), note(treatment)))];
     if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
-        entries.extend(ranges.iter().map(|range| (SetKind::Clients, clients_key(frontend, *range), None)));
+        let clients = Place::Shared(SetKind::Clients);
+        entries.extend(ranges.iter().map(|range| (clients, clients_key(frontend, *range), None)));
     }
-    let (inside, outside): (&[_], &[_]) = match &treatment.dispatch {
-        Dispatch::Refuse | Dispatch::Drop => return entries,
-        Dispatch::Balance(endpoints) => (endpoints, &[]),
-        Dispatch::Split { inside, outside } => (inside, outside),
+    let Some(balancer) = balancer(family, treatment) else { return entries };
+    let source_rule = match treatment.sources {
+        SourceRule::Keep => None,
+        SourceRule::MasqueradeOutsiders => Some(layout::MASQUERADE_OUTSIDERS),
+        SourceRule::MasqueradeAll => Some(layout::MASQUERADE_ALL),
     };
-    match treatment.sources {
-        SourceRule::Keep => {}
-        SourceRule::MasqueradeOutsiders => {
-            entries.push(verdict(SetKind::Sources, Verdict::Jump(layout::outsiders(family).into())));
-        }
-        SourceRule::MasqueradeAll => {
-            entries.push(verdict(SetKind::Sources, Verdict::Goto(layout::MASQUERADE.into())));
-        }
+    entries.extend(source_rule.map(|rule| entry(SetKind::Sources, Data::Values([Value::Mark(rule)].into()))));
+    let choices = treatment.dispatch.choices();
+    for (balancer, endpoints) in balancer.choosing().into_iter().zip(choices) {
+        entries.extend(slots(frontend, balancer, endpoints));
     }
-    entries.extend(slots(frontend, inside, 0));
-    entries.extend(slots(frontend, outside, OUTSIDE_SLOTS));
     if treatment.affinity.is_some() {
-        let live: BTreeSet<&SocketAddr> = inside.iter().chain(outside).collect();
-        entries
-            .extend(live.into_iter().map(|endpoint| (SetKind::Live, frontend_key(frontend, values(endpoint)), None)));
+        let live: BTreeSet<&SocketAddr> = choices.into_iter().flatten().collect();
+        let key = |endpoint| frontend_key(frontend, values(endpoint));
+        entries.extend(live.into_iter().map(|endpoint| (Place::Shared(SetKind::Live), key(endpoint), None)));
     }
     entries
 }
@@ -198,28 +231,20 @@ fn note(treatment: &Treatment) -> Name {
     note.into()
 }
 
-fn dispatch_verdict(family: IpFamily, treatment: &Treatment) -> Verdict {
-    match shared_chain(family, treatment) {
-        Some(shared) => Verdict::Goto(shared.name()),
-        None if treatment.dispatch == Dispatch::Refuse => Verdict::Goto(layout::REFUSE.into()),
-        None => Verdict::Drop,
-    }
-}
-
-fn slots(frontend: &Frontend, endpoints: &[SocketAddr], first: u32) -> impl Iterator<Item = Entry> {
-    endpoints.iter().zip(first..).map(|(endpoint, slot)| {
+fn slots(frontend: &Frontend, balancer: LoadBalancer, endpoints: &[SocketAddr]) -> impl Iterator<Item = Entry> {
+    endpoints.iter().zip(0..).map(move |(endpoint, slot)| {
         let data = Data::Values(values(endpoint).into());
-        (SetKind::Endpoints, frontend_key(frontend, [Value::Mark(slot)]), Some(data))
+        (Place::Endpoints(balancer), frontend_key(frontend, [Value::Mark(slot)]), Some(data))
     })
 }
 
-/// The chain that does what a treatment asks, if it is not one that is always there.
-fn shared_chain(family: IpFamily, treatment: &Treatment) -> Option<SharedChain> {
+/// What is done with connections that a treatment is for.
+fn target(family: IpFamily, treatment: &Treatment) -> Target {
     let balancer = balancer(family, treatment);
     match (&treatment.clients, &treatment.dispatch) {
-        (_, Dispatch::Drop) => None,
-        (Clients::Within(_), _) => Some(SharedChain::Guard(family, balancer)),
-        (Clients::All, _) => balancer.map(SharedChain::Balancer),
+        (_, Dispatch::Drop) => Target::Drop,
+        (Clients::Within(_), _) => Target::Chain(SharedChain::Guard(family, balancer)),
+        (Clients::All, _) => balancer.map_or(Target::Refuse, |balancer| Target::Chain(SharedChain::Balancer(balancer))),
     }
 }
 
@@ -231,8 +256,7 @@ fn balancer(family: IpFamily, treatment: &Treatment) -> Option<LoadBalancer> {
         Dispatch::Balance(endpoints) => Choice::Any(count(endpoints)?),
         Dispatch::Split { inside, outside } => Choice::Split { inside: count(inside)?, outside: count(outside) },
     };
-    let affinity = treatment.affinity.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
-    Some(LoadBalancer { family, choice, affinity })
+    Some(LoadBalancer { family, choice, affinity: treatment.affinity.map(affinity_seconds) })
 }
 
 fn frontend_key<const N: usize>(frontend: &Frontend, rest: [Value; N]) -> ElementKey {

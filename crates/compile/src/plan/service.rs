@@ -96,6 +96,18 @@ pub enum Dispatch {
     },
 }
 
+impl Dispatch {
+    /// The endpoints there are to choose from, and those there are for clients outside where they differ; empty where
+    /// there are none.
+    pub(super) fn choices(&self) -> [&[SocketAddr]; 2] {
+        match self {
+            Self::Refuse | Self::Drop => [&[], &[]],
+            Self::Balance(endpoints) => [endpoints, &[]],
+            Self::Split { inside, outside } => [inside, outside],
+        }
+    }
+}
+
 /// Whose source is masqueraded when its connection is sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceRule {

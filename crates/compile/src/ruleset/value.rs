@@ -150,6 +150,8 @@ pub enum Data {
     NotedVerdict(Verdict, Name),
     /// The fields, as many as the map's [`DataType`] has.
     Values(Arc<[Value]>),
+    /// The fields, and a note as with [`Data::NotedVerdict`].
+    NotedValues(Arc<[Value]>, Name),
 }
 
 impl Data {
@@ -157,14 +159,22 @@ impl Data {
     pub const fn verdict(&self) -> Option<&Verdict> {
         match self {
             Self::Verdict(verdict) | Self::NotedVerdict(verdict, _) => Some(verdict),
-            Self::Values(_) => None,
+            Self::Values(_) | Self::NotedValues(..) => None,
+        }
+    }
+
+    /// The fields, when it has some.
+    pub fn values(&self) -> Option<&[Value]> {
+        match self {
+            Self::Values(values) | Self::NotedValues(values, _) => Some(values),
+            Self::Verdict(_) | Self::NotedVerdict(..) => None,
         }
     }
 
     /// The note for people, when there is one.
     pub const fn note(&self) -> Option<&Name> {
         match self {
-            Self::NotedVerdict(_, note) => Some(note),
+            Self::NotedVerdict(_, note) | Self::NotedValues(_, note) => Some(note),
             Self::Verdict(_) | Self::Values(_) => None,
         }
     }

@@ -258,8 +258,10 @@ impl<'a> Machine<'a> {
         }
         match find(set, key) {
             None => Ok(None),
-            Some(Some(Data::Values(values))) => Ok(Some(values.to_vec())),
-            Some(_) => Err(TraceError::DataType(map.clone())),
+            Some(data) => match data.and_then(Data::values) {
+                Some(values) => Ok(Some(values.to_vec())),
+                None => Err(TraceError::DataType(map.clone())),
+            },
         }
     }
 
