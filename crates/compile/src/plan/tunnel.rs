@@ -1,8 +1,8 @@
 //! The tunnel to nodes that plain routes do not reach: one VXLAN (RFC 7348) over all nodes of the cluster.
 //!
 //! Nothing is exchanged or learned: every node computes what it must know of the others from their Node objects. A
-//! node's end of the tunnel has an Ethernet address made from the node's own, and there answers, for each range of its
-//! pods, one gateway.
+//! node's end of the tunnel has an Ethernet address made from the node's own, and there answers one gateway for each
+//! family.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -59,11 +59,16 @@ impl Tunnel {
     }
 
     /// Lets a node's pods be reached and returns the gateway to them; none when the node has no address of the family
-    /// the tunnel is in.
+    /// the tunnel is in, or none for a gateway.
     pub(super) fn add_peer(&mut self, peer: &Node, pods: IpNet) -> Option<IpAddr> {
         let endpoint = endpoint(peer, Some(IpFamily::of(self.endpoint)))?;
         let mac = mac(endpoint);
-        let gateway = gateway(pods, mac);
+        let gateway = match IpFamily::of(pods.network()) {
+            // Not one of the pods' range: the kernel refuses a gateway of a range that, as a whole, leads to this node.
+            IpFamily::V4 => address_of(peer, IpFamily::V4)?,
+            // Any other the kernel refuses when it is a neighbour on another link.
+            IpFamily::V6 => link_local(mac),
+        };
         self.neighbours.insert(gateway, mac);
         self.forwarding.insert(mac, endpoint);
         Some(gateway)
@@ -73,11 +78,14 @@ impl Tunnel {
 /// The address of a node at which its tunnel ends: of the family asked for, else that of IPv4 if there is one, which is
 /// shorter.
 fn endpoint(node: &Node, family: Option<IpFamily>) -> Option<IpAddr> {
-    let of = |family| node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
     match family {
-        Some(family) => of(family),
-        None => of(IpFamily::V4).or_else(|| of(IpFamily::V6)),
+        Some(family) => address_of(node, family),
+        None => address_of(node, IpFamily::V4).or_else(|| address_of(node, IpFamily::V6)),
     }
+}
+
+fn address_of(node: &Node, family: IpFamily) -> Option<IpAddr> {
+    node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
 }
 
 /// The Ethernet address of a tunnel's end, in the space for local use (IEEE 802, 8.2). It contains an IPv4 address; of
@@ -103,18 +111,11 @@ fn digest(address: Ipv6Addr) -> u64 {
     address.octets().iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
-/// What answers on the tunnel for a range of pods: in IPv4 the range's first address, which is the other end's; in IPv6
-/// the other end's link-local address (RFC 4291, appendix A), the only gateway the kernel takes wherever else the range
-/// may lead.
-fn gateway(pods: IpNet, mac: MacAddress) -> IpAddr {
-    match pods.network() {
-        IpAddr::V4(first) => first.into(),
-        IpAddr::V6(_) => {
-            let MacAddress([a, b, c, d, e, f]) = mac;
-            let identifier = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
-            Ipv6Addr::from((0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(identifier))).into()
-        }
-    }
+/// The link-local address that belongs to an Ethernet address (RFC 4291, appendix A).
+fn link_local(mac: MacAddress) -> IpAddr {
+    let MacAddress([a, b, c, d, e, f]) = mac;
+    let identifier = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+    Ipv6Addr::from((0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(identifier))).into()
 }
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(tunnel.addresses, [ip("10.244.1.0"), ip("fd00:10:1::")].into());
         let peer = node(&["fd00::2", "10.89.1.2"], &[]);
         let gateways = ["10.244.2.0/24", "fd00:10:2::/64"].map(|pods| tunnel.add_peer(&peer, pods.parse().unwrap()));
-        assert_eq!(gateways, [Some(ip("10.244.2.0")), Some(ip("fe80::f4:aff:fe59:102"))]);
+        assert_eq!(gateways, [Some(ip("10.89.1.2")), Some(ip("fe80::f4:aff:fe59:102"))]);
         let mac = MacAddress([0x02, 0xf4, 10, 89, 1, 2]);
         assert_eq!(tunnel.forwarding, [(mac, ip("10.89.1.2"))].into());
         assert_eq!(tunnel.neighbours.values().copied().collect::<Vec<_>>(), [mac, mac]);

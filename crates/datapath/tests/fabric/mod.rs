@@ -91,7 +91,9 @@ fn view(node: usize, mode: RoutingMode) -> NodeView {
     });
     let tunnel_port = NonZeroU16::new(4789).expect("not zero");
     let routing = Routing { mode, networks: networks.into(), tunnel_port };
-    NodeView { routing, ..NodeView::new(name(node)) }
+    // What the agent is told of the whole cluster: what has no narrower route leads to the node itself.
+    let pod_ranges = ["10.244.0.0/16", "fd00:244::/32"].map(|range| range.parse().expect("a range")).into();
+    NodeView { pod_ranges, routing, ..NodeView::new(name(node)) }
 }
 
 fn cluster(members: &[usize]) -> Cluster {
