@@ -218,5 +218,19 @@ fn platform() -> &'static str {
 
 /// The address of the Service `kubernetes`: the first usable one.
 fn first_address(ranges: &[IpNet]) -> Option<IpAddr> {
-    ranges.first()?.hosts().next()
+    // The hosts of an IPv6 range begin with the range's own address, which names all routers (RFC 4291, 2.6.1).
+    let range = ranges.first()?;
+    range.hosts().find(|address| *address != range.network())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_of_a_range_is_the_one_after_its_own() {
+        let first = |range: &str| first_address(&[range.parse().unwrap()]).map(|address| address.to_string());
+        assert_eq!(first("10.96.0.0/16").as_deref(), Some("10.96.0.1"));
+        assert_eq!(first("fd00:10:96::/112").as_deref(), Some("fd00:10:96::1"));
+    }
 }
