@@ -5,8 +5,9 @@ use apiserver::{
     client::{Client, Gvr, Patch},
     kinds::RESOURCES,
 };
+use ipnet::IpNet;
 use manifests::Settings;
-use sandbox::machine::{self, Spec};
+use sandbox::machine::Spec;
 use serde_json::{Value, json};
 
 /// The port the API server has for the nodes.
@@ -17,19 +18,20 @@ pub const DNS_DEPLOYMENT: &str = "coredns";
 const MANAGER: &str = "fairway";
 
 /// Applies Fairway itself, set up for this sandbox.
-pub async fn apply_system(client: &Client, spec: &Spec) -> Result<()> {
-    for object in manifests::objects(&settings(spec)?) {
+pub async fn apply_system(client: &Client, spec: &Spec, routing: &str) -> Result<()> {
+    for object in manifests::objects(&settings(spec, routing)?) {
         apply_object(client, object).await?;
     }
     Ok(())
 }
 
-fn settings(spec: &Spec) -> Result<Settings> {
+fn settings(spec: &Spec, routing: &str) -> Result<Settings> {
     let values = json!({
-        "apiHost": machine::GATEWAY.to_string(),
+        "apiHost": spec.gateways()[0].to_string(),
         "apiPort": API_PORT_FOR_NODES.to_string(),
-        "clusterCIDR": spec.pod_cidr().to_string(),
-        "serviceCIDR": spec.service_cidr().to_string(),
+        "clusterCIDR": comma_separated(spec.pod_cidrs()),
+        "serviceCIDR": comma_separated(spec.service_cidrs()),
+        "routing": routing,
         // The sandbox's own controllers give nodes their ranges of pod addresses.
         "controller": { "enabled": false },
         "dns": { "name": DNS_DEPLOYMENT, "serviceIP": spec.dns_service().to_string() },
@@ -37,6 +39,11 @@ fn settings(spec: &Spec) -> Result<Settings> {
     let mut settings = Settings::default();
     settings.set_values(values.as_object().context("the settings are no object")?)?;
     Ok(settings)
+}
+
+/// Ranges as manifests carry them.
+pub fn comma_separated(ranges: &[IpNet]) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Applies every object of a YAML text with several documents, in order.

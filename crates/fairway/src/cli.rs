@@ -6,7 +6,8 @@ mod service;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+use sandbox::machine::Shape;
 
 use crate::roles;
 
@@ -160,7 +161,10 @@ pub struct NameArg {
 Examples:
   fairway up
   fairway up --nodes 1 --name ci --kubeconfig ./ci.yaml
-  fairway up --pod-cidr 10.200.0.0/16 --service-cidr 10.201.0.0/16")]
+  fairway up --pod-cidr 10.200.0.0/16 --service-cidr 10.201.0.0/16
+  fairway up --networks 2                                       node2 is behind a router: pods there need VXLAN
+  fairway up --pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112   both families
+  fairway up --pod-cidr fd00:10:244::/56 --service-cidr fd00:10:96::/112                              IPv6 alone")]
 pub struct UpArgs {
     #[command(flatten)]
     pub sandbox: NameArg,
@@ -186,12 +190,55 @@ pub struct ShapeArgs {
     /// Number of nodes.
     #[arg(long, default_value_t = 3)]
     pub nodes: u8,
-    /// Range of the pods' addresses; every node takes a /24 of it.
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    pub pod_cidr: Ipv4Net,
-    /// Range of the Services' addresses.
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
-    pub service_cidr: Ipv4Net,
+    /// Range of the pods' addresses; every node takes a /24 of it, of IPv6 a /64. Two, separated by a comma, for both
+    /// families; the first is preferred.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pub pod_cidr: Vec<IpNet>,
+    /// Range of the Services' addresses, of the same families.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
+    pub service_cidr: Vec<IpNet>,
+    /// Number of networks the nodes are on, in turn. The router between them does not know pods.
+    #[arg(long, default_value_t = 1)]
+    pub networks: u8,
+    /// Way of packets to pods of other nodes.
+    #[arg(long, value_enum, default_value_t)]
+    pub routing: RoutingArg,
+}
+
+/// Ways of packets to pods of other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RoutingArg {
+    /// Native to nodes of the same network, VXLAN to others.
+    #[default]
+    Auto,
+    /// By plain routes.
+    Native,
+    /// Inside packets between the nodes.
+    Vxlan,
+}
+
+impl RoutingArg {
+    /// The word for it in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
+impl ShapeArgs {
+    /// The shape of a sandbox with this name.
+    pub fn named(&self, name: &str) -> Shape {
+        Shape {
+            name: name.to_owned(),
+            nodes: self.nodes,
+            networks: self.networks,
+            pod_cidrs: self.pod_cidr.clone(),
+            service_cidrs: self.service_cidr.clone(),
+        }
+    }
 }
 
 /// `fairway down`

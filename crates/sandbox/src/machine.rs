@@ -22,14 +22,14 @@ mod roles;
 mod spec;
 mod supervisor;
 mod teardown;
+mod underlay;
 
 pub use boot::{BootError, Booted, boot, run_boot};
 pub use enter::{EnterError, enter_namespaces};
-pub use network::{GATEWAY, node_address};
 pub use preflight::{PreflightError, preflight};
 pub use progress::Progress;
 pub use record::{Record, RecordError, StateDir, list_records, process_start};
 pub use roles::RoleArgs;
-pub use spec::{InvalidSpec, Spec};
+pub use spec::{InvalidSpec, Shape, Spec};
 pub use supervisor::{SupervisorError, run_supervisor};
 pub use teardown::{Removed, TeardownError, node_process, tear_down};

@@ -33,14 +33,13 @@ pub struct Finding {
 
 /// Runs the demo; exit code 1 when a line fails.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    let shape = &args.shape;
-    let spec = Spec::new(&args.name, shape.nodes, shape.pod_cidr, shape.service_cidr)?;
+    let spec = Spec::new(args.shape.named(&args.name))?;
     let kubeconfig = match args.keep {
         true => kubeconfig::default_path()?,
         // A cluster that will be gone in a moment has no business in the user's kubeconfig.
         false => state_root()?.join(&args.name).join("kubeconfig"),
     };
-    let request = Request { spec, api_port: None, kubeconfig };
+    let request = Request { spec, routing: args.shape.routing, api_port: None, kubeconfig };
     block_on(async {
         let mut report = Report::begin();
         let sandbox = launch::launch(&request, &mut report).await?;

@@ -1,13 +1,14 @@
 //! `fairway enter`: a command inside the namespaces of a sandbox.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use sandbox::machine::{GATEWAY, Record, StateDir, enter_namespaces, node_process};
+use sandbox::machine::{Record, StateDir, enter_namespaces, node_process};
 
 use super::{kubeconfig, state_root};
 use crate::apply::API_PORT_FOR_NODES;
@@ -51,7 +52,8 @@ pub fn run(args: &EnterArgs) -> Result<ExitCode> {
 fn kubeconfig_inside(record: &Record) -> Result<Option<File>> {
     let context = kubeconfig::find(&record.kubeconfig, &record.context)?;
     let inside = context.map(|mut context| {
-        context.server = format!("https://{GATEWAY}:{API_PORT_FOR_NODES}");
+        let server = SocketAddr::new(record.spec.gateways()[0], API_PORT_FOR_NODES);
+        context.server = format!("https://{server}");
         kubeconfig::unnamed(&context)
     });
     inside.transpose().context("cannot hand the kubeconfig in")

@@ -19,7 +19,8 @@ use tokio::time::sleep;
 use super::context::KubeContext;
 use super::report::Report;
 use super::{kubeconfig, state_root};
-use crate::apply;
+use crate::apply::{self, comma_separated};
+use crate::cli::RoutingArg;
 
 /// The API server's usual port; the search for a free one starts here.
 const FIRST_PORT: u16 = 6443;
@@ -37,6 +38,8 @@ const LOG_TAIL: usize = 5;
 pub struct Request {
     /// The shape.
     pub spec: Spec,
+    /// How packets get to pods of other nodes.
+    pub routing: RoutingArg,
     /// The port the user insists on.
     pub api_port: Option<u16>,
     /// The kubeconfig that gets the context.
@@ -101,10 +104,11 @@ async fn raise(
     let client = Client::unix(state.api_socket());
     until("the API server answers", || async { Ok(client.get(&NAMESPACES, "", "kube-system").await.is_ok()) }).await?;
     report.step(&format!("API server    https://127.0.0.1:{api_port}"));
-    apply::apply_system(&client, spec).await?;
+    apply::apply_system(&client, spec, request.routing.name()).await?;
     kubeconfig::add(&request.kubeconfig, &kube_context(&authority, &record)?)?;
     until("every node is ready", || nodes_ready(&client, spec.nodes())).await?;
-    report.step(&format!("pod network   {}   services {}", spec.pod_cidr(), spec.service_cidr()));
+    let (pods, services) = (comma_separated(spec.pod_cidrs()), comma_separated(spec.service_cidrs()));
+    report.step(&format!("pod network   {pods}   services {services}   routing {}", request.routing.name()));
     until("the cluster's DNS is ready", || deployment_ready(&client, "kube-system", apply::DNS_DEPLOYMENT)).await?;
     report.step(&format!("DNS           {} (cluster.local)", spec.dns_service()));
     Ok(Sandbox { state: state.clone(), record, client })

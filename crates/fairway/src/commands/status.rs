@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::launch::has_condition;
 use super::{block_on, state_root};
+use crate::apply::comma_separated;
 use crate::cli::{Output, StatusArgs};
 
 /// What is known of one sandbox.
@@ -71,8 +72,8 @@ impl Sighting {
             "apiServer": format!("https://127.0.0.1:{}", self.record.api_port),
             "context": self.record.context,
             "kubeconfig": self.record.kubeconfig,
-            "podCIDR": self.record.spec.pod_cidr().to_string(),
-            "serviceCIDR": self.record.spec.service_cidr().to_string(),
+            "podCIDR": comma_separated(self.record.spec.pod_cidrs()),
+            "serviceCIDR": comma_separated(self.record.spec.service_cidrs()),
         })
     }
 }

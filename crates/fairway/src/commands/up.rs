@@ -14,13 +14,12 @@ use crate::cli::{Output, UpArgs};
 
 /// Brings a sandbox up and says what to type next.
 pub fn run(args: &UpArgs) -> Result<ExitCode> {
-    let shape = &args.shape;
-    let spec = Spec::new(&args.sandbox.name, shape.nodes, shape.pod_cidr, shape.service_cidr)?;
+    let spec = Spec::new(args.shape.named(&args.sandbox.name))?;
     let kubeconfig = match &args.kubeconfig {
         Some(file) => std::path::absolute(file).context("--kubeconfig")?,
         None => kubeconfig::default_path()?,
     };
-    let request = Request { spec, api_port: args.api_port, kubeconfig };
+    let request = Request { spec, routing: args.shape.routing, api_port: args.api_port, kubeconfig };
     block_on(async {
         let mut report = Report::begin();
         let sandbox = launch::launch(&request, &mut report).await?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use apiserver::tls::{Authority, ServerName};
 use apiserver::{Config, Durability, Limits, Listener, Server, UnixNodes, Version};
 use jiff::Timestamp;
-use sandbox::machine::{GATEWAY, RoleArgs, Spec};
+use sandbox::machine::{RoleArgs, Spec};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::API_PORT_FOR_NODES;
@@ -41,12 +41,16 @@ fn configure(args: &RoleArgs) -> Result<Config> {
     let (state, spec) = (args.state(), args.spec());
     let authority = Authority::load_or_create(&state.api_dir(), Timestamp::now())?;
     let tls = authority.server_config(&server_names(spec))?;
-    let advertise = SocketAddr::new(IpAddr::V4(GATEWAY), API_PORT_FOR_NODES);
-    let listeners = vec![
+    let advertise = SocketAddr::new(spec.gateways()[0], API_PORT_FOR_NODES);
+    let mut listeners = vec![
         Listener::Tls(host_listener().context("standard input is no listener")?, Arc::clone(&tls)),
-        Listener::Tls(TcpListener::bind(advertise).with_context(|| format!("cannot listen on {advertise}"))?, tls),
         Listener::Unix(private_socket(&state.api_socket())?),
     ];
+    for gateway in spec.gateways() {
+        let address = SocketAddr::new(gateway, API_PORT_FOR_NODES);
+        let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        listeners.push(Listener::Tls(listener, Arc::clone(&tls)));
+    }
     Ok(Config {
         database: state.api_dir().join("objects.redb"),
         // A machine that ends takes the sandbox with it, so only the end of the process must be survived.
@@ -55,7 +59,7 @@ fn configure(args: &RoleArgs) -> Result<Config> {
         token_key: authority.token_key()?,
         authority_pem: authority.certificate_pem().to_owned(),
         advertise,
-        service_cidrs: vec![spec.service_cidr().into()],
+        service_cidrs: spec.service_cidrs().to_vec(),
         node_ports: 30000..=32767,
         nodes: Arc::new(UnixNodes::new(state.path().join("nodes"))),
         version: Version { git_version: GIT_VERSION.to_owned() },
@@ -65,9 +69,10 @@ fn configure(args: &RoleArgs) -> Result<Config> {
 }
 
 fn server_names(spec: &Spec) -> Vec<ServerName> {
-    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(GATEWAY), spec.kubernetes_service()];
+    let addresses = spec.gateways().into_iter().chain(spec.kubernetes_services());
+    let addresses = addresses.chain([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     let names = NAMES.iter().map(|name| ServerName::Dns((*name).to_owned()));
-    names.chain(addresses.into_iter().map(ServerName::Ip)).collect()
+    names.chain(addresses.map(ServerName::Ip)).collect()
 }
 
 /// The listener that `up` opened on the host and every process since has handed on.

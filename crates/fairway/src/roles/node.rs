@@ -22,9 +22,9 @@ pub struct NodeArgs {
     /// Name of the node.
     #[arg(long)]
     node_name: String,
-    /// Address of the node.
-    #[arg(long)]
-    node_ip: IpAddr,
+    /// Address of the node; once for each family, the preferred first.
+    #[arg(long, required = true)]
+    node_ip: Vec<IpAddr>,
     /// Namespaces to enter first, in this order.
     #[arg(long)]
     enter: Vec<PathBuf>,
@@ -36,7 +36,7 @@ pub fn run(args: &NodeArgs) -> Result<()> {
     // Sockets in the state directory keep their paths inside the node.
     let config = Config {
         name: args.node_name.clone(),
-        address: args.node_ip,
+        addresses: args.node_ip.clone(),
         api_socket: role.state().api_socket(),
         listen: role.state().node_socket(&args.node_name),
         cluster_dns: vec![role.spec().dns_service()],

@@ -6,3 +6,4 @@
 mod harness;
 mod install;
 mod lifecycle;
+mod networks;

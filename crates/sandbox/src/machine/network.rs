@@ -1,19 +1,16 @@
-//! The underlay: a bridge in the sandbox's own network namespace and a cable from it into every node.
-
-use std::net::{IpAddr, Ipv4Addr};
+//! The underlay: a bridge for each network in the sandbox's own network namespace, and a cable from it into every node of
+//! that network. The namespace is the router between the networks.
 
 use datapath::NetlinkError;
 use datapath::netns::NetnsError;
 use datapath::route::{Bridge, LinkIndex, Route, RouteError, Rtnetlink, Veth, VethEnd};
 use datapath::sysctl::{self, SysctlError};
-use ipnet::{IpNet, Ipv4Net};
 
 use super::node_namespaces::NodeNamespaces;
 use super::spec::Spec;
+use super::underlay::{self, Family};
 
-/// The address of the bridge: the nodes' gateway, the place from which "outside the cluster" is seen, and where the API
-/// server listens for them.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 254);
+/// The bridge of the first network; the others have a number behind it, from 2.
 const BRIDGE: &str = "underlay";
 /// The nodes' interface, named as on most machines.
 const NODE_INTERFACE: &str = "eth0";
@@ -43,40 +40,58 @@ pub enum NetworkError {
     Enter(#[from] NetnsError),
 }
 
-/// The address of the node with this index, counted from zero.
-pub fn node_address(index: usize) -> Ipv4Addr {
-    let first = u32::from(Spec::UNDERLAY.network()) + 1;
-    Ipv4Addr::from(first + u32::try_from(index).unwrap_or(u32::MAX - first))
-}
-
-/// Makes the bridge in this namespace and joins every node to it.
+/// Makes the bridges in this namespace and joins every node to that of its network.
 ///
 /// # Errors
 /// The first part that was refused.
 pub fn join_nodes(spec: &Spec, nodes: &[NodeNamespaces]) -> Result<(), NetworkError> {
     let mut here = Rtnetlink::open()?;
-    let bridge =
-        make_bridge(&mut here).map_err(|source| NetworkError::Route { what: "the underlay".into(), source })?;
-    sysctl::write("ipv4/ip_forward", "1")?;
+    let bridges = make_bridges(&mut here, spec);
+    let bridges = bridges.map_err(|source| NetworkError::Route { what: "the underlay".into(), source })?;
+    set_up_router(spec)?;
     for (index, node) in nodes.iter().enumerate() {
         let failed = |source| NetworkError::Route { what: format!("the link of {}", node.name()), source };
+        let bridge = bridges[usize::from(spec.place(index).0)];
         plug_in(&mut here, bridge, index, node).map_err(failed)?;
         let mut there = Rtnetlink::open_in(node.network()).map_err(failed)?;
-        configure(&mut there, node_address(index)).map_err(failed)?;
-        node.network().run(|| sysctl::write("ipv4/ip_forward", "1"))??;
+        configure(&mut there, spec, index).map_err(failed)?;
+        node.network().run(|| forward(spec))??;
     }
-    let services = Route::via(spec.service_cidr().into(), node_address(0).into(), bridge);
-    let failed = |source| NetworkError::Route { what: "the way to Services".into(), source };
-    here.replace_route(&services).map_err(failed)
+    for (range, node) in spec.service_cidrs().iter().zip(spec.node_addresses(0)) {
+        let failed = |source| NetworkError::Route { what: "the way to Services".into(), source };
+        here.replace_route(&Route::via(*range, node, bridges[0])).map_err(failed)?;
+    }
+    Ok(())
 }
 
-fn make_bridge(here: &mut Rtnetlink) -> Result<LinkIndex, RouteError> {
+fn make_bridges(here: &mut Rtnetlink, spec: &Spec) -> Result<Vec<LinkIndex>, RouteError> {
     let loopback = here.require_link(LOOPBACK)?;
     here.set_up(loopback.index)?;
-    let bridge = here.create_bridge(&Bridge { name: BRIDGE, mtu: MTU })?.index;
-    here.add_address(bridge, on_underlay(GATEWAY))?;
+    (0..spec.networks()).map(|network| make_bridge(here, spec, network)).collect()
+}
+
+fn make_bridge(here: &mut Rtnetlink, spec: &Spec, network: u8) -> Result<LinkIndex, RouteError> {
+    let name = if network == 0 { BRIDGE.to_owned() } else { format!("{BRIDGE}{}", network + 1) };
+    let bridge = here.create_bridge(&Bridge { name: &name, mtu: MTU })?.index;
+    for address in spec.of_families(|family| underlay::router(family, network)) {
+        here.add_address(bridge, address)?;
+    }
     here.set_up(bridge)?;
     Ok(bridge)
+}
+
+/// Lets this namespace pass packets on, but between several networks none under addresses it has no route to, such as
+/// those of pods: as routers of clouds do.
+fn set_up_router(spec: &Spec) -> Result<(), SysctlError> {
+    forward(spec)?;
+    if spec.networks() > 1 {
+        sysctl::write("ipv4/conf/all/rp_filter", "1")?;
+    }
+    Ok(())
+}
+
+fn forward(spec: &Spec) -> Result<(), SysctlError> {
+    spec.of_families(Family::forwarding).into_iter().try_for_each(|key| sysctl::write(key, "1"))
 }
 
 fn plug_in(here: &mut Rtnetlink, bridge: LinkIndex, index: usize, node: &NodeNamespaces) -> Result<(), RouteError> {
@@ -88,28 +103,17 @@ fn plug_in(here: &mut Rtnetlink, bridge: LinkIndex, index: usize, node: &NodeNam
     here.set_up(cable.index)
 }
 
-fn configure(there: &mut Rtnetlink, address: Ipv4Addr) -> Result<(), RouteError> {
+fn configure(there: &mut Rtnetlink, spec: &Spec, index: usize) -> Result<(), RouteError> {
     let loopback = there.require_link(LOOPBACK)?;
     there.set_up(loopback.index)?;
     let interface = there.require_link(NODE_INTERFACE)?.index;
-    there.add_address(interface, on_underlay(address))?;
     there.set_up(interface)?;
-    let everywhere = IpNet::from(Ipv4Net::default());
-    there.replace_route(&Route::via(everywhere, IpAddr::V4(GATEWAY), interface))
-}
-
-fn on_underlay(address: Ipv4Addr) -> IpNet {
-    Ipv4Net::new_assert(address, Spec::UNDERLAY.prefix_len()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_count_up_from_the_first_address_of_the_underlay() {
-        assert_eq!(node_address(0), Ipv4Addr::new(10, 89, 0, 1));
-        assert_eq!(node_address(99), Ipv4Addr::new(10, 89, 0, 100));
-        assert!(Spec::UNDERLAY.contains(&GATEWAY));
+    let (network, place) = spec.place(index);
+    let addresses = spec.of_families(|family| (family, underlay::node(family, network, place)));
+    for (family, address) in addresses {
+        there.add_address(interface, address)?;
+        let router = underlay::router(family, network).addr();
+        there.replace_route(&Route::via(family.everywhere(), router, interface))?;
     }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 
 use super::enter::supervisor_descriptor;
-use super::network::node_address;
 use super::roles::RoleArgs;
 use crate::images;
 use crate::rootfs::{self, Bind, Purpose, Root, RootError};
@@ -25,7 +24,7 @@ use crate::rootfs::{self, Bind, Purpose, Root, RootError};
 #[derive(Debug)]
 pub struct NodeNamespaces {
     name: String,
-    address: Ipv4Addr,
+    addresses: Vec<IpAddr>,
     network: Netns,
     mount: File,
     uts: File,
@@ -129,7 +128,7 @@ impl NodeNamespaces {
         let network =
             Netns::current().map_err(|source| NodeNamespacesError::Network { node: name.to_owned(), source })?;
         lay_out(args, name).map_err(|source| NodeNamespacesError::Files { node: name.to_owned(), source })?;
-        Ok(Self { name: name.to_owned(), address: node_address(index), network, mount, uts })
+        Ok(Self { name: name.to_owned(), addresses: args.spec().node_addresses(index), network, mount, uts })
     }
 
     /// The node's name.
@@ -142,15 +141,18 @@ impl NodeNamespaces {
         &self.network
     }
 
-    /// Name and address, for people.
+    /// Name and first address, for people.
     pub fn label(&self) -> (String, String) {
-        (self.name.clone(), self.address.to_string())
+        (self.name.clone(), self.addresses[0].to_string())
     }
 
     /// The role `node` of this node: it enters the namespaces before anything else.
     pub fn command(&self, args: &RoleArgs) -> Command {
         let mut command = args.command("node");
-        command.arg("--node-name").arg(&self.name).arg("--node-ip").arg(self.address.to_string());
+        command.arg("--node-name").arg(&self.name);
+        for address in &self.addresses {
+            command.arg("--node-ip").arg(address.to_string());
+        }
         for path in self.descriptors() {
             command.arg("--enter").arg(path);
         }

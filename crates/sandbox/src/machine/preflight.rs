@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::spec::Spec;
 
@@ -55,8 +55,11 @@ fn check_namespaces() -> Result<(), PreflightError> {
 }
 
 fn check_routes(spec: &Spec, routes: &[(String, Ipv4Net)]) -> Result<(), PreflightError> {
-    let ranges = [("pod", spec.pod_cidr(), "--pod-cidr"), ("service", spec.service_cidr(), "--service-cidr")];
-    for (what, range, flag) in ranges {
+    let pods = spec.pod_cidrs().iter().map(|range| ("pod", *range, "--pod-cidr"));
+    let services = spec.service_cidrs().iter().map(|range| ("service", *range, "--service-cidr"));
+    for (what, range, flag) in pods.chain(services) {
+        // Private ranges of IPv6 are drawn at random (RFC 4193), so that nobody has the same by chance.
+        let IpNet::V4(range) = range else { continue };
         let hit = routes.iter().find(|(_, route)| {
             route.prefix_len() > 0 && (route.contains(&range.network()) || range.contains(&route.network()))
         });
@@ -85,6 +88,7 @@ fn parse_routes(table: &str) -> Vec<(String, Ipv4Net)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Shape;
 
     #[cfg(target_endian = "little")]
     const TABLE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
@@ -92,7 +96,7 @@ mod tests {
         cni0\t0000F40A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
 
     fn spec(pods: &str) -> Spec {
-        Spec::new("x", 1, pods.parse().unwrap(), "10.96.0.0/16".parse().unwrap()).unwrap()
+        Spec::new(Shape { pod_cidrs: vec![pods.parse().unwrap()], ..Shape::default() }).unwrap()
     }
 
     #[test]

@@ -199,9 +199,10 @@ pub fn process_start(pid: i32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Shape;
 
     fn spec() -> Spec {
-        Spec::new("x", 2, "10.244.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()).unwrap()
+        Spec::new(Shape { name: "x".into(), ..Shape::default() }).unwrap()
     }
 
     #[test]

@@ -53,10 +53,11 @@ impl RoleArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Shape;
 
     #[test]
     fn arguments_survive_the_command_line() {
-        let spec = Spec::new("x", 2, "10.244.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()).unwrap();
+        let spec = Spec::new(Shape { name: "x".into(), ..Shape::default() }).unwrap();
         let args = RoleArgs::new(&StateDir::new(Path::new("/var/lib/fairway"), "x").unwrap(), &spec);
         let command = args.command("node");
         let line: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();

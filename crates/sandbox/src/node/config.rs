@@ -8,8 +8,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// The node's name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, one for each family, the preferred first.
+    pub addresses: Vec<IpAddr>,
     /// The API server's unix socket.
     pub api_socket: PathBuf,
     /// Where to serve logs, exec and attach.

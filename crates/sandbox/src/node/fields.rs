@@ -12,8 +12,8 @@ use super::facts::Capacity;
 /// What the node adds to what the object says.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeSide<'a> {
-    /// The node's address.
-    pub host_address: IpAddr,
+    /// The node's addresses.
+    pub host_addresses: &'a [IpAddr],
     /// The pod's addresses, once it has some.
     pub pod_addresses: &'a [IpAddr],
 }
@@ -23,7 +23,8 @@ pub fn field_value(pod: &Pod, path: &str, node: NodeSide<'_>) -> Result<String, 
     let metadata = &pod.metadata;
     let spec = pod.spec.as_ref();
     let text = |value: Option<&String>| Ok(value.cloned().unwrap_or_default());
-    let all = || node.pod_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let first = |addresses: &[IpAddr]| addresses.first().map(ToString::to_string).unwrap_or_default();
+    let all = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     match path {
         "metadata.name" => text(metadata.name.as_ref()),
         "metadata.namespace" => text(metadata.namespace.as_ref()),
@@ -32,9 +33,10 @@ pub fn field_value(pod: &Pod, path: &str, node: NodeSide<'_>) -> Result<String, 
         "metadata.annotations" => Ok(lines_of(metadata.annotations.as_ref())),
         "spec.nodeName" => text(spec.and_then(|spec| spec.node_name.as_ref())),
         "spec.serviceAccountName" => text(spec.and_then(|spec| spec.service_account_name.as_ref())),
-        "status.hostIP" | "status.hostIPs" => Ok(node.host_address.to_string()),
-        "status.podIP" => Ok(node.pod_addresses.first().map(ToString::to_string).unwrap_or_default()),
-        "status.podIPs" => Ok(all()),
+        "status.hostIP" => Ok(first(node.host_addresses)),
+        "status.hostIPs" => Ok(all(node.host_addresses)),
+        "status.podIP" => Ok(first(node.pod_addresses)),
+        "status.podIPs" => Ok(all(node.pod_addresses)),
         _ => {
             let subscript = |prefix: &str| path.strip_prefix(prefix)?.strip_suffix("']");
             if let Some(key) = subscript("metadata.labels['") {
@@ -100,8 +102,8 @@ mod tests {
         }))
         .unwrap();
         let addresses = ["10.244.1.5".parse().unwrap()];
-        let host_address = "10.89.0.1".parse().unwrap();
-        field_value(&pod, path, NodeSide { host_address, pod_addresses: &addresses })
+        let host_addresses = ["10.89.0.1".parse().unwrap()];
+        field_value(&pod, path, NodeSide { host_addresses: &host_addresses, pod_addresses: &addresses })
     }
 
     #[test]

@@ -131,7 +131,6 @@ fn context(
             client: client.clone(),
             objects: objects.clone(),
             paths: paths.clone(),
-            host_address: config.address,
             capacity: machine.capacity,
         },
         networks: Networks::new(&paths.cni_plugins, &paths.cni_config, &paths.cni_results),

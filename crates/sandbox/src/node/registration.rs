@@ -116,11 +116,10 @@ fn plan_node_status(
         "hugepages-2Mi": "0",
         "pods": MAX_PODS.to_string(),
     });
+    let internal = config.addresses.iter().map(|address| json!({"type": "InternalIP", "address": address}));
+    let hostname = json!({"type": "Hostname", "address": config.name});
     json!({
-        "addresses": [
-            {"type": "InternalIP", "address": config.address},
-            {"type": "Hostname", "address": config.name},
-        ],
+        "addresses": internal.chain([hostname]).collect::<Vec<_>>(),
         "capacity": capacity,
         "allocatable": capacity,
         "conditions": plan_conditions(problem, known, now),

@@ -1,6 +1,7 @@
 //! The traffic: each probe says what was tried and what was seen, and never more than it saw.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -136,9 +137,10 @@ impl Probe<'_> {
 
     async fn node_port(&self) -> Result<Seen> {
         let mut answered = BTreeSet::new();
-        let nodes = self.sandbox.record.spec.nodes();
+        let spec = &self.sandbox.record.spec;
+        let nodes = spec.nodes();
         for index in 0..usize::from(nodes) {
-            let url = format!("http://{}:30080/", sandbox::machine::node_address(index));
+            let url = format!("http://{}/", SocketAddr::new(spec.node_addresses(index)[0], 30080));
             let page = self.fetch_from_outside(&url).await?;
             let pod = self.shop.frontend.iter().find(|pod| page.contains(&pod.name));
             answered.insert(pod.with_context(|| format!("{url} answered {page:?}"))?.name.clone());

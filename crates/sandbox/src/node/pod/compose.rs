@@ -156,7 +156,7 @@ async fn value_of(
         return Ok(Some(environment.expand(variable.value.as_deref().unwrap_or_default(), linked)));
     };
     if let Some(field) = &source.field_ref {
-        let node = NodeSide { host_address: context.config.address, pod_addresses: from_pod.addresses };
+        let node = NodeSide { host_addresses: &context.config.addresses, pod_addresses: from_pod.addresses };
         return Ok(Some(field_value(from_pod.pod, &field.field_path, node)?));
     }
     if let Some(resource) = &source.resource_field_ref {

@@ -68,7 +68,7 @@ pub fn name_of(context: &Context, pod: &Pod) -> Result<PodName, SandboxError> {
 pub async fn make(context: &Context, pod: &Pod, id: String) -> Result<SandboxRecord, SandboxError> {
     let name = name_of(context, pod)?;
     if is_host_network(pod) {
-        let sandbox = SandboxRecord { id, netns: None, addresses: vec![context.config.address] };
+        let sandbox = SandboxRecord { id, netns: None, addresses: context.config.addresses.clone() };
         write_files(context, pod, &name, &sandbox)?;
         return Ok(sandbox);
     }

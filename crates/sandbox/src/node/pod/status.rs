@@ -12,8 +12,8 @@ use super::roles::Role;
 /// What a status is computed from, besides the object itself.
 #[derive(Debug, Clone)]
 pub struct StatusFacts {
-    /// The node's address.
-    pub host_address: IpAddr,
+    /// The node's addresses.
+    pub host_addresses: Vec<IpAddr>,
     /// The pod's addresses, once it has some.
     pub addresses: Vec<IpAddr>,
     /// Its network is there.
@@ -43,8 +43,8 @@ pub fn plan_status(pod: &Pod, facts: &StatusFacts, now: Timestamp) -> PodStatus 
         message,
         observed_generation: pod.metadata.generation,
         conditions: Some(conditions_of(pod, facts, phase, now)),
-        host_ip: Some(ip(&facts.host_address)),
-        host_ips: Some(vec![HostIP { ip: ip(&facts.host_address) }]),
+        host_ip: facts.host_addresses.first().map(ip),
+        host_ips: Some(facts.host_addresses.iter().map(|address| HostIP { ip: ip(address) }).collect()),
         pod_ip: facts.addresses.first().map(ip),
         pod_ips: (!facts.addresses.is_empty()).then(|| facts.addresses.iter().map(|a| PodIP { ip: ip(a) }).collect()),
         start_time: Some(Time(facts.accepted_at)),
@@ -209,7 +209,7 @@ mod tests {
 
     fn facts(containers: Vec<(Role, ContainerStatus)>) -> StatusFacts {
         StatusFacts {
-            host_address: "10.89.0.1".parse().unwrap(),
+            host_addresses: vec!["10.89.0.1".parse().unwrap()],
             addresses: vec!["10.244.1.5".parse().unwrap()],
             sandbox_ready: true,
             accepted_at: NOW.parse().unwrap(),

@@ -162,7 +162,7 @@ impl Renderer {
 
     fn downward(&self, pod: &Pod, items: &[DownwardAPIVolumeFile], mode: i32) -> Result<Content, String> {
         // Volumes never show what the node adds: the API allows only the object's own fields in them.
-        let node = NodeSide { host_address: self.maker.host_address, pod_addresses: &[] };
+        let node = NodeSide { host_addresses: &[], pod_addresses: &[] };
         let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
         let mut content = Content::new();
         for item in items {

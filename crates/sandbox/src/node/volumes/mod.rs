@@ -7,7 +7,6 @@ mod host_path;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,8 +56,6 @@ pub struct VolumeMaker {
     pub objects: Objects,
     /// Where volumes are.
     pub paths: Paths,
-    /// The node's address.
-    pub host_address: IpAddr,
     /// What the node has.
     pub capacity: Capacity,
 }

@@ -48,7 +48,7 @@ impl Worker {
             None => Vec::new(),
         };
         StatusFacts {
-            host_address: self.context.config.address,
+            host_addresses: self.context.config.addresses.clone(),
             addresses,
             sandbox_ready: self.record.sandbox.is_some(),
             accepted_at: self.record.accepted_at,

@@ -1,0 +1,61 @@
+//! Addresses between the nodes; the same in every sandbox, since each has a network of its own.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// What the networks are parts of.
+pub(super) const RANGES: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 89, 0, 0), 16)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x89, 0, 0, 0, 0, 0), 48)),
+];
+/// The router's place on every network.
+const ROUTER: u8 = 254;
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(range: &IpNet) -> Self {
+        if range.addr().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The range of all its addresses.
+    pub(super) fn everywhere(self) -> IpNet {
+        match self {
+            Self::V4 => Ipv4Net::default().into(),
+            Self::V6 => Ipv6Net::default().into(),
+        }
+    }
+
+    /// The setting that lets a machine pass packets on.
+    pub(super) const fn forwarding(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4/ip_forward",
+            Self::V6 => "ipv6/conf/all/forwarding",
+        }
+    }
+}
+
+/// The address of the node at this place of a network, counted from zero, with the network's prefix length.
+pub(super) fn node(family: Family, network: u8, place: u8) -> IpNet {
+    on(family, network, place + 1)
+}
+
+/// The router's address on a network.
+pub(super) fn router(family: Family, network: u8) -> IpNet {
+    on(family, network, ROUTER)
+}
+
+fn on(family: Family, network: u8, last: u8) -> IpNet {
+    match family {
+        Family::V4 => Ipv4Net::new_assert(Ipv4Addr::new(10, 89, network, last), 24).into(),
+        Family::V6 => {
+            Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x89, network.into(), 0, 0, 0, last.into()), 64).into()
+        }
+    }
+}
