@@ -220,7 +220,8 @@ impl Datapath {
         // Taken before the listing: what others do meanwhile is noticed later.
         let generation = self.table.generation().map_err(DatapathError::Table)?;
         self.seen.listed_at(generation);
-        let Some(listing) = self.table.read().map_err(DatapathError::Table)? else { return Ok(Ruleset::default()) };
+        let listing = self.table.read_beside(wanted).map_err(DatapathError::Table)?;
+        let Some(listing) = listing else { return Ok(Ruleset::default()) };
         if listing.foreign.is_empty() {
             return Ok(listing.observed.recognise(wanted));
         }

@@ -1,5 +1,5 @@
 //! What a change costs is a matter of the change, not of the cluster: counted in allocations, which are the same on a
-//! busy machine.
+//! busy machine. And what memory a start takes.
 #![expect(unsafe_code, reason = "an allocator that counts")]
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
@@ -13,6 +13,15 @@ use datapath::{Datapath, Outcome, Wanted};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes this thread has, by what it took and gave back.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    /// The most it had since that was asked last.
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: isize) {
+    let held = HELD.with(|held| held.replace(held.get() + bytes) + bytes);
+    PEAK.with(|peak| peak.set(peak.get().max(held)));
 }
 
 struct Counting;
@@ -21,11 +30,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        hold(layout.size().cast_signed());
         // SAFETY: the caller keeps what the trait asks of it.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        hold(-layout.size().cast_signed());
         // SAFETY: `at` came from the same allocator with the same layout.
         unsafe { System.dealloc(at, layout) }
     }
@@ -41,14 +52,24 @@ fn count<T>(work: impl FnOnce() -> T) -> (u64, T) {
     (ALLOCATIONS.with(Cell::get) - before, done)
 }
 
+/// Runs `work` and tells how many bytes more than at its beginning this thread had at most.
+fn peak<T>(work: impl FnOnce() -> T) -> (isize, T) {
+    let before = HELD.with(Cell::get);
+    PEAK.with(|peak| peak.set(before));
+    let done = work();
+    (PEAK.with(Cell::get) - before, done)
+}
+
+fn wanted(plan: &Plan) -> Wanted<'_> {
+    Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None }
+}
+
 /// What it takes to bring one endpoint more of one Service into the kernel: from the snapshot to the acknowledgement.
 fn one_endpoint_more(services: u32, endpoints: u32) -> (u64, Outcome) {
     let mut cluster = plain_cluster(services, endpoints);
     let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
     let mut datapath = Datapath::open().expect("a connection");
-    let mut apply = |plan: &Plan| {
-        datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None }).expect("a kernel that takes it")
-    };
+    let mut apply = |plan: &Plan| datapath.apply(&wanted(plan)).expect("a kernel that takes it");
     apply(&plan);
     cluster.insert_slice(plain_slice(&plain_service(0), plain_endpoints(0, endpoints + 1)));
     count(|| {
@@ -76,5 +97,23 @@ fn one_endpoint_more_of_many_changes_its_own_element_and_the_number_of_them() {
         // The endpoint, and the Service's number out and in again.
         assert_eq!((outcome.operations, outcome.transactions), (3, 1));
         assert!(many < few * 3 / 2, "{many} allocations with 15 endpoints, {few} with 5");
+    });
+}
+
+#[test]
+fn a_restart_has_the_listing_of_one_map_at_a_time() {
+    isolated(|| {
+        let cluster = plain_cluster(4_000, 5);
+        let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+        let start = || {
+            let mut datapath = Datapath::open().expect("a connection");
+            let outcome = datapath.apply(&wanted(&plan)).expect("a kernel that takes it");
+            (datapath, outcome)
+        };
+        start();
+        let (bytes, (_, outcome)) = peak(start);
+        assert!(outcome.wrote_nothing());
+        let elements = 4_000 * 5;
+        assert!(bytes < elements * 400, "{} bytes for each of the endpoints", bytes / elements);
     });
 }

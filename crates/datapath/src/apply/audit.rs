@@ -100,7 +100,7 @@ impl Datapath {
         if !self.seen.may_list(started) {
             return Ok(None);
         }
-        let listing = self.table.read().map_err(DatapathError::Table)?;
+        let listing = self.table.read_beside(wanted).map_err(DatapathError::Table)?;
         self.seen.listed = Some((Instant::now(), started.elapsed()));
         let is_as_wanted = listing.is_some_and(|listing| {
             listing.foreign.is_empty() && diff(&listing.observed.recognise(wanted), wanted).is_empty()

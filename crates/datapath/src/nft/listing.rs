@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec, Value};
 use compile::{Observed, ObservedChain};
-use model::{Name, SharedMap};
+use model::Name;
 
+use super::Elements;
 use super::batch::{hook_number, kind_name, parse_comment, parse_userdata, policy_number};
 use super::constant::{LIST_ELEMENT, chain, data, element, rule, set};
 use super::value::{parse_data, parse_fields_number, parse_values, predecessor};
@@ -131,7 +132,7 @@ pub(super) struct ListedElement {
 }
 
 /// The elements in one message of a listing.
-pub(super) fn parse_elements(attributes: &[u8]) -> Vec<ListedElement> {
+fn parse_elements(attributes: &[u8]) -> Vec<ListedElement> {
     parse_attributes(attributes)
         .filter(|(kind, _)| *kind == element::LIST_ELEMENTS)
         .flat_map(|(_, list)| parse_attributes(list))
@@ -159,17 +160,68 @@ fn parse_constant(attributes: &[u8]) -> Option<Vec<u8>> {
     parse_attributes(attributes).find(|(kind, _)| *kind == data::VALUE).map(|(_, value)| value.to_vec())
 }
 
-/// Whether an element comes twice. As every element is passed at least once by the counting that finds a piece's place,
-/// none can be missing from a listing in which none comes twice.
-pub(super) fn has_overlap(listed: &[ListedElement]) -> bool {
-    let mut seen = HashSet::with_capacity(listed.len());
-    listed.iter().any(|element| !seen.insert((&element.key, &element.key_end, element.is_end)))
+/// A piece of a listing: what one message brought.
+pub(super) enum Piece {
+    /// Whole elements; `None` in the place of one that does not fit the set's shape.
+    Elements(Vec<Option<(ElementKey, Option<Data>)>>),
+    /// Beginnings and ends of ranges, which belong together over all pieces.
+    Ends(Vec<ListedElement>),
 }
 
-/// The elements of a set of this shape; `None` when one of them does not fit it.
-pub(super) fn assemble(spec: &SetSpec, listed: Vec<ListedElement>) -> Option<SharedMap<ElementKey, Option<Data>>> {
-    let ranges = if spec.interval && spec.key.len() == 1 { pair_ranges(listed) } else { listed };
-    ranges.into_iter().map(|element| assemble_element(spec, &element)).collect()
+/// What a listing of a set came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Assembled {
+    /// All of its elements.
+    Whole(Elements),
+    /// One of them does not fit the set's shape.
+    Foreign,
+    /// One comes twice. As every element is passed at least once by the counting that finds a piece's place, none can
+    /// be missing from a listing in which none comes twice.
+    Overlapping,
+}
+
+/// The piece in one message of a listing of a set of this shape.
+pub(super) fn parse_piece(spec: &SetSpec, attributes: &[u8]) -> Piece {
+    let listed = parse_elements(attributes);
+    if spec.interval && spec.key.len() == 1 {
+        return Piece::Ends(listed);
+    }
+    Piece::Elements(listed.iter().map(|element| assemble_element(spec, element)).collect())
+}
+
+/// Puts the pieces of a listing together.
+pub(super) fn assemble(spec: &SetSpec, pieces: Vec<Piece>) -> Assembled {
+    let (mut elements, mut ends) = (Elements::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Ends(more) => ends.extend(more),
+            Piece::Elements(more) => {
+                if let Err(fault) = add_all(&mut elements, more) {
+                    return fault;
+                }
+            }
+        }
+    }
+    if has_overlap(&ends) {
+        return Assembled::Overlapping;
+    }
+    let ranges = pair_ranges(ends).into_iter().map(|range| assemble_element(spec, &range)).collect();
+    add_all(&mut elements, ranges).map_or_else(|fault| fault, |()| Assembled::Whole(elements))
+}
+
+fn add_all(elements: &mut Elements, more: Vec<Option<(ElementKey, Option<Data>)>>) -> Result<(), Assembled> {
+    for element in more {
+        let (key, data) = element.ok_or(Assembled::Foreign)?;
+        if elements.insert(key, data).is_some() {
+            return Err(Assembled::Overlapping);
+        }
+    }
+    Ok(())
+}
+
+fn has_overlap(listed: &[ListedElement]) -> bool {
+    let mut seen = HashSet::with_capacity(listed.len());
+    listed.iter().any(|element| !seen.insert((&element.key, &element.key_end, element.is_end)))
 }
 
 fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementKey, Option<Data>)> {
@@ -227,7 +279,8 @@ mod tests {
 
     fn ranges_of(listed: Vec<ListedElement>) -> Vec<String> {
         let spec = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
-        assemble(&spec, listed).unwrap().keys().map(ToString::to_string).collect()
+        let Assembled::Whole(ranges) = assemble(&spec, vec![Piece::Ends(listed)]) else { panic!("not whole") };
+        ranges.keys().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -244,8 +297,12 @@ mod tests {
     #[test]
     fn an_element_that_comes_twice_is_noticed_and_two_ends_of_a_range_are_not() {
         let ends = vec![point([10, 0, 1, 0], false), point([10, 0, 1, 0], true)];
-        assert!(!has_overlap(&ends));
-        assert!(has_overlap(&[ends.clone(), ends].concat()));
+        let spec = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
+        assert!(matches!(assemble(&spec, vec![Piece::Ends(ends.clone())]), Assembled::Whole(_)));
+        assert_eq!(assemble(&spec, vec![Piece::Ends(ends.clone()), Piece::Ends(ends)]), Assembled::Overlapping);
+        let exact = SetSpec { interval: false, ..spec };
+        let piece = || Piece::Elements(vec![assemble_element(&exact, &point([10, 0, 1, 0], false))]);
+        assert_eq!(assemble(&exact, vec![piece(), piece()]), Assembled::Overlapping);
     }
 
     #[test]
@@ -258,11 +315,11 @@ mod tests {
         let spec = SetSpec { key: vec![FieldType::Port], data: None, interval: false, dynamic: None };
         let listed =
             |key: &[u8]| ListedElement { key: key.to_vec(), key_end: None, data: None, note: None, is_end: false };
-        assert_eq!(
-            assemble(&spec, vec![listed(&[0, 80])]),
-            Some([(ElementKey::Exact([Value::Port(80)].into()), None)].into_iter().collect())
-        );
-        assert_eq!(assemble(&spec, vec![listed(&[80])]), None);
+        let assembled =
+            |key: &[u8]| assemble(&spec, vec![Piece::Elements(vec![assemble_element(&spec, &listed(key))])]);
+        let port = (ElementKey::Exact([Value::Port(80)].into()), None);
+        assert_eq!(assembled(&[0, 80]), Assembled::Whole([port].into_iter().collect()));
+        assert_eq!(assembled(&[80]), Assembled::Foreign);
     }
 
     proptest! {
@@ -271,7 +328,7 @@ mod tests {
             let _ = parse_chain(&bytes, "fairway");
             let _ = parse_rule(&bytes, "fairway");
             let spec = SetSpec { key: vec![FieldType::Port, FieldType::Interface], data: None, interval: true, dynamic: None };
-            let _ = assemble(&spec, parse_elements(&bytes));
+            let _ = assemble(&spec, vec![parse_piece(&spec, &bytes)]);
             prop_assert!(parse_set(&bytes, "fairway").is_none_or(|(name, _)| name.as_str().len() <= bytes.len() * 3));
         }
     }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use compile::ruleset::{Data, ElementKey, Operation, Set, SetSpec, TABLE};
+use compile::ruleset::{Data, ElementKey, Operation, Ruleset, Set, SetSpec, TABLE};
 use model::{Name, SharedMap};
 use nix::errno::Errno;
 
 use super::batch::Encoded;
 use super::constant::{FAMILY_INET, chain, element, generation, message, rule, set, table};
 use super::error::NftError;
-use super::listing::{
-    ListedElement, Listing, assemble, has_overlap, parse_chain, parse_elements, parse_rule, parse_set,
-};
+use super::listing::{Assembled, Listing, Piece, assemble, parse_chain, parse_piece, parse_rule, parse_set};
 use crate::Netns;
 use crate::netlink::{Attributes, Family, Message, NetlinkError, Socket, flag, parse_attributes, parse_u32_be};
 
@@ -89,9 +87,14 @@ impl Table {
 
     /// Lists the table; `None` when there is none. Takes time in proportion to what it holds.
     pub fn read(&mut self) -> Result<Option<Listing>, NftError> {
+        self.read_beside(&Ruleset::default())
+    }
+
+    /// Lists the table as [`Table::read`] does; sets that are as in `known` share their elements with it.
+    pub fn read_beside(&mut self, known: &Ruleset) -> Result<Option<Listing>, NftError> {
         for _ in 0..LISTING_ATTEMPTS {
             let before = self.generation()?;
-            let listing = match self.list() {
+            let listing = match self.list(known) {
                 // A set went away between its listing and that of its elements.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
                 listing => listing?,
@@ -107,10 +110,9 @@ impl Table {
     ///
     /// `spec` is the shape it is known to have; [`NftError::Shape`] when its elements have another.
     pub fn read_set(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
-        match self.list_elements(name) {
-            Ok(listed) => {
-                assemble(spec, listed).map(Some).ok_or_else(|| NftError::Shape { set: name.as_str().to_owned() })
-            }
+        match self.list_elements(name, spec) {
+            Ok(Some(elements)) => Ok(Some(elements)),
+            Ok(None) => Err(NftError::Shape { set: name.as_str().to_owned() }),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -132,7 +134,7 @@ impl Table {
         }
     }
 
-    fn list(&mut self) -> Result<Option<Listing>, NftError> {
+    fn list(&mut self, known: &Ruleset) -> Result<Option<Listing>, NftError> {
         if !self.exists()? {
             return Ok(None);
         }
@@ -141,9 +143,11 @@ impl Table {
         self.list_rules(&mut listing)?;
         for (name, spec) in self.list_sets(&mut listing)? {
             // Elements of a dynamic set belong to the packets that made them.
-            let elements = if spec.dynamic.is_some() { Vec::new() } else { self.list_elements(&name)? };
-            match assemble(&spec, elements) {
+            let is_ours = spec.dynamic.is_none();
+            match if is_ours { self.list_elements(&name, &spec)? } else { Some(Elements::new()) } {
                 Some(elements) => {
+                    let known = known.sets.get(&name).map(|set| &set.elements).filter(|known| **known == elements);
+                    let elements = known.cloned().unwrap_or(elements);
                     listing.observed.sets.insert(name, Set { elements, ..Set::new(spec) });
                 }
                 None => listing.foreign.push(format!("an element of {name}")),
@@ -210,24 +214,26 @@ impl Table {
 
     /// The kernel lists a large set in pieces, finding its place by counting. While it rebuilds the set's hash table,
     /// which it does on its own some time after elements came, pieces overlap: elements come twice, others not at all.
-    fn list_elements(&mut self, name: &Name) -> Result<Vec<ListedElement>, NftError> {
+    ///
+    /// `None` when an element does not fit the set's shape.
+    fn list_elements(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
         for _ in 0..LISTING_ATTEMPTS {
-            let listed = self.list_elements_once(name)?;
-            if !has_overlap(&listed) {
-                return Ok(listed);
+            match assemble(spec, self.list_pieces(name, spec)?) {
+                Assembled::Whole(elements) => return Ok(Some(elements)),
+                Assembled::Foreign => return Ok(None),
+                Assembled::Overlapping => {}
             }
         }
         Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
     }
 
-    fn list_elements_once(&mut self, name: &Name) -> Result<Vec<ListedElement>, NftError> {
+    fn list_pieces(&mut self, name: &Name, spec: &SetSpec) -> Result<Vec<Piece>, NftError> {
         let mut request = request(element::LIST_TABLE, TABLE);
         request.text(element::LIST_SET, name.as_str());
         let found = self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), |message| {
-            Ok(Some(parse_elements(attributes_of(message))))
+            Ok(Some(parse_piece(spec, attributes_of(message))))
         });
-        let messages = found.map_err(|source| NftError::List { what: "elements", source })?;
-        Ok(messages.into_iter().flatten().collect())
+        found.map_err(|source| NftError::List { what: "elements", source })
     }
 }
 
