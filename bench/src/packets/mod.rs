@@ -32,6 +32,9 @@ pub struct DatapathArgs {
     /// Milliseconds a test takes.
     #[arg(long, value_name = "MS", default_value_t = 300)]
     duration: u64,
+    /// Measure, beside the first path, only those with this in their names.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -65,6 +68,9 @@ pub fn run(args: &DatapathArgs) -> Result<()> {
     ];
     paths.extend(bridge::paths(&args.programs, folder.path())?);
     paths.extend(fairway::paths(&args.programs, folder.path())?);
+    let is_asked_for = |name: &str| args.only.as_deref().is_none_or(|only| name.contains(only));
+    let first = paths.first().map(|path| path.name.clone());
+    paths.retain(|path| Some(&path.name) == first.as_ref() || is_asked_for(&path.name));
     let mut all: Vec<Measured> = paths.into_iter().map(|path| Measured { path, runs: Default::default() }).collect();
     for round in 0..args.rounds {
         measure_round(&mut all, round, Duration::from_millis(args.duration))?;
