@@ -15,12 +15,15 @@ use super::site::{Node, Site};
 use crate::image;
 use crate::process::{output, run, show};
 
+/// Kubernetes' suite writes DNS servers a Corefile only when it knows them by the name of CoreDNS.
+const INSTALL: [&str; 3] = ["install", "--set", "dns.name=coredns"];
+
 /// Brings it up on nodes that have joined; `archive` is the image, made from this working tree if there is none.
 pub fn install(site: &Site, nodes: &[Node], archive: Option<&Path>, progress: Progress) -> Result<()> {
     let program = bring(site, nodes, archive, progress)?;
     let mut install = site.control().command(Inside::Network, program.to_str().context("a path that is not text")?)?;
-    progress.say("install     fairway install");
-    show(install.arg("install").arg("--kubeconfig").arg(site.kubeconfig()))
+    progress.say(format!("install     fairway {}", INSTALL.join(" ")));
+    show(install.args(INSTALL).arg("--kubeconfig").arg(site.kubeconfig()))
 }
 
 /// Brings the image to the nodes, and returns the program in it.
@@ -46,7 +49,7 @@ pub fn upgrade(site: &Site, nodes: &[Node], archive: &Path) -> Result<()> {
     let name = image_of(archive)?;
     let tag = name.rsplit_once(':').map(|(_, tag)| tag).with_context(|| format!("{name} has no tag"))?;
     let program = take_program(archive, &site.folder.join("fairway"))?;
-    command(site, &program, &["install", "--set", &format!("image.tag={tag}")]).map(|_| ())
+    command(site, &program, &[&INSTALL[..], &["--set", &format!("image.tag={tag}")]].concat()).map(|_| ())
 }
 
 /// Runs a command of Fairway's against the lab; what it printed.

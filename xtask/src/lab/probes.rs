@@ -13,7 +13,7 @@ use super::cluster::{Cluster, has_condition, list};
 use super::progress::{pause, wait_for};
 use super::site::{CLUSTER_DOMAIN, DNS_SERVICE, Node};
 use super::versions::IMAGES;
-use super::workloads::{cpu_request, namespace, server};
+use super::workloads::{cpu_request, namespace};
 use tally::{Judgement, Tally, Window};
 
 const NAMESPACE: &str = "probes";
@@ -25,9 +25,13 @@ const TELL_LIMIT: Duration = Duration::from_secs(20);
 const IMPACT_S: u64 = 3;
 /// Of all seconds at most one in so many may be unclear.
 const UNCLEAR_PART: usize = 4;
-/// The task that asks a server in its own pod. What it loses, the machine had no time for.
+/// The task that asks a server in its own pod, beside each prober and beside each server. What it loses, the machine had
+/// no time for.
 const CONTROL: &str = "control";
-const CONTROL_PORT: &str = "8090";
+const CONTROL_PORT: u16 = 8090;
+const SERVER_PORT: u16 = 8080;
+/// What the names of the servers' pods begin with.
+const SERVER: &str = "server-";
 /// The task that asks the DNS server.
 pub const NAME: &str = "name";
 
@@ -77,10 +81,12 @@ impl Probes {
     /// Starts a server on every node and a prober on every node, which sends `rate` requests a second.
     pub fn start(cluster: &Cluster, nodes: &[Node], rate: usize) -> Result<Self> {
         ensure!((10..=10_000).contains(&rate), "{rate} requests a second: between 10 and 10000 are possible");
-        let documents = [namespace(NAMESPACE), server(NAMESPACE, nodes.len()), service()];
-        cluster.apply(&documents.join("\n"))?;
-        cluster.wait_for_deployment(NAMESPACE, "server", nodes.len(), LIMIT)?;
-        let servers = cluster.read(&["get", "pods", "-n", NAMESPACE, "-l", "app=server"])?;
+        cluster.apply(&[namespace(NAMESPACE), servers(rate), service()].join("\n"))?;
+        let servers = wait_for("the servers to be ready", LIMIT, || {
+            let pods = cluster.read(&["get", "pods", "-n", NAMESPACE, "-l", "app=server"])?;
+            let ready = list(&pods).filter(|pod| has_condition(pod, "Ready")).count();
+            Ok((ready == nodes.len()).then_some(pods))
+        })?;
         for node in nodes {
             let elsewhere = list(&servers).find(|pod| nodes.len() == 1 || pod["spec"]["nodeName"] != node.name());
             let address = elsewhere.and_then(|pod| pod["status"]["podIP"].as_str()).context("no server elsewhere")?;
@@ -115,12 +121,15 @@ impl Probes {
     }
 
     fn judge(&self, excused: &[&str], window: &Window) -> Result<Findings> {
+        let mut controls = Vec::new();
+        for (node, pod) in self.nodes.iter().flat_map(|node| [(node, prober_name(node)), (node, SERVER.to_owned())]) {
+            controls.push((tally_of(node, &pod, CONTROL)?, rate_of(CONTROL, self.rate)));
+        }
         let mut judged = Vec::new();
         for node in &self.nodes {
-            let (control, control_rate) = (tally_of(node, CONTROL)?, rate_of(CONTROL, self.rate));
             for Task { name, .. } in TASKS.iter().filter(|task| task.name != CONTROL) {
-                let tally = tally_of(node, name)?;
-                let judgement = tally.judge(rate_of(name, self.rate), (&control, control_rate), window);
+                let tally = tally_of(node, &prober_name(node), name)?;
+                let judgement = tally.judge(rate_of(name, self.rate), &controls, window);
                 judged.push((format!("{} {name}", node.name()), !excused.contains(name), judgement));
             }
         }
@@ -132,7 +141,7 @@ impl Probes {
     fn have_told(&self, second: u64) -> Result<bool> {
         for node in &self.nodes {
             for task in &TASKS {
-                if tally_of(node, task.name)?.last().is_none_or(|last| last < second) {
+                if tally_of(node, &prober_name(node), task.name)?.last().is_none_or(|last| last < second) {
                     return Ok(false);
                 }
             }
@@ -171,21 +180,21 @@ fn summary(judged: &[(String, bool, Judgement)], window: &Window) -> String {
     format!("{seconds} s, {unclear} unclear; lost/sent: {}", tasks.join("  "))
 }
 
-/// What a task of a node's prober has told so far, from the file that the node's runtime writes: it is to be had whatever
-/// is killed.
-fn tally_of(node: &Node, task: &str) -> Result<Tally> {
-    let path = log_folder(node)?.join(task).join("0.log");
+/// What a task of a node's pod has told so far, from the file that the node's runtime writes: it is to be had whatever is
+/// killed.
+fn tally_of(node: &Node, pod: &str, task: &str) -> Result<Tally> {
+    let path = log_folder(node, pod)?.join(task).join("0.log");
     let log = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Tally::parse(&String::from_utf8_lossy(&log)))
 }
 
-/// The kubelet names it after the pod and the pod's UID.
-fn log_folder(node: &Node) -> Result<PathBuf> {
+/// The kubelet names it after the pod, of whose name the beginning is enough, and the pod's UID.
+fn log_folder(node: &Node, pod: &str) -> Result<PathBuf> {
     let folder = node.machine.folder.join("var/log/pods");
     let listed = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let prefix = format!("{NAMESPACE}_{}_", prober_name(node));
+    let prefix = format!("{NAMESPACE}_{pod}");
     let mut found = listed.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-    found.next().map(|entry| entry.path()).with_context(|| format!("no prober has run on {}", node.name()))
+    found.next().map(|entry| entry.path()).with_context(|| format!("no {pod} has run on {}", node.name()))
 }
 
 fn now() -> Result<u64> {
@@ -202,31 +211,60 @@ fn prober_name(node: &Node) -> String {
 }
 
 fn prober(node: &Node, pod: &str, rate: usize) -> String {
-    let image = IMAGES[0].name;
-    let probe = |Task { name, verb, .. }: &Task| {
-        let address = match *name {
+    let container = |task: &Task| {
+        let address = match task.name {
             CONTROL => format!("127.0.0.1:{CONTROL_PORT}"),
-            "pod" => format!("{pod}:8080"),
+            "pod" => format!("{pod}:{SERVER_PORT}"),
             NAME => format!("{DNS_SERVICE}:53"),
             _ => format!("{SERVICE}:80"),
         };
-        let mut command = vec!["/probe".to_owned(), (*verb).to_owned(), address, rate_of(name, rate).to_string()];
-        if *name == NAME {
-            command.push(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}."));
-        }
-        json!({ "name": name, "image": image, "command": command, "resources": cpu_request() })
+        probe(task, address, rate)
     };
-    let server = json!({
-        "name": "own-server", "image": image, "resources": cpu_request(),
-        "args": ["netexec", format!("--http-port={CONTROL_PORT}"), "--udp-port=-1"],
-    });
-    let containers: Vec<Value> = [server].into_iter().chain(TASKS.iter().map(probe)).collect();
+    let containers: Vec<Value> = [quiet_server(CONTROL_PORT)].into_iter().chain(TASKS.iter().map(container)).collect();
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "name": prober_name(node), "namespace": NAMESPACE },
         "spec": {
             "nodeName": node.name(), "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": containers,
+        },
+    })
+    .to_string()
+}
+
+fn probe(Task { name, verb, .. }: &Task, address: String, rate: usize) -> Value {
+    let mut command = vec!["/probe".to_owned(), (*verb).to_owned(), address, rate_of(name, rate).to_string()];
+    if *name == NAME {
+        command.push(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}."));
+    }
+    json!({ "name": name, "image": IMAGES[0].name, "command": command, "resources": cpu_request() })
+}
+
+/// A server that says nothing: while containerd is away nobody reads, and one that speaks of every request stands still
+/// as soon as the pipe is full.
+fn quiet_server(port: u16) -> Value {
+    let start = format!("exec /agnhost netexec --http-port={port} --udp-port=-1 > /dev/null 2>&1");
+    json!({
+        "name": "server", "image": IMAGES[0].name, "command": ["sh", "-c", start], "resources": cpu_request(),
+        "readinessProbe": { "httpGet": { "path": "/healthz", "port": port }, "periodSeconds": 1 },
+    })
+}
+
+/// A server on every node, each with a control of its own.
+fn servers(rate: usize) -> String {
+    let labels = json!({ "app": "server" });
+    let control = Task { name: CONTROL, verb: "steady", share: 0 };
+    let containers = [quiet_server(SERVER_PORT), probe(&control, format!("127.0.0.1:{SERVER_PORT}"), rate)];
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": { "name": "server", "namespace": NAMESPACE },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "terminationGracePeriodSeconds": 0, "containers": containers },
+            },
         },
     })
     .to_string()
@@ -240,7 +278,7 @@ fn service() -> String {
         "spec": {
             "clusterIP": SERVICE,
             "selector": { "app": "server" },
-            "ports": [{ "port": 80, "targetPort": 8080 }],
+            "ports": [{ "port": 80, "targetPort": SERVER_PORT }],
         },
     })
     .to_string()

@@ -46,16 +46,15 @@ impl Tally {
         self.0.keys().next_back().copied()
     }
 
-    /// Judges a window beside `control`, a prober in the same pod that uses no network. Each sends so many requests a
-    /// second. What was lost beside a second in which the control starved is not held against the network, and
-    /// what was not lost then is no credit to it.
-    pub fn judge(&self, rate: usize, control: (&Self, usize), window: &Window) -> Judgement {
-        let (control, control_rate) = control;
+    /// Judges a window beside `controls`, probers that use no network. Each sends so many requests a second. What was
+    /// lost beside a second in which one of them starved is not held against the network, and what was not lost then
+    /// is no credit to it.
+    pub fn judge(&self, rate: usize, controls: &[(Self, usize)], window: &Window) -> Judgement {
         let mut judgement = Judgement::default();
         for at in window.clone() {
-            let starved = (at - 1..=at + 1).any(|near| !control.had_time(near, control_rate));
+            let had_time = |near| controls.iter().all(|(control, rate)| control.had_time(near, *rate));
             match self.0.get(&at) {
-                Some(second) if !starved && second.sent * 2 >= rate => judgement.add(second),
+                Some(second) if second.sent * 2 >= rate && (at - 1..=at + 1).all(had_time) => judgement.add(second),
                 _ => judgement.unclear.push(at),
             }
         }
@@ -91,21 +90,25 @@ mod tests {
 
     #[test]
     fn what_is_lost_while_the_machine_has_time_is_lost_by_the_network() {
-        let judgement = tally(&[0, 0, 2, 1, 0, 0]).judge(10, (&tally(&[0; 6]), 10), &(101..=104));
+        let judgement = tally(&[0, 0, 2, 1, 0, 0]).judge(10, &[(tally(&[0; 6]), 10)], &(101..=104));
         assert_eq!(judgement, Judgement { sent: 40, lost: 3, why: Some("no".into()), unclear: vec![] });
     }
 
     #[test]
     fn a_second_beside_one_in_which_the_control_starved_tells_nothing() {
-        let judgement = tally(&[0, 0, 2, 1, 0, 0]).judge(10, (&tally(&[0, 0, 0, 1, 0, 0]), 10), &(101..=104));
+        let judgement = tally(&[0, 0, 2, 1, 0, 0]).judge(
+            10,
+            &[(tally(&[0; 6]), 10), (tally(&[0, 0, 0, 1, 0, 0]), 10)],
+            &(101..=104),
+        );
         assert_eq!(judgement, Judgement { sent: 10, unclear: vec![102, 103, 104], ..Judgement::default() });
     }
 
     #[test]
     fn a_prober_that_did_not_ask_has_not_succeeded() {
-        let silent = tally(&[0, 0]).judge(10, (&tally(&[0; 6]), 10), &(101..=103));
+        let silent = tally(&[0, 0]).judge(10, &[(tally(&[0; 6]), 10)], &(101..=103));
         assert_eq!((silent.sent, silent.unclear), (10, vec![102, 103]));
-        let slow = tally(&[0; 6]).judge(30, (&tally(&[0; 6]), 10), &(101..=102));
+        let slow = tally(&[0; 6]).judge(30, &[(tally(&[0; 6]), 10)], &(101..=102));
         assert_eq!((slow.sent, slow.unclear), (0, vec![101, 102]));
     }
 }
