@@ -30,6 +30,10 @@ const CTA_IP_V6_DST: u16 = 4;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
+/// `IPS_SEEN_REPLY`: the backend has answered.
+const STATUS_ANSWERED: u32 = 1 << 1;
+/// `IPS_ASSURED`: both sides have sent for some time; for UDP that is more than two seconds.
+const STATUS_ASSURED: u32 = 1 << 2;
 /// `IPS_DST_NAT`: the destination is translated.
 const STATUS_DESTINATION_NAT: u32 = 1 << 5;
 /// `AF_INET` and `AF_INET6`.
@@ -85,8 +89,31 @@ pub struct Flow {
     pub backend: SocketAddr,
     /// Whom the backend answers: the client, or the address the source was translated to.
     pub answered: SocketAddr,
+    /// What the kernel has seen of it.
+    pub stage: Stage,
     /// The kernel's number of the flow, which tells it from a later one of the same ends.
     id: u32,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The client waits for a first answer.
+    Asked,
+    /// It has one, and nothing shows that it wants more: a query for a name looks like that.
+    Answered,
+    /// Both sides have gone on.
+    Conversation,
+}
+
+impl Stage {
+    const fn of(status: u32) -> Self {
+        match (status & STATUS_ANSWERED, status & STATUS_ASSURED) {
+            (_, STATUS_ASSURED) => Self::Conversation,
+            (STATUS_ANSWERED, _) => Self::Answered,
+            _ => Self::Asked,
+        }
+    }
 }
 
 /// The connection tracking of one network namespace, the one it was opened in, whatever thread uses it.
@@ -194,6 +221,7 @@ fn parse_flow(message: &Message<'_>, required: u32) -> Option<Flow> {
         frontend: original.destination,
         backend: reply.source,
         answered: reply.destination,
+        stage: Stage::of(status),
         id,
     })
 }

@@ -46,7 +46,7 @@ pub use routing::{LinkNetwork, Routing, RoutingMode};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 pub use tunnel::Tunnel;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -126,6 +126,15 @@ pub struct Plan {
 type Claims = SharedMap<NamespacedName, Arc<Treatment>>;
 
 type Treatments = SharedMap<Frontend, Arc<Treatment>>;
+
+/// For how long an endpoint that serves will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until something happens.
+    Ready,
+    /// It terminates.
+    Leaving,
+}
 
 impl Plan {
     /// The plan of a node for a cluster.
@@ -208,16 +217,17 @@ impl Plan {
         Some(treatment)
     }
 
-    /// The endpoints that still serve connections a frontend has, when it is one: whoever serves, whatever policies and
-    /// hints say of new connections.
-    pub fn serving(&self, frontend: &Frontend) -> Option<BTreeSet<SocketAddr>> {
+    /// The endpoints that still serve connections a frontend has, when it is one, and whether each is ready or about to
+    /// leave: whoever serves, whatever policies and hints say of new connections.
+    pub fn serving(&self, frontend: &Frontend) -> Option<BTreeMap<SocketAddr, Stay>> {
         let treatment = self.treatment(frontend)?;
         let service = self.cluster.services.get(&treatment.service)?;
         let port = service.ports.iter().find(|port| port.name == treatment.port)?;
         let family = IpFamily::of(frontend.address);
         let endpoints = endpoints::endpoints(service, port, family, &self.cluster).into_iter();
         let serving = endpoints.filter(|(_, each)| each.serving || each.ready || service.publish_not_ready);
-        Some(serving.map(|(socket, _)| socket).collect())
+        let stay = |ready| if ready { Stay::Ready } else { Stay::Leaving };
+        Some(serving.map(|(socket, each)| (socket, stay(each.ready || service.publish_not_ready))).collect())
     }
 
     /// What a Service asks for, by frontend; of a contested frontend [`treatment`](Self::treatment) tells who has it.

@@ -3,9 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use apiserver::client::NODES;
+use apiserver::client::{ENDPOINT_SLICES, NODES};
 use datapath::route::{MacAddress, Rtnetlink};
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
@@ -201,6 +201,46 @@ fn a_node_that_cannot_be_reached_stops_nothing_else() {
     });
 }
 
+fn udp_client() -> UdpSocket {
+    let client = UdpSocket::bind(("10.89.0.1", 0)).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    client
+}
+
+/// Who answers this client at the Service, if anybody does.
+fn ask_udp(client: &UdpSocket) -> Option<String> {
+    client.send_to(b"?", SERVICE).ok()?;
+    let mut answer = [0; 64];
+    let (len, _) = client.recv_from(&mut answer).ok()?;
+    String::from_utf8(answer[..len].to_vec()).ok()
+}
+
+#[test]
+fn an_endpoint_of_udp_that_leaves_keeps_conversations_and_no_port_that_asked_once() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", "UDP");
+        let (one, two) = (serve_udp("10.244.1.5"), serve_udp("10.244.1.6"));
+        world.create_endpoints("shop", "UDP", &[one]);
+        let _agent = world.spawn_agent();
+        let (talker, asker) = (udp_client(), udp_client());
+        wait_for("the first endpoint", DEADLINE, || ask_udp(&talker));
+        // The kernel takes it for a conversation after two seconds.
+        let began = Instant::now();
+        wait_for("a conversation", DEADLINE, || ask_udp(&talker).filter(|_| began.elapsed() > Duration::from_secs(3)));
+        assert_eq!(ask_udp(&asker).as_deref(), Some("10.244.1.5"));
+        let endpoint = |address: SocketAddr, ready: bool| {
+            let conditions = json!({ "ready": ready, "serving": true, "terminating": !ready });
+            json!({ "addresses": [address.ip()], "nodeName": NODE, "conditions": conditions })
+        };
+        let endpoints = json!({ "endpoints": [endpoint(one, false), endpoint(two, true)] });
+        world.merge(&ENDPOINT_SLICES, "default", "shop-1", endpoints);
+        wait_for("the second endpoint", DEADLINE, || ask_udp(&asker).filter(|answer| answer == "10.244.1.6"));
+        assert_eq!(ask_udp(&talker).as_deref(), Some("10.244.1.5"));
+    });
+}
+
 #[test]
 fn the_tunnel_to_a_far_node_outlives_the_agent_and_goes_with_the_node() {
     isolated(|| {
@@ -236,14 +276,8 @@ fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
         world.create_endpoints("shop", "UDP", &[one]);
         let _agent = world.spawn_agent();
         // One socket throughout: the kernel would go on sending its packets where it sent the first.
-        let client = UdpSocket::bind(("10.89.0.1", 0)).unwrap();
-        client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let ask = || {
-            client.send_to(b"?", SERVICE).ok()?;
-            let mut answer = [0; 64];
-            let (len, _) = client.recv_from(&mut answer).ok()?;
-            String::from_utf8(answer[..len].to_vec()).ok()
-        };
+        let client = udp_client();
+        let ask = || ask_udp(&client);
         wait_for("the first endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.5"));
         world.set_endpoints("shop", &[two]);
         wait_for("the second endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.6"));

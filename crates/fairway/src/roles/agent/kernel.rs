@@ -1,6 +1,6 @@
 //! Bringing the node's kernel in step with a snapshot; blocking.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use compile::host_ports::HostPort;
-use compile::plan::{Frontend, LinkNetwork, PolicySide};
+use compile::plan::{Frontend, LinkNetwork, PolicySide, Stay};
 use compile::{NodeView, Plan};
-use datapath::conntrack::{Conntrack, Flow};
+use datapath::conntrack::{Conntrack, Flow, Stage};
 use datapath::route::Rtnetlink;
 use datapath::{Datapath, Drift, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
@@ -227,7 +227,7 @@ struct Judge<'a> {
     old: Option<&'a Plan>,
     service_ranges: &'a [IpNet],
     /// What was asked of the plan already: many flows have few frontends.
-    serving: HashMap<Frontend, Option<BTreeSet<SocketAddr>>>,
+    serving: HashMap<Frontend, Option<BTreeMap<SocketAddr, Stay>>>,
 }
 
 impl Judge<'_> {
@@ -239,13 +239,25 @@ impl Judge<'_> {
         let frontend = Frontend { address: flow.frontend.ip(), protocol: Protocol::Udp, port: flow.frontend.port() };
         let serving = self.serving.entry(frontend).or_insert_with(|| self.plan.serving(&frontend));
         match serving {
-            Some(serving) => serving.contains(&flow.backend),
+            Some(serving) => may_go_on(flow, serving),
             None if flow.backend == flow.frontend => true,
             None => {
                 let was_ours = self.old.is_some_and(|old| old.treatment(&frontend).is_some());
                 !was_ours && !self.service_ranges.iter().any(|range| range.contains(&frontend.address))
             }
         }
+    }
+}
+
+/// Whether a flow may stay with its endpoint.
+///
+/// An endpoint that leaves keeps its conversations. But what was asked and answered is over, as far as can be told, and
+/// a client that comes by the same port again, as resolvers do by chance, would meet an endpoint that has left by then.
+fn may_go_on(flow: &Flow, serving: &BTreeMap<SocketAddr, Stay>) -> bool {
+    match serving.get(&flow.backend) {
+        None => false,
+        Some(Stay::Ready) => true,
+        Some(Stay::Leaving) => flow.stage != Stage::Answered || !serving.values().any(|stay| *stay == Stay::Ready),
     }
 }
 
