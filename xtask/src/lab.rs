@@ -68,6 +68,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
   compare conformance         the same on both stacks, one after the other in labs of their own, and a table
   cost                        measures the stack of a lab that is up
   compare cost                what the stacks use and how long they take
+      --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
   table conformance|cost      the table of the last results
   storm                       kills every program of a lab with Fairway while pods ask each other all the time
       --rate 1000             each node's prober sends so many requests a second
@@ -105,7 +106,8 @@ pub fn run(words: &[String]) -> Result<()> {
         "cost" => options.finish(0).and_then(|_| cost::measure_site(&site)),
         "takeover" => takeover::TakeOver::of(options)?.run(&site),
         "storm" => storm::Storm::of(options)?.rage(&site),
-        "compare" | "table" => compare(command, &selection(options)?),
+        "compare" => compare(options),
+        "table" => table(&selection(options)?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
@@ -135,11 +137,18 @@ fn selection(mut options: Options) -> Result<Selection> {
     Ok(Selection::of_name(name, focus, skip))
 }
 
-fn compare(command: &str, selection: &Selection) -> Result<()> {
-    match (command, selection.name.as_str()) {
-        ("compare", "cost") => cost::compare(),
-        ("compare", _) => compare::run(selection),
-        (_, "cost") => cost::print(),
+fn compare(mut options: Options) -> Result<()> {
+    let archive = options.take("image").map(std::path::PathBuf::from);
+    let selection = selection(options)?;
+    match selection.name.as_str() {
+        "cost" => cost::compare(archive.as_deref()),
+        _ => compare::run(&selection, archive.as_deref()),
+    }
+}
+
+fn table(selection: &Selection) -> Result<()> {
+    match selection.name.as_str() {
+        "cost" => cost::print(),
         _ => compare::print(selection),
     }
 }

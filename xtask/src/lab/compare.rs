@@ -1,6 +1,7 @@
 //! Fairway and the reference stack side by side.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -14,19 +15,24 @@ use super::{down, up};
 pub const STACKS: [Stack; 2] = [Stack::Reference, Stack::Fairway];
 const NODES: usize = 2;
 
-/// Runs a selection on one stack after the other and prints the table.
-pub fn run(selection: &Selection) -> Result<()> {
+/// Runs a selection on one stack after the other and prints the table; Fairway's image is `archive`, or is made.
+pub fn run(selection: &Selection, archive: Option<&Path>) -> Result<()> {
     for stack in STACKS {
-        in_new_lab("compare", stack, |site| suite::run(site, selection))?;
+        in_new_lab("compare", stack, archive, |site| suite::run(site, selection))?;
     }
     print(selection)
 }
 
 /// Does something in a lab that is there for nothing else, and takes it down however that went.
-pub fn in_new_lab<T>(purpose: &str, stack: Stack, act: impl FnOnce(&Site) -> Result<T>) -> Result<T> {
+pub fn in_new_lab<T>(
+    purpose: &str,
+    stack: Stack,
+    archive: Option<&Path>,
+    act: impl FnOnce(&Site) -> Result<T>,
+) -> Result<T> {
     let site = Site::of_name(&format!("{purpose}-{}", stack.name()))?;
     let shape = Shape::new(NODES, stack)?;
-    let done = up::up(&site, shape, None).and_then(|()| act(&site));
+    let done = up::up(&site, shape, archive.map(Path::to_owned)).and_then(|()| act(&site));
     let ended = down::down(&site);
     let done = done?;
     ended.map(|()| done)

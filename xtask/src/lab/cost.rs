@@ -8,7 +8,7 @@ mod services;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -49,10 +49,11 @@ struct Bench<'a> {
     programs: &'a Programs,
 }
 
-/// Measures both stacks, one after the other in labs of their own, and prints the table.
-pub fn compare() -> Result<()> {
+/// Measures both stacks, one after the other in labs of their own, and prints the table; Fairway's image is `archive`, or
+/// is made.
+pub fn compare(archive: Option<&Path>) -> Result<()> {
     for stack in STACKS {
-        in_new_lab("cost", stack, measure_site)?;
+        in_new_lab("cost", stack, archive, measure_site)?;
     }
     print()
 }

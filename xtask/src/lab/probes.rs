@@ -246,7 +246,7 @@ fn quiet_server(port: u16) -> Value {
     let start = format!("exec /agnhost netexec --http-port={port} --udp-port=-1 > /dev/null 2>&1");
     json!({
         "name": "server", "image": IMAGES[0].name, "command": ["sh", "-c", start], "resources": cpu_request(),
-        "readinessProbe": { "httpGet": { "path": "/healthz", "port": port }, "periodSeconds": 1 },
+        "readinessProbe": { "httpGet": { "path": "/hostname", "port": port }, "periodSeconds": 1 },
     })
 }
 
