@@ -7,6 +7,7 @@ mod apply;
 mod cli;
 mod commands;
 mod diagnostics;
+mod kernel_features;
 mod logging;
 mod roles;
 

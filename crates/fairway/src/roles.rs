@@ -8,6 +8,7 @@ pub mod controller;
 mod controllers;
 pub mod dns;
 pub mod early;
+mod last_words;
 mod node;
 mod ranges;
 mod status_pages;

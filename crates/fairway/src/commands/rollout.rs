@@ -37,14 +37,17 @@ pub fn reason_of(pod: &Value) -> Option<String> {
     if conditions().any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
         return None;
     }
-    let containers = status["containerStatuses"].as_array().into_iter().flatten();
-    let waiting = containers.map(|container| &container["state"]["waiting"]).find(|waiting| waiting.is_object());
+    let containers = || status["containerStatuses"].as_array().into_iter().flatten();
+    let waiting = containers().map(|container| &container["state"]["waiting"]).find(|waiting| waiting.is_object());
+    let ended = containers().flat_map(|container| [&container["state"], &container["lastState"]]);
+    let last_words = ended.filter_map(|state| state["terminated"]["message"].as_str()).next();
     let blocked = conditions().find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False");
     let told = waiting.or(blocked).map(|told| {
         let text = |field: &str| told[field].as_str().unwrap_or_default();
         format!("{} {}", text("reason"), text("message")).trim().to_owned()
     });
-    Some(told.unwrap_or_else(|| "running, not ready".to_owned()))
+    let told = told.unwrap_or_else(|| "running, not ready".to_owned());
+    Some(last_words.map_or_else(|| told.clone(), |words| format!("{told}; it ended with: {}", words.trim())))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ArgAction;
 use compile::{NodePortAddresses, NodeView, Routing, RoutingMode};
 use datapath::Drift;
@@ -32,8 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::api_args::ApiArgs;
+use super::last_words;
 use super::ranges::Ranges;
 use super::status_pages::StatusPages;
+use crate::diagnostics::NO_KERNEL_FEATURE;
+use crate::kernel_features;
 use cni_files::CniFiles;
 pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
@@ -122,6 +125,7 @@ fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::Add
 
 /// Runs the agent until cancelled.
 pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
+    require_kernel_features()?;
     let flat = |given: Vec<Ranges>| given.into_iter().flat_map(|ranges| ranges.0).collect();
     let networks = kernel::link_networks()?;
     // The pods of another plugin have its ways between nodes.
@@ -177,6 +181,17 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     cluster.join().await;
     info!("ended; what is in the kernel stays");
     outcome
+}
+
+/// Ends an agent that can do nothing on this node with words that `fairway check` finds.
+fn require_kernel_features() -> Result<()> {
+    let missing = kernel_features::missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("{} {}: {}", NO_KERNEL_FEATURE.code, NO_KERNEL_FEATURE.title, missing.join("; "));
+    last_words::leave(&problem)?;
+    bail!(problem)
 }
 
 /// Does what is wanted only on some nodes.

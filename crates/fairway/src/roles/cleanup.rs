@@ -10,9 +10,7 @@ use datapath::nft::Table;
 use datapath::route::{Link, RouteFilter, Rtnetlink};
 
 use super::agent::{CONFIGURATION, PLUGIN};
-
-/// Where Kubernetes reads what a container has to say at its end.
-const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+use super::last_words;
 
 /// Options of the clean-up.
 #[derive(Debug, clap::Args)]
@@ -54,18 +52,10 @@ pub fn run(args: &CleanupArgs) -> Result<()> {
         if removed.is_empty() { "nothing was left".to_owned() } else { format!("removed {}", removed.join(", ")) };
     println!("{removed}");
     if failures.is_empty() {
-        return tell(&removed);
+        return last_words::leave(&removed);
     }
-    tell(&format!("{removed}; failed: {}", failures.join("; ")))?;
+    last_words::leave(&format!("{removed}; failed: {}", failures.join("; ")))?;
     bail!("{}", failures.join("; "))
-}
-
-/// Leaves the message where `fairway uninstall` finds it; outside a container there is no such place.
-fn tell(message: &str) -> Result<()> {
-    if !Path::new(TERMINATION_MESSAGE).exists() {
-        return Ok(());
-    }
-    fs::write(TERMINATION_MESSAGE, message).context("cannot write the termination message")
 }
 
 fn remove_file(path: &Path) -> Result<Option<String>> {

@@ -14,7 +14,7 @@ use crate::commands::survey::{Survey, entries, is_part_of_fairway, texts};
 use crate::diagnostics::{
     AGENT_NOT_READY, API_THROUGH_SERVICE, CONTROLLER_NOT_READY, CORE_DNS, DNS_NOT_READY, Diagnostic, KUBE_PROXY,
     NO_DNS_ADDRESS, NO_POD_RANGE, NOT_INSTALLED, OLD_API_SERVER, OTHER_PLUGIN, POD_RANGE_HOLDS_NODE,
-    POD_RANGES_OVERLAP, SERVICE_RANGE_OVERLAPS,
+    POD_RANGES_OVERLAP, SERVICE_RANGE_OVERLAPS, find,
 };
 
 /// The oldest minor version whose API has all that the manifests use.
@@ -137,7 +137,9 @@ fn unready_agents(survey: &Survey, agent: &Value) -> Vec<Finding> {
                 return None;
             }
             let reason = reasons.into_iter().flatten().next().unwrap_or_else(|| "no agent runs there".to_owned());
-            Some(Finding::new(&AGENT_NOT_READY, format!("{name}: {reason}")))
+            // An agent that cannot work on its node ends with a code of its own.
+            let diagnostic = reason.split_whitespace().find_map(find).unwrap_or(&AGENT_NOT_READY);
+            Some(Finding::new(diagnostic, format!("{name}: {reason}")))
         })
         .collect();
     let rollout = rollout_of(agent);

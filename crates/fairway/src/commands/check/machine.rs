@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use datapath::conntrack::Conntrack;
-use datapath::nft::Table;
 use datapath::route::{RouteFilter, RouteOrigin, Rtnetlink};
 use ipnet::IpNet;
 use nix::unistd::Uid;
@@ -13,6 +11,7 @@ use serde_json::Value;
 use super::findings::{Finding, addresses_of, leaves_pods_to_others, overlap, pod_ranges};
 use crate::commands::survey::Survey;
 use crate::diagnostics::{HOST_ROUTE_OVERLAPS, NO_KERNEL_FEATURE, OTHER_PLUGIN};
+use crate::kernel_features;
 
 /// Where runtimes look for network configurations unless told otherwise.
 const CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
@@ -75,15 +74,8 @@ fn overlapping_routes(survey: &Survey, node: &str) -> Vec<Finding> {
 
 /// What the agent would fail for.
 fn missing_features(node: &str) -> Vec<Finding> {
-    let asked = [
-        Table::open().and_then(|mut table| table.generation()).map(drop).map_err(|error| error.to_string()),
-        Conntrack::open().and_then(|mut flows| flows.translated_flows()).map(drop).map_err(|error| error.to_string()),
-    ];
-    asked
-        .into_iter()
-        .filter_map(Result::err)
-        .map(|why| Finding::new(&NO_KERNEL_FEATURE, format!("{node}: {why}")))
-        .collect()
+    let missing = kernel_features::missing().into_iter();
+    missing.map(|why| Finding::new(&NO_KERNEL_FEATURE, format!("{node}: {why}"))).collect()
 }
 
 #[cfg(test)]

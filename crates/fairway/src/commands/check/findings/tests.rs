@@ -138,6 +138,19 @@ fn nodes_without_a_ready_agent_are_found() {
 }
 
 #[test]
+fn an_agent_says_why_it_cannot_work_on_its_node() {
+    let mut survey = healthy();
+    let ended =
+        json!({ "terminated": { "message": "FW0121 a node's kernel lacks something: cannot list tracked flows" } });
+    survey.pods[1]["status"] = json!({ "containerStatuses": [
+        { "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } }, "lastState": ended },
+    ] });
+    let told = "node2: CrashLoopBackOff back-off; it ended with: \
+                FW0121 a node's kernel lacks something: cannot list tracked flows";
+    assert_eq!(codes(&installation(&survey)), [("FW0121", told)]);
+}
+
+#[test]
 fn names_that_nobody_answers_are_found() {
     let mut survey = healthy();
     survey.deployments = vec![deployment("fairway-dns", true, 1)];
