@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Name, SharedMap};
+use model::{Change, Name, SharedMap};
 
 use crate::ruleset::{BaseHook, Chain, Data, Element, ElementKey, Keeper, Operation, Rule, Ruleset, Set};
 
@@ -63,8 +63,12 @@ fn replace_elements(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operation
     let sets = new.sets.iter().filter(|(_, set)| set.spec.dynamic.is_none());
     for (name, set) in sets.filter(|(name, set)| is_kept_here(name, set)) {
         let old = old.sets.get(name).map_or(&nothing, |set| &set.elements);
-        let (mut gone, mut come) = (Vec::new(), Vec::new());
-        for change in SharedMap::changes_between(old, &set.elements) {
+        let changes = SharedMap::changes_between(old, &set.elements);
+        let count =
+            |of: fn(&Change<'_, ElementKey, Option<Data>>) -> bool| changes.iter().filter(|change| of(change)).count();
+        let mut gone = Vec::with_capacity(count(|change| change.old.is_some()));
+        let mut come = Vec::with_capacity(count(|change| change.new.is_some()));
+        for change in &changes {
             gone.extend(change.old.map(|data| element(change.key, data.as_ref())));
             come.extend(change.new.map(|data| element(change.key, data.as_ref())));
         }

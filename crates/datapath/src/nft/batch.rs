@@ -19,8 +19,10 @@ const USERDATA_COMMENT: u8 = 0;
 const USERDATA_FINGERPRINT: u8 = 0xf0;
 /// Count this up when rules are encoded otherwise than before: what an older version wrote is then written anew.
 pub(super) const ENCODING: u8 = 1;
-/// What begin and end of a batch add to it.
-pub(super) const BATCH_OVERHEAD: usize = 40;
+/// The length of the message a batch begins with, and of the one it ends with.
+const FRAME_LEN: usize = 20;
+/// The `struct nfgenmsg` of both.
+const RESOURCE: [u8; 4] = [0, 0, 0, SUBSYSTEM];
 
 /// Operations as messages, in order, not yet cut into transactions.
 ///
@@ -33,7 +35,7 @@ pub(super) struct Encoded {
 
 impl Encoded {
     pub(super) fn new(operations: &[Operation], first_sequence: u32) -> Result<Self, NftError> {
-        let mut encoder = Encoder { messages: MessageBuffer::new(), ends: Vec::new(), sequence: first_sequence };
+        let mut encoder = Encoder { messages: begin(), ends: Vec::new(), sequence: first_sequence };
         for operation in operations {
             encoder.operation(operation)?;
             encoder.sequence = encoder.sequence.wrapping_add(1);
@@ -43,19 +45,29 @@ impl Encoded {
 
     /// Bytes of all of it as a single transaction.
     pub(super) fn len(&self) -> usize {
-        self.messages.as_bytes().len() + BATCH_OVERHEAD
+        self.messages.as_bytes().len() + FRAME_LEN
     }
 
     /// As few transactions as fit `length_max` bytes each, in order; the last message of each asks for an answer.
     ///
     /// There is more than one only when the send buffer cannot hold them all, which an ordinary user cannot change.
     /// Operations come in an order in which every beginning of the list is a consistent ruleset.
-    pub(super) fn transactions(&self, length_max: usize) -> Vec<Vec<u8>> {
+    pub(super) fn transactions(self, length_max: usize) -> Vec<Vec<u8>> {
+        match self.ends[..] {
+            [] => Vec::new(),
+            // Many megabytes are not copied once more.
+            [.., last, _] if self.len() <= length_max => vec![finish(self.messages, last)],
+            [_] => vec![finish(self.messages, FRAME_LEN)],
+            _ => self.cut(length_max),
+        }
+    }
+
+    fn cut(&self, length_max: usize) -> Vec<Vec<u8>> {
         let bytes = self.messages.as_bytes();
         let mut transactions = Vec::new();
-        let (mut first, mut last_message, mut end) = (0, 0, 0);
+        let (mut first, mut last_message, mut end) = (FRAME_LEN, FRAME_LEN, FRAME_LEN);
         for next_end in &self.ends {
-            if next_end - first + BATCH_OVERHEAD > length_max && end > first {
+            if next_end - first + 2 * FRAME_LEN > length_max && end > first {
                 transactions.push(frame(&bytes[first..end], last_message - first));
                 first = end;
             }
@@ -71,16 +83,25 @@ impl Encoded {
 
 /// Puts messages between begin and end of a batch and makes the one at `last` ask for an answer.
 fn frame(messages: &[u8], last: usize) -> Vec<u8> {
-    const FLAGS_OFFSET: usize = 6;
-    let resource = [0, 0, 0, SUBSYSTEM];
-    let mut batch = MessageBuffer::new();
-    batch.push(Head { kind: message::BATCH_BEGIN, flags: 0, sequence: 0 }, &resource, |_| {});
-    let mut bytes = batch.into_bytes();
-    let flags = bytes.len() + last + FLAGS_OFFSET;
+    let mut bytes = begin().into_bytes();
     bytes.extend_from_slice(messages);
-    bytes[flags] |= flag::ACK as u8;
+    finish(MessageBuffer::continue_with(bytes), FRAME_LEN + last)
+}
+
+/// The beginning of a batch.
+fn begin() -> MessageBuffer {
+    let mut batch = MessageBuffer::new();
+    batch.push(Head { kind: message::BATCH_BEGIN, flags: 0, sequence: 0 }, &RESOURCE, |_| {});
+    batch
+}
+
+/// Ends a batch and makes the message at `last` ask for an answer.
+fn finish(batch: MessageBuffer, last: usize) -> Vec<u8> {
+    const FLAGS_OFFSET: usize = 6;
+    let mut bytes = batch.into_bytes();
+    bytes[last + FLAGS_OFFSET] |= flag::ACK as u8;
     let mut batch = MessageBuffer::continue_with(bytes);
-    batch.push(Head { kind: message::BATCH_END, flags: 0, sequence: 0 }, &resource, |_| {});
+    batch.push(Head { kind: message::BATCH_END, flags: 0, sequence: 0 }, &RESOURCE, |_| {});
     batch.into_bytes()
 }
 
@@ -359,9 +380,10 @@ mod tests {
     #[test]
     fn a_small_change_is_one_transaction_whose_last_message_is_answered() {
         let encoded = Encoded::new(&[Operation::AddTable, Operation::FlushChain("services".into())], 7).unwrap();
+        let length = encoded.len();
         let transactions = encoded.transactions(usize::MAX);
         assert_eq!(transactions.len(), 1);
-        assert_eq!(transactions[0].len(), encoded.len());
+        assert_eq!(transactions[0].len(), length);
         assert_eq!(
             sequences(&transactions[0]),
             [
