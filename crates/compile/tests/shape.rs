@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::ruleset::{Data, ElementKey, Operation, Ruleset};
+use compile::ruleset::{Operation, Ruleset};
 use compile::sample::{NODES, add_plain, plain_cluster, plain_endpoints, plain_service, plain_slice};
 use compile::{NodeView, Plan, diff};
 use model::{Affinity, Cluster, TrafficPolicy};
@@ -30,9 +30,9 @@ fn one_more_service_among_ten_thousand_is_three_maps_elements() {
     add_plain(&mut cluster, 10_000, 5);
     let next = plan.next(&cluster);
     let operations = diff(plan.ruleset(), next.ruleset());
-    assert_eq!(touched(&operations), ["+5 endpoints", "+1 services", "+1 sources"]);
+    assert_eq!(touched(&operations), ["+5 endpoints", "+1 masquerade_outsiders", "+1 services"]);
     let back = diff(next.ruleset(), next.next(&plain_cluster(10_000, 5)).ruleset());
-    assert_eq!(touched(&back), ["-5 endpoints", "-1 services", "-1 sources"]);
+    assert_eq!(touched(&back), ["-5 endpoints", "-1 masquerade_outsiders", "-1 services"]);
 }
 
 #[test]
@@ -42,34 +42,6 @@ fn one_endpoint_less_touches_its_service_only() {
     cluster.insert_slice(plain_slice(&plain_service(7), plain_endpoints(7, 5).take(4)));
     let operations = diff(plan.ruleset(), plan.next(&cluster).ruleset());
     assert_eq!(touched(&operations), ["-1 endpoints", "-1 services", "+1 services"]);
-}
-
-/// The elements operations add that lead to a chain. For one of them the kernel validates all its maps hold.
-fn leading_to_chains(operations: &[Operation]) -> usize {
-    let added = operations.iter().filter_map(|operation| match operation {
-        Operation::AddElements(_, elements) => Some(elements),
-        _ => None,
-    });
-    added.flatten().filter(|element| element.data.as_ref().is_some_and(|data| data.verdict().is_some())).count()
-}
-
-#[test]
-fn a_change_of_services_or_endpoints_gives_the_kernel_nothing_to_validate() {
-    let mut cluster = plain_cluster(20, 5);
-    let mut plan = plan_of(&cluster);
-    let mut operations_of = |cluster: &Cluster| {
-        let next = plan.next(cluster);
-        let operations = diff(plan.ruleset(), next.ruleset());
-        plan = next;
-        operations
-    };
-    assert!(leading_to_chains(&diff(&Ruleset::default(), plan_of(&cluster).ruleset())) > 0, "the control");
-    add_plain(&mut cluster, 20, 5);
-    assert_eq!(leading_to_chains(&operations_of(&cluster)), 0);
-    cluster.insert_slice(plain_slice(&plain_service(7), plain_endpoints(7, 5).take(4)));
-    assert_eq!(leading_to_chains(&operations_of(&cluster)), 0);
-    cluster.insert_slice(plain_slice(&plain_service(7), []));
-    assert_eq!(leading_to_chains(&operations_of(&cluster)), 0);
 }
 
 #[test]
@@ -83,7 +55,6 @@ fn a_load_balancer_that_comes_looks_into_maps_that_come_with_it() {
         "AddSet lb_41_endpoints",
         "AddChain lb_41",
         "AddRule lb_41 dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 41 offset 0 map @lb_41_endpoints",
-        "+1 dispatch",
         "-40 lb_40_endpoints",
         "+41 lb_41_endpoints",
         "-1 services",
@@ -138,12 +109,6 @@ fn a_ruleset_reads_as_nft_writes_it() {
 fn without_ipv6(ruleset: &Ruleset) -> Ruleset {
     let mut ruleset = ruleset.clone();
     ruleset.sets.retain(|name, _| !name.as_str().ends_with('6'));
-    let numbers: Vec<Data> = ruleset.sets["services"].elements.values().flatten().cloned().collect();
-    let leads_somewhere = |number: &ElementKey| matches!(number, ElementKey::Exact(number) if numbers.iter().any(|data| data.values() == Some(&**number)));
-    if let Some(dispatch) = ruleset.sets.get_mut("dispatch") {
-        let elements = dispatch.elements.iter().filter(|(number, _)| leads_somewhere(number));
-        dispatch.elements = elements.map(|(number, verdict)| (number.clone(), verdict.clone())).collect();
-    }
     let text = ruleset.to_string();
     let is_used = |name: &str| !name.starts_with("lb") || text.contains(&format!("goto {name}\n"));
     ruleset.chains.retain(|name, _| !name.as_str().ends_with('6') && is_used(name.as_str()));

@@ -236,9 +236,9 @@ fn a_service_of_two_thousand_endpoints_is_held_and_one_more_is_one_step() {
         assert!(Datapath::open().unwrap().apply(&wanted(plan.ruleset())).unwrap().wrote_nothing());
         let outcome = datapath.apply(&wanted(next.ruleset())).unwrap();
         assert_eq!((outcome.transactions, outcome.listed), (1, false));
-        // The map of so many, the chain that chooses in it, its rule, its number, the frontend's number out and in again,
-        // the endpoints; and the old chain goes with all that was its own.
-        assert_eq!(outcome.operations, 11, "{outcome:?}");
+        // The map of so many, the chain that chooses in it, its rule, the frontend's verdict out and in again, the
+        // endpoints; and the old chain goes with all that was its own.
+        assert_eq!(outcome.operations, 9, "{outcome:?}");
         assert!(Datapath::open().unwrap().apply(&wanted(next.ruleset())).unwrap().wrote_nothing());
     });
 }

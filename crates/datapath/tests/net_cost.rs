@@ -94,7 +94,7 @@ fn one_endpoint_more_of_many_changes_its_own_element_and_the_number_of_them() {
     isolated(|| {
         let (few, _) = one_endpoint_more(20, 5);
         let (many, outcome) = one_endpoint_more(20, 15);
-        // The endpoint, and the Service's number out and in again.
+        // The endpoint, and the Service's verdict out and in again.
         assert_eq!((outcome.operations, outcome.transactions), (3, 1));
         assert!(many < few * 3 / 2, "{many} allocations with 15 endpoints, {few} with 5");
     });

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use compile::ruleset::{Element, Operation, Ruleset, TABLE};
+use compile::sample::{NODES, add_plain, plain_cluster};
+use compile::{NodeView, Plan, diff};
 use datapath::nft::Table;
 use datapath::testing::isolated;
 
@@ -85,5 +87,18 @@ fn nft_lists_what_it_would_have_made_of_the_same_text() {
             assert_eq!(ours, theirs);
         }
         assert_eq!(ours, theirs);
+    });
+}
+
+#[test]
+fn nft_lists_the_table_of_a_plan_with_whose_element_each_is() {
+    isolated(|| {
+        let mut cluster = plain_cluster(2, 5);
+        add_plain(&mut cluster, 2, 40);
+        let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+        Table::open().unwrap().apply(&diff(&Ruleset::default(), plan.ruleset())).unwrap();
+        let listing = nft(&["list", "table", "inet", TABLE], "");
+        let expected = "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\" : goto lb_5";
+        assert!(listing.contains(expected), "{listing}");
     });
 }

@@ -6,25 +6,11 @@ use std::time::Duration;
 use model::{IpFamily, Name};
 
 use super::layout::{REFUSE, SetKind, endpoints_spec, frontend_key, in_set, regular, source};
-use crate::ruleset::{
-    Chain, Data, ElementKey, FieldType, Load, NatKind, Rule, SetSpec, SetUpdate, Statement, Value, Verdict,
-};
+use crate::ruleset::{Chain, FieldType, Load, NatKind, Rule, SetSpec, SetUpdate, Statement, Verdict};
 
 /// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
 /// table anew, which takes it three times as long as a new Service; most Services never need one.
 const STANDING: u32 = 16;
-
-/// How many fields the number of what is done with connections has: endpoints, endpoints for clients outside the cluster
-/// where those differ, affinity's time-out with the flags below.
-pub(super) const DISPATCH_FIELDS: usize = 3;
-/// The longest time-out that leaves room for the flags, in seconds: half a year.
-const AFFINITY_MAX: u32 = (1 << 24) - 1;
-const SPLIT: u32 = 1 << 24;
-const GUARDED: u32 = 1 << 25;
-const DROPPED: u32 = 1 << 26;
-
-/// The number of what is done with connections, as the element of a map.
-type DispatchNumber = [Value; DISPATCH_FIELDS];
 
 /// What is done with connections to a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,36 +24,13 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// What stands for it in the map of frontends; no two targets of a family have the same.
-    pub(super) fn number(self) -> DispatchNumber {
-        let [inside, outside, rest] = match self {
-            Self::Refuse => [0, 0, 0],
-            Self::Drop => [0, 0, DROPPED],
-            Self::Chain(SharedChain::Balancer(balancer)) => balancer.number(),
-            Self::Chain(SharedChain::Guard(_, None)) => [0, 0, GUARDED],
-            Self::Chain(SharedChain::Guard(_, Some(balancer))) => {
-                let [inside, outside, rest] = balancer.number();
-                [inside, outside, rest | GUARDED]
-            }
-        };
-        [Value::Mark(inside), Value::Mark(outside), Value::Mark(rest)]
-    }
-
-    /// The element by which the number leads to the verdict.
-    pub(super) fn dispatch(self) -> (ElementKey, Data) {
-        let verdict = match self {
+    pub(super) fn verdict(self) -> Verdict {
+        match self {
             Self::Refuse => Verdict::Goto(REFUSE.into()),
             Self::Drop => Verdict::Drop,
             Self::Chain(shared) => Verdict::Goto(shared.name()),
-        };
-        (ElementKey::Exact(self.number().into()), Data::Verdict(verdict))
+        }
     }
-}
-
-/// The elements of the map of verdicts that are always there.
-pub(super) fn standing_dispatch(family: IpFamily) -> impl Iterator<Item = (ElementKey, Data)> {
-    let balancers = standing(family).map(|balancer| Target::Chain(SharedChain::Balancer(balancer)));
-    [Target::Refuse, Target::Drop].into_iter().chain(balancers).map(Target::dispatch)
 }
 
 /// The load balancers every node has.
@@ -150,13 +113,8 @@ fn guard(family: IpFamily, balancer: Option<LoadBalancer>) -> Chain {
 pub(super) struct LoadBalancer {
     pub(super) family: IpFamily,
     pub(super) choice: Choice,
-    /// Affinity's time-out in seconds, see [`affinity_seconds`].
+    /// Affinity's time-out in seconds.
     pub(super) affinity: Option<u32>,
-}
-
-/// A time-out as load balancers have it.
-pub(super) fn affinity_seconds(timeout: Duration) -> u32 {
-    u32::try_from(timeout.as_secs()).unwrap_or(AFFINITY_MAX).clamp(1, AFFINITY_MAX)
 }
 
 /// How a load balancer chooses.
@@ -185,15 +143,6 @@ impl LoadBalancer {
         };
         let affinity = self.affinity.map(|seconds| format!("_{seconds}s")).unwrap_or_default();
         format!("{lb}_{choice}{affinity}").into()
-    }
-
-    fn number(self) -> [u32; DISPATCH_FIELDS] {
-        let seconds = self.affinity.unwrap_or(0);
-        match self.choice {
-            Choice::Any(count) => [count.get(), 0, seconds],
-            Choice::Outside(count) => [0, count.get(), seconds],
-            Choice::Split { inside, outside } => [inside.get(), outside.map_or(0, NonZeroU32::get), seconds | SPLIT],
-        }
     }
 
     const fn chooses(self) -> bool {

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use ipnet::IpNet;
 use model::{Clients, IpFamily, Name, SharedMap};
 
-use super::balancer::{Choice, LoadBalancer, SharedChain, Target, affinity_seconds};
+use super::balancer::{Choice, LoadBalancer, SharedChain, Target};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment};
@@ -98,25 +98,21 @@ impl Elements {
         let Some(Target::Chain(shared)) = treatment.map(|treatment| target(family, treatment)) else { return };
         for each in shared.with_parts().into_iter().filter(|each| !each.is_standing()) {
             match count(&mut self.shared, each, by) {
-                Count::Appeared => self.add_chain(family, each),
-                Count::Vanished => self.remove_chain(family, each),
+                Count::Appeared => self.add_chain(each),
+                Count::Vanished => self.remove_chain(each),
                 Count::Changed => {}
             }
         }
     }
 
-    fn add_chain(&mut self, family: IpFamily, shared: SharedChain) {
+    fn add_chain(&mut self, shared: SharedChain) {
         self.ruleset.chains.insert(shared.name(), shared.chain());
         if let Some((name, spec)) = shared.own_endpoints() {
             self.ruleset.sets.insert(name, Set::new(spec));
         }
-        let (number, verdict) = Target::Chain(shared).dispatch();
-        self.change(Place::Shared(SetKind::Dispatch), family, |elements| elements.insert(number, Some(verdict)));
     }
 
-    fn remove_chain(&mut self, family: IpFamily, shared: SharedChain) {
-        let (number, _) = Target::Chain(shared).dispatch();
-        self.change(Place::Shared(SetKind::Dispatch), family, |elements| elements.remove(&number));
+    fn remove_chain(&mut self, shared: SharedChain) {
         if let Some((name, _)) = shared.own_endpoints() {
             self.ruleset.sets.remove(&name);
         }
@@ -193,20 +189,20 @@ fn by_key(entries: &[Entry]) -> BTreeMap<(Place, &ElementKey), &Option<Data>> {
 /// The elements a frontend alone is responsible for.
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
-    let entry = |kind, data| (Place::Shared(kind), frontend_key(frontend, []), Some(data));
-    let number = target(family, treatment).number();
-    let mut entries = vec![entry(SetKind::Services, Data::NotedValues(number.into(), note(treatment)))];
+    let entry = |kind, data| (Place::Shared(kind), frontend_key(frontend, []), data);
+    let verdict = Data::NotedVerdict(target(family, treatment).verdict(), note(treatment));
+    let mut entries = vec![entry(SetKind::Services, Some(verdict))];
     if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
         let clients = Place::Shared(SetKind::Clients);
         entries.extend(ranges.iter().map(|range| (clients, clients_key(frontend, *range), None)));
     }
     let Some(balancer) = balancer(family, treatment) else { return entries };
-    let source_rule = match treatment.sources {
+    let masquerade = match treatment.sources {
         SourceRule::Keep => None,
-        SourceRule::MasqueradeOutsiders => Some(layout::MASQUERADE_OUTSIDERS),
-        SourceRule::MasqueradeAll => Some(layout::MASQUERADE_ALL),
+        SourceRule::MasqueradeOutsiders => Some(SetKind::MasqueradeOutsiders),
+        SourceRule::MasqueradeAll => Some(SetKind::MasqueradeAll),
     };
-    entries.extend(source_rule.map(|rule| entry(SetKind::Sources, Data::Values([Value::Mark(rule)].into()))));
+    entries.extend(masquerade.map(|kind| entry(kind, None)));
     let choices = treatment.dispatch.choices();
     for (balancer, endpoints) in balancer.choosing().into_iter().zip(choices) {
         entries.extend(slots(frontend, balancer, endpoints));
@@ -256,7 +252,8 @@ fn balancer(family: IpFamily, treatment: &Treatment) -> Option<LoadBalancer> {
         Dispatch::Balance(endpoints) => Choice::Any(count(endpoints)?),
         Dispatch::Split { inside, outside } => Choice::Split { inside: count(inside)?, outside: count(outside) },
     };
-    Some(LoadBalancer { family, choice, affinity: treatment.affinity.map(affinity_seconds) })
+    let affinity = treatment.affinity.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
+    Some(LoadBalancer { family, choice, affinity })
 }
 
 fn frontend_key<const N: usize>(frontend: &Frontend, rest: [Value; N]) -> ElementKey {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{IpFamily, Name, SharedMap};
+use model::{IpFamily, Name};
 
-use super::balancer::{DISPATCH_FIELDS, SharedChain, standing, standing_dispatch};
+use super::balancer::{SharedChain, standing};
 use crate::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, Dynamic, ElementKey, FieldType,
-    HeaderField, Hook, Load, MetaField, Policy, RejectWith, Rule, Set, SetSpec, Statement, Value, Verdict,
-    conntrack_status,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, DataType, Direction, Dynamic, FieldType, HeaderField, Hook,
+    Load, MetaField, Policy, RejectWith, Rule, Set, SetSpec, Statement, Value, Verdict, conntrack_status,
 };
 
 /// How many clients are remembered for affinity; beyond it they are balanced without.
@@ -39,16 +38,14 @@ macro_rules! sets {
 }
 
 sets! {
-    /// Frontend to the number of what is done with its connections.
+    /// Frontend to verdict.
     Services => "services", "services6";
-    /// Those numbers to verdicts.
-    Dispatch => "dispatch", "dispatch6";
     /// Frontend and slot to endpoint, for the load balancers that are always there.
     Endpoints => "endpoints", "endpoints6";
-    /// Original frontend of a translated connection to the number of what is done with its source.
-    Sources => "sources", "sources6";
-    /// Those numbers to verdicts.
-    SourceRules => "source_rules", "source_rules6";
+    /// Original frontends of translated connections whose source is masqueraded when it is outside the cluster.
+    MasqueradeOutsiders => "masquerade_outsiders", "masquerade_outsiders6";
+    /// Original frontends of translated connections whose source is masqueraded.
+    MasqueradeAll => "masquerade_all", "masquerade_all6";
     /// Pairs of an endpoint's address with itself.
     Hairpins => "hairpins", "hairpins6";
     /// Frontend and endpoint, for frontends with affinity: who may still be remembered.
@@ -73,10 +70,8 @@ impl SetKind {
         let plain = |key: Vec<FieldType>| SetSpec { key, data: None, interval: false, dynamic: None };
         let map = |key: Vec<FieldType>, data| SetSpec { data: Some(data), ..plain(key) };
         match self {
-            Self::Services => map(frontend.to_vec(), DataType::Fields(vec![FieldType::Mark; DISPATCH_FIELDS])),
-            Self::Dispatch => map(vec![FieldType::Mark; DISPATCH_FIELDS], DataType::Verdict),
-            Self::Sources => map(frontend.to_vec(), DataType::Fields(vec![FieldType::Mark])),
-            Self::SourceRules => map(vec![FieldType::Mark], DataType::Verdict),
+            Self::Services => map(frontend.to_vec(), DataType::Verdict),
+            Self::MasqueradeOutsiders | Self::MasqueradeAll => plain(frontend.to_vec()),
             Self::Endpoints => map([&frontend[..], &[FieldType::Mark]].concat(), DataType::Fields(endpoint)),
             Self::Hairpins => plain(vec![address, address]),
             Self::Live => plain([&frontend[..], &endpoint].concat()),
@@ -91,42 +86,15 @@ impl SetKind {
     }
 }
 
-/// All sets, empty but for what never changes.
+/// All sets, empty.
 pub(super) fn sets() -> BTreeMap<Name, Set> {
     let kinds = FAMILIES.into_iter().flat_map(|family| SetKind::ALL.iter().map(move |kind| (*kind, family)));
-    let set = |(kind, family): (SetKind, IpFamily)| {
-        let elements = match kind {
-            SetKind::Dispatch => standing_dispatch(family).map(|(number, verdict)| (number, Some(verdict))).collect(),
-            SetKind::SourceRules => {
-                source_rules(family).map(|(number, verdict)| (exact(number), Some(verdict))).into_iter().collect()
-            }
-            _ => SharedMap::new(),
-        };
-        (kind.name(family).into(), Set { elements, ..Set::new(kind.spec(family)) })
-    };
-    kinds.map(set).collect()
+    kinds.map(|(kind, family)| (kind.name(family).into(), Set::new(kind.spec(family)))).collect()
 }
 
 /// The shape of a map from frontend and slot to endpoint.
 pub(super) fn endpoints_spec(family: IpFamily) -> SetSpec {
     SetKind::Endpoints.spec(family)
-}
-
-/// A key of one number.
-pub(super) fn exact(number: u32) -> ElementKey {
-    ElementKey::Exact([Value::Mark(number)].into())
-}
-
-/// Of clients that are neither pod nor node, the source is masqueraded.
-pub(super) const MASQUERADE_OUTSIDERS: u32 = 1;
-/// The source is masqueraded.
-pub(super) const MASQUERADE_ALL: u32 = 2;
-
-fn source_rules(family: IpFamily) -> [(u32, Data); 2] {
-    [
-        (MASQUERADE_OUTSIDERS, Data::Verdict(Verdict::Jump(outsiders(family).into()))),
-        (MASQUERADE_ALL, Data::Verdict(Verdict::Goto(MASQUERADE.into()))),
-    ]
 }
 
 /// Connections to a frontend without endpoints go there.
@@ -204,15 +172,7 @@ fn gone_rule(family: IpFamily) -> Vec<Statement> {
 }
 
 fn services_rule(family: IpFamily) -> Statement {
-    branch_by(frontend_key(family), (SetKind::Services, SetKind::Dispatch), family)
-}
-
-/// Follows the verdict of the number that a frontend has. In place of the number it could have the verdict, but whenever
-/// one that leads to a chain comes into a map, the kernel validates all it holds: time that grows with the cluster.
-fn branch_by(frontend: Vec<Load>, (numbers, verdicts): (SetKind, SetKind), family: IpFamily) -> Statement {
-    let yields = verdicts.spec(family).key;
-    let number = Load::Lookup { key: frontend, map: numbers.name(family).into(), yields };
-    Statement::Branch { key: vec![number], map: verdicts.name(family).into() }
+    Statement::Branch { key: frontend_key(family), map: SetKind::Services.name(family).into() }
 }
 
 /// What happens to the source of a connection that leaves this node, by whatever way.
@@ -226,7 +186,12 @@ fn leaving_rules(family: IpFamily) -> Vec<Rule> {
     let pair = vec![source(family), destination(family)];
     vec![
         Rule::new([translated(), in_set(pair, SetKind::Hairpins, family, false), masquerade()]),
-        Rule::new([translated(), branch_by(original, (SetKind::Sources, SetKind::SourceRules), family)]),
+        Rule::new([translated(), in_set(original.clone(), SetKind::MasqueradeAll, family, false), masquerade()]),
+        Rule::new([
+            translated(),
+            in_set(original, SetKind::MasqueradeOutsiders, family, false),
+            Statement::Verdict(Verdict::Jump(outsiders(family).into())),
+        ]),
         Rule::new([
             in_set(vec![source(family)], SetKind::Pods, family, false),
             in_set(vec![destination(family)], SetKind::Cluster, family, true),

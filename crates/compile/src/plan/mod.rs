@@ -9,19 +9,20 @@
 //! A few flat maps and one chain per distinct number of endpoints, because loading a chain per Service takes the
 //! kernel time that grows with the square of their number:
 //!
-//! - `services`: where a connection is sent (address, protocol, port) to the number of what is done with it;
-//! - `dispatch`: those numbers to verdicts: `goto lb_5`, `goto refuse`, `drop`;
+//! - `services`: where a connection is sent (address, protocol, port) to what is done with it: `goto lb_5`,
+//!   `goto refuse`, `drop`;
 //! - `endpoints`: the same three and a slot to an endpoint. `lb_5` draws a slot at random and translates the
 //!   destination in the same expression, so that packet marks, which belong to routing policy and to other
 //!   programs, are neither read nor written. Load balancers that are not always there have such a map of their own;
 //! - `clients`: ranges of clients, for the frontends that are not for all; only these lead to `guard_...`, where it is
 //!   asked;
-//! - `sources`: for translated connections, by where they were first sent, the number of what is done with their source,
-//!   and `source_rules` from there to verdicts.
+//! - `masquerade_all`, `masquerade_outsiders`: for translated connections, by where they were first sent, whose source is
+//!   masqueraded.
 //!
-//! A change of Services or endpoints adds no element with a verdict that leads to a chain, or the kernel would validate
-//! the table with all its elements, and no rule that looks into a map with many elements, or it would walk that map:
-//! both take it milliseconds at ten thousand Services and more with each one.
+//! A change of Services or endpoints adds no rule that looks into a map with many elements, or the kernel would walk that
+//! map. It does validate all verdicts that lead to chains whenever one comes: 2 ms at ten thousand Services. Numbers in
+//! their place, and a small map from numbers to verdicts, would spare that; but nft up to 1.0.6 at least aborts when it
+//! lists a rule that looks up what it looked up.
 //!
 //! NAT chains see the first packet of a connection only; connection tracking does the rest. All of it exists once per
 //! address family.

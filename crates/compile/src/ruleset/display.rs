@@ -225,7 +225,7 @@ impl Display for Data {
         match self {
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::NotedVerdict(verdict, _) => verdict.fmt(f),
-            Self::Values(values) | Self::NotedValues(values, _) => Concatenation(values).fmt(f),
+            Self::Values(values) => Concatenation(values).fmt(f),
         }
     }
 }

@@ -150,8 +150,6 @@ pub enum Data {
     NotedVerdict(Verdict, Name),
     /// The fields, as many as the map's [`DataType`] has.
     Values(Arc<[Value]>),
-    /// The fields, and a note as with [`Data::NotedVerdict`].
-    NotedValues(Arc<[Value]>, Name),
 }
 
 impl Data {
@@ -159,14 +157,14 @@ impl Data {
     pub const fn verdict(&self) -> Option<&Verdict> {
         match self {
             Self::Verdict(verdict) | Self::NotedVerdict(verdict, _) => Some(verdict),
-            Self::Values(_) | Self::NotedValues(..) => None,
+            Self::Values(_) => None,
         }
     }
 
     /// The fields, when it has some.
     pub fn values(&self) -> Option<&[Value]> {
         match self {
-            Self::Values(values) | Self::NotedValues(values, _) => Some(values),
+            Self::Values(values) => Some(values),
             Self::Verdict(_) | Self::NotedVerdict(..) => None,
         }
     }
@@ -174,7 +172,7 @@ impl Data {
     /// The note for people, when there is one.
     pub const fn note(&self) -> Option<&Name> {
         match self {
-            Self::NotedVerdict(_, note) | Self::NotedValues(_, note) => Some(note),
+            Self::NotedVerdict(_, note) => Some(note),
             Self::Verdict(_) | Self::Values(_) => None,
         }
     }

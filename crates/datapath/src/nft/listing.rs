@@ -242,7 +242,6 @@ fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementK
 fn noted(data: Data, note: Option<&Name>) -> Data {
     match (data, note) {
         (Data::Verdict(verdict), Some(note)) => Data::NotedVerdict(verdict, note.clone()),
-        (Data::Values(values), Some(note)) => Data::NotedValues(values, note.clone()),
         (data, _) => data,
     }
 }

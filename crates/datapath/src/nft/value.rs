@@ -167,7 +167,7 @@ fn parse_verdict(attributes: &[u8]) -> Option<Verdict> {
 pub(super) fn put_data(attributes: &mut Attributes, data: &Data) {
     match data {
         Data::Verdict(verdict) | Data::NotedVerdict(verdict, _) => put_verdict(attributes, verdict),
-        Data::Values(values) | Data::NotedValues(values, _) => {
+        Data::Values(values) => {
             attributes.put(data::VALUE, &values_bytes(values));
         }
     }
