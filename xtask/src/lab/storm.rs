@@ -60,11 +60,12 @@ impl Storm {
         for blow in &blows {
             tale.add(blow, judge(blow, &field, &probes, progress)?);
         }
-        probes.end()?;
+        // While the probers are there: what is left of a pod that ends goes some time after it.
         for node in &nodes {
             progress.say(format!("kernel      {} against a fresh agent", node.name()));
             tale.wrong.extend(kernel::differences_to_fresh(node, &cluster)?);
         }
+        probes.end()?;
         tale.conclude(blows.len())
     }
 
