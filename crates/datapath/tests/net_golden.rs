@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use compile::ruleset::{Element, Operation, Ruleset, TABLE};
 use compile::sample::{NODES, add_plain, plain_cluster};
 use compile::{NodeView, Plan, diff};
-use datapath::nft::Table;
+use datapath::nft::{Table, chains_of_others};
 use datapath::testing::isolated;
 
 #[expect(clippy::expect_used, reason = "a panic is how a test fails")]
@@ -100,5 +100,18 @@ fn nft_lists_the_table_of_a_plan_with_whose_element_each_is() {
         let listing = nft(&["list", "table", "inet", TABLE], "");
         let expected = "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\" : goto lb_5";
         assert!(listing.contains(expected), "{listing}");
+    });
+}
+
+#[test]
+fn the_chains_of_others_are_known_by_name() {
+    isolated(|| {
+        nft(
+            &["-f", "-"],
+            "add table ip kube-proxy\nadd chain ip kube-proxy services\nadd table inet fairway\nadd chain inet fairway mine\n",
+        );
+        let found: Vec<_> = chains_of_others().unwrap().into_iter().collect();
+        let told = found.iter().map(|chain| (chain.qualified_table(), chain.name.clone()));
+        assert_eq!(told.collect::<Vec<_>>(), [("ip kube-proxy".to_owned(), "services".to_owned())]);
     });
 }

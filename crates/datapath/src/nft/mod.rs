@@ -1,13 +1,14 @@
 //! nf_tables over our own nfnetlink encoder: the one table we own, written in batches and read back.
 //!
 //! [`Table::apply`] turns operations into one transaction, [`Table::read`] lists what the kernel holds. There is no
-//! `nft` binary behind it, no other table is ever looked at, and nothing is listed but at start and after a failure.
+//! `nft` binary behind it, of other tables no more than names is ever looked at, and nothing is listed but at start and after a failure.
 
 mod batch;
 mod constant;
 mod error;
 mod expression;
 mod listing;
+mod others;
 mod table;
 mod value;
 
@@ -17,4 +18,5 @@ mod support;
 
 pub use error::NftError;
 pub use listing::Listing;
+pub use others::{ForeignChain, chains_of_others};
 pub use table::{Applied, Elements, Table};

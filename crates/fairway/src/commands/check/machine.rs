@@ -1,8 +1,10 @@
 //! What is wrong with the node this runs on, if it is one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use datapath::nft::{ForeignChain, chains_of_others};
 use datapath::route::{RouteFilter, RouteOrigin, Rtnetlink};
 use ipnet::IpNet;
 use nix::unistd::Uid;
@@ -10,7 +12,7 @@ use serde_json::Value;
 
 use super::findings::{Finding, addresses_of, leaves_pods_to_others, overlap, pod_ranges};
 use crate::commands::survey::Survey;
-use crate::diagnostics::{HOST_ROUTE_OVERLAPS, NO_KERNEL_FEATURE, OTHER_PLUGIN};
+use crate::diagnostics::{HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN};
 use crate::kernel_features;
 
 /// Where runtimes look for network configurations unless told otherwise.
@@ -34,12 +36,25 @@ pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
     if !leaves_pods_to_others(survey) {
         found.extend(other_configurations(Path::new(CNI_CONFIGURATIONS), name));
+        found.extend(overlapping_routes(survey, name));
     }
-    found.extend(overlapping_routes(survey, name));
     if Uid::effective().is_root() {
+        let rules = proxy_rules(&chains_of_others().unwrap_or_default());
+        found.extend(rules.into_iter().map(|rules| Finding::new(&KUBE_PROXY, format!("{rules} on {name}"))));
         found.extend(missing_features(name));
     }
     found
+}
+
+/// What kube-proxy has in the kernel, whether it runs or has left it behind: a table of its own in nftables mode, chains
+/// among others' in iptables mode.
+fn proxy_rules(chains: &BTreeSet<ForeignChain>) -> BTreeSet<String> {
+    let of_proxy = chains.iter().filter_map(|chain| match (&*chain.table, &*chain.name) {
+        ("kube-proxy", _) => Some(format!("table {}", chain.qualified_table())),
+        (_, "KUBE-SERVICES") => Some(format!("chain KUBE-SERVICES of table {}", chain.qualified_table())),
+        _ => None,
+    });
+    of_proxy.collect()
 }
 
 /// Configurations of other plugins, which compete with ours.
@@ -81,6 +96,19 @@ fn missing_features(node: &str) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_kube_proxy_has_in_the_kernel_is_known_by_its_names() {
+        let chain = |family, table: &str, name: &str| ForeignChain { family, table: table.into(), name: name.into() };
+        let chains = [
+            chain(2, "kube-proxy", "services"),
+            chain(2, "kube-proxy", "endpoints"),
+            chain(10, "nat", "KUBE-SERVICES"),
+            chain(2, "nat", "DOCKER"),
+        ];
+        let expected = ["chain KUBE-SERVICES of table ip6 nat", "table ip kube-proxy"].map(str::to_owned);
+        assert_eq!(proxy_rules(&chains.into()), expected.into());
+    }
 
     #[test]
     fn configurations_of_other_plugins_are_found_and_our_own_is_not() {
