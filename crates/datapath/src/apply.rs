@@ -1,6 +1,7 @@
 //! Makes a namespace's kernel hold what is wanted, writing only what differs.
 
 mod audit;
+mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,10 +13,11 @@ use ipnet::IpNet;
 
 use crate::nft::{NftError, Table};
 use crate::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
-use crate::tunnel::{self, Changes};
+use crate::tunnel;
 use crate::{NetlinkError, Netns};
 pub use audit::Drift;
 use audit::Seen;
+use tunnels::HeldTunnel;
 
 /// Kept in step with a sequence of wanted states.
 ///
@@ -34,14 +36,6 @@ struct Committed {
     ruleset: Ruleset,
     routes: RouteMap,
     tunnel: HeldTunnel,
-}
-
-/// What is known of the tunnel in the kernel.
-#[derive(Clone, Debug)]
-enum HeldTunnel {
-    Known(Option<Tunnel>),
-    /// A change of it failed halfway.
-    Unknown,
 }
 
 /// Planned routes: where they lead by destination.
@@ -155,7 +149,7 @@ impl Datapath {
         self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
         committed.ruleset = wanted.ruleset.clone();
         self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
-        self.reduce_tunnel(&tunnel, &mut committed, wanted.tunnel, &mut outcome);
+        self.reduce_tunnel(tunnel.as_ref(), &mut committed, wanted.tunnel, &mut outcome);
         self.committed = Some(committed);
         Ok(outcome)
     }
@@ -167,52 +161,6 @@ impl Datapath {
         let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
         let routes = routes.iter().filter_map(|route| planned(route, device)).collect();
         Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel) })
-    }
-
-    fn tunnel_device(&mut self) -> Result<Option<LinkIndex>, RouteError> {
-        Ok(self.links.link(tunnel::DEVICE)?.map(|link| link.index))
-    }
-
-    /// Gives the tunnel what it lacks and tells what it is to lose.
-    fn extend_tunnel(
-        &mut self,
-        committed: &mut Committed,
-        wanted: Option<&Tunnel>,
-        outcome: &mut Outcome,
-    ) -> Option<Changes> {
-        let extended = (|| {
-            let held = match std::mem::replace(&mut committed.tunnel, HeldTunnel::Unknown) {
-                HeldTunnel::Known(held) => held,
-                HeldTunnel::Unknown => tunnel::read(&mut self.links)?,
-            };
-            let changes = Changes::between(held.as_ref(), wanted);
-            if changes.replaces_device() {
-                committed.routes.retain(|_, hop| !matches!(hop, Hop::Tunnel(_)));
-            }
-            if let Some(wanted) = wanted {
-                tunnel::extend(&mut self.links, &changes, wanted)?;
-            }
-            Ok(changes)
-        })();
-        extended.map_err(|error: RouteError| failed_tunnel(&error, outcome)).ok()
-    }
-
-    /// Takes from the tunnel what it is to lose.
-    fn reduce_tunnel(
-        &mut self,
-        changes: &Option<Changes>,
-        committed: &mut Committed,
-        wanted: Option<&Tunnel>,
-        outcome: &mut Outcome,
-    ) {
-        let Some(changes) = changes else { return };
-        match tunnel::reduce(&mut self.links, changes) {
-            Ok(()) => {
-                outcome.tunnel_changes += changes.count();
-                committed.tunnel = HeldTunnel::Known(wanted.cloned());
-            }
-            Err(error) => failed_tunnel(&error, outcome),
-        }
     }
 
     fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {
@@ -323,11 +271,6 @@ impl Datapath {
         }
         Ok(())
     }
-}
-
-fn failed_tunnel(error: &RouteError, outcome: &mut Outcome) {
-    tracing::warn!(%error, cause = ?std::error::Error::source(error), "the tunnel to other nodes could not be set up");
-    outcome.routes_failed += 1;
 }
 
 fn warn(error: &dyn std::error::Error) {

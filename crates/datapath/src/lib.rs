@@ -4,6 +4,7 @@
 //! Async callers put it on a thread of their own. What we make is recognisable as ours: see [`OWNER`].
 
 mod apply;
+mod checksum_probe;
 pub mod conntrack;
 mod host_ports;
 mod netlink;
@@ -17,9 +18,11 @@ pub mod testing;
 mod tunnel;
 
 pub use apply::{Datapath, DatapathError, Drift, Outcome, Wanted};
+pub use checksum_probe::{ChecksumProbe, probe_checksums};
 pub use host_ports::{HostPortError, HostPorts};
 pub use netlink::{KernelRefusal, NetlinkError};
 pub use netns::Netns;
+pub use tunnel::read as read_tunnel;
 
 /// How everything Fairway makes in a kernel is recognised as its own after a crash.
 pub const OWNER: Ownership = Ownership { route_protocol: 117, link_prefix: "fw", alias_prefix: "fairway:" };

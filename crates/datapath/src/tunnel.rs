@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use compile::plan::Tunnel;
+use compile::plan::{Checksums, Tunnel};
 use ipnet::IpNet;
 use model::MacAddress;
 
@@ -20,6 +20,7 @@ pub(crate) struct Changes {
     device: Device,
     /// Of the device that is kept.
     mtu: Option<u32>,
+    checksums: Option<Checksums>,
     addresses: BTreeSet<IpAddr>,
     neighbours: BTreeMap<IpAddr, MacAddress>,
     forwarding: BTreeMap<MacAddress, IpAddr>,
@@ -44,6 +45,7 @@ impl Changes {
             (Some(held), Some(wanted)) if is_same_device(held, wanted) => Self::of_device(held, wanted),
             (_, Some(wanted)) => Self {
                 device: Device::Make,
+                checksums: (wanted.checksums != Checksums::Offloaded).then_some(wanted.checksums),
                 addresses: wanted.addresses.clone(),
                 neighbours: wanted.neighbours.clone(),
                 forwarding: wanted.forwarding.clone(),
@@ -56,6 +58,7 @@ impl Changes {
         Self {
             device: Device::Keep,
             mtu: (held.mtu != wanted.mtu).then_some(wanted.mtu),
+            checksums: (held.checksums != wanted.checksums).then_some(wanted.checksums),
             addresses: wanted.addresses.difference(&held.addresses).copied().collect(),
             neighbours: entries_missing(&held.neighbours, &wanted.neighbours),
             forwarding: entries_missing(&held.forwarding, &wanted.forwarding),
@@ -74,6 +77,7 @@ impl Changes {
     pub(crate) fn count(&self) -> usize {
         usize::from(self.replaces_device())
             + usize::from(self.mtu.is_some())
+            + usize::from(self.checksums.is_some())
             + self.addresses.len()
             + self.neighbours.len()
             + self.forwarding.len()
@@ -102,7 +106,7 @@ fn keys_missing<K: Ord + Copy, V>(wanted: &BTreeMap<K, V>, held: &BTreeMap<K, V>
 }
 
 /// The tunnel the kernel holds; none when there is no device of ours that is up.
-pub(crate) fn read(links: &mut Rtnetlink) -> Result<Option<Tunnel>, RouteError> {
+pub fn read(links: &mut Rtnetlink) -> Result<Option<Tunnel>, RouteError> {
     let Some(vxlan) = links.vxlan(DEVICE)? else { return Ok(None) };
     let link = links.require_link(DEVICE)?;
     let Some(mac) = link.mac.filter(|_| link.is_up) else { return Ok(None) };
@@ -114,6 +118,10 @@ pub(crate) fn read(links: &mut Rtnetlink) -> Result<Option<Tunnel>, RouteError> 
         mac,
         port: vxlan.port,
         mtu: link.mtu,
+        checksums: match links.is_checksum_offloaded(DEVICE)? {
+            true => Checksums::Offloaded,
+            false => Checksums::Computed,
+        },
         // The kernel gives every link one of its own, which is no business of ours.
         addresses: addresses.filter(|address| !is_link_local(*address)).collect(),
         neighbours: neighbours
@@ -139,6 +147,9 @@ pub(crate) fn extend(links: &mut Rtnetlink, changes: &Changes, wanted: &Tunnel) 
     };
     if let Some(mtu) = changes.mtu {
         links.set_mtu(device, mtu)?;
+    }
+    if let Some(checksums) = changes.checksums {
+        links.set_checksum_offload(DEVICE, checksums == Checksums::Offloaded)?;
     }
     for address in &changes.addresses {
         links.add_address(device, IpNet::from(*address))?;
@@ -206,6 +217,7 @@ mod tests {
             mac: mac(1),
             port: 4789.try_into().unwrap(),
             mtu: 1450,
+            checksums: Checksums::Offloaded,
             addresses: [[10, 244, 1, 0].into()].into(),
             neighbours: peers.iter().map(|last| ([10, 244, *last, 0].into(), mac(*last))).collect(),
             forwarding: peers.iter().map(|last| (mac(*last), address(last))).collect(),

@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use compile::RoutingMode;
-use datapath::Netns;
+use compile::plan::Checksums;
 use datapath::route::{RouteAction, RouteFilter};
 use datapath::testing::{isolated, wait_for};
-use fabric::{FAMILIES, Fabric, MTU, node_address, pod_address, tunnel_address};
+use datapath::{ChecksumProbe, Netns, probe_checksums};
+use fabric::{FAMILIES, Fabric, Hardware, MTU, node_address, pod_address, tunnel_address};
 use model::IpFamily;
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -181,6 +182,47 @@ fn a_device_somebody_removed_or_set_down_is_made_anew_with_all_that_leads_throug
         fabric.restart(0);
         fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
         expect_pods_to_meet(&fabric);
+    });
+}
+
+/// What becomes of packets a node sends through the tunnel to another's end of it.
+fn probe(fabric: &Fabric, from: usize, to: usize) -> [ChecksumProbe; 2] {
+    FAMILIES.map(|family| {
+        let (source, target) = (tunnel_address(family, from), tunnel_address(family, to));
+        let probed = || probe_checksums(source, target, Duration::from_millis(500)).expect("a route");
+        fabric.nodes[from].netns.run(probed).expect("a thread")
+    })
+}
+
+#[test]
+fn hardware_that_leaves_checksums_undone_is_found_out_and_the_kernel_does_its_work() {
+    isolated(|| {
+        let mut fabric = Fabric::make_with(Hardware::BadChecksums);
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        assert_eq!(probe(&fabric, 2, 0), [ChecksumProbe::Faulty; 2]);
+        let far = &fabric.nodes[2].pod;
+        ask(far, pod_address(IpFamily::V4, 0), 1).expect_err("what a pod sends arrives with a wrong checksum");
+        fabric.checksums = Checksums::Computed;
+        fabric.apply_all(RoutingMode::Auto);
+        assert_eq!(probe(&fabric, 2, 0), [ChecksumProbe::Fine; 2]);
+        expect_pods_to_meet(&fabric);
+        fabric.restart(2);
+        assert!(fabric.apply(2, RoutingMode::Auto, &[0, 1, 2]).wrote_nothing());
+    });
+}
+
+#[test]
+fn good_hardware_passes_the_probe_and_an_address_of_nobody_says_nothing() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        fabric.apply_all(RoutingMode::Auto);
+        assert_eq!(probe(&fabric, 0, 2), [ChecksumProbe::Fine; 2]);
+        fabric.apply(0, RoutingMode::Auto, &[0, 1]);
+        let links = fabric.nodes[2].links().require_link("eth0").expect("the link").index;
+        fabric.nodes[2].links().set_down(links).expect("down");
+        fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
+        assert_eq!(probe(&fabric, 0, 2), [ChecksumProbe::Silent; 2]);
     });
 }
 

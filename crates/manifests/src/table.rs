@@ -61,6 +61,13 @@ pub const SETTINGS: &[Setting] = &[
         "Way of packets to pods of other nodes: native, by plain routes; vxlan, inside packets between the nodes; auto, \
          native to nodes of the same network and vxlan to others.",
     ),
+    setting(
+        "vxlanChecksums",
+        Kind::Choice(&["auto", "offloaded", "computed"]),
+        "auto",
+        "Who computes the checksums of what the tunnel carries: the hardware (offloaded), the kernel (computed), or auto, \
+         the hardware unless packets turn out not to arrive that way.",
+    ),
     setting("vxlanPort", Kind::Port, "4789", "UDP port of the tunnel between nodes, open on all of them."),
     setting("clusterDomain", Kind::Word, "cluster.local", "The domain of the cluster's names."),
     setting("logLevel", Kind::Word, "info", "What is logged: error, warn, info, debug or trace."),

@@ -43,7 +43,7 @@ pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
 pub(crate) use network::outermost;
 pub use network::{Hop, Route};
-pub use routing::{LinkNetwork, Routing, RoutingMode};
+pub use routing::{Checksums, LinkNetwork, Routing, RoutingMode};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 pub use tunnel::Tunnel;
 

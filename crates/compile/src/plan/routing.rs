@@ -26,6 +26,18 @@ pub struct Routing {
     pub networks: Vec<LinkNetwork>,
     /// The UDP port of the tunnel, the same on every node.
     pub tunnel_port: NonZeroU16,
+    /// Who computes the checksums of what the tunnel carries.
+    pub tunnel_checksums: Checksums,
+}
+
+/// Who computes the checksums of packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// The hardware that sends them.
+    #[default]
+    Offloaded,
+    /// The kernel: slower, and right also where the hardware does not do what it says.
+    Computed,
 }
 
 /// A network a link is on.
@@ -48,7 +60,12 @@ impl Default for Routing {
     /// Plain routes, and for the tunnel the port that belongs to VXLAN (RFC 7348, section 8).
     fn default() -> Self {
         const VXLAN: NonZeroU16 = NonZeroU16::new(4789).unwrap();
-        Self { mode: RoutingMode::default(), networks: Vec::new(), tunnel_port: VXLAN }
+        Self {
+            mode: RoutingMode::default(),
+            networks: Vec::new(),
+            tunnel_port: VXLAN,
+            tunnel_checksums: Checksums::default(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use model::{IpFamily, MacAddress, Node};
 
-use super::Routing;
+use super::{Checksums, Routing};
 
 /// The number of our network among the VXLANs of the machines.
 const NETWORK_IDENTIFIER: u32 = 117;
@@ -32,6 +32,8 @@ pub struct Tunnel {
     pub port: NonZeroU16,
     /// The largest packet it carries.
     pub mtu: u32,
+    /// Who computes the checksums of what it carries.
+    pub checksums: Checksums,
     /// Its addresses: what the node itself sends to pods behind the tunnel comes from these, so that answers take the
     /// same way back. The first of each range of this node's pods, which no pod gets.
     pub addresses: BTreeSet<IpAddr>,
@@ -52,6 +54,7 @@ impl Tunnel {
             mac: mac(endpoint),
             port: routing.tunnel_port,
             mtu: routing.mtu_at(endpoint).saturating_sub(overhead),
+            checksums: routing.tunnel_checksums,
             addresses: own.pod_cidrs.iter().map(IpNet::network).collect(),
             neighbours: BTreeMap::new(),
             forwarding: BTreeMap::new(),

@@ -180,6 +180,15 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// It could not be read or changed who computes a link's checksums.
+    #[error("cannot find out or change who computes the checksums of {link}")]
+    ChecksumOffload {
+        /// The link's name.
+        link: String,
+        /// Why.
+        #[source]
+        source: Errno,
+    },
     /// Neighbours could not be read.
     #[error("cannot read neighbours")]
     ReadNeighbours {
@@ -194,6 +203,7 @@ impl RouteError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Namespace(_) | Self::NoLink { .. } => None,
+            Self::ChecksumOffload { source, .. } => Some(*source),
             Self::Connect { source }
             | Self::CreateLink { source, .. }
             | Self::ReadLinks { source }

@@ -5,6 +5,8 @@ mod error;
 mod forwarding;
 mod link;
 mod neighbour;
+#[expect(unsafe_code, reason = "an ioctl that follows a pointer")]
+mod offload;
 mod routes;
 mod shaping;
 mod vxlan;
@@ -17,6 +19,9 @@ pub use shaping::RateLimit;
 pub use vxlan::Vxlan;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::Netns;
 use crate::netlink::{Family, NetlinkError, Socket};
@@ -25,12 +30,16 @@ use crate::netlink::{Family, NetlinkError, Socket};
 #[derive(Debug)]
 pub struct Rtnetlink {
     socket: Socket,
+    /// For what is not asked by netlink; of the same namespace.
+    control: OwnedFd,
 }
 
 impl Rtnetlink {
     /// Connects to the calling thread's namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { socket: Socket::open(Family::Route)? })
+        let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        let control = control.map_err(|source| NetlinkError::Open { family: "control", source: source.into() })?;
+        Ok(Self { socket: Socket::open(Family::Route)?, control })
     }
 
     /// Connects to `netns`.

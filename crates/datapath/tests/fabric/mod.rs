@@ -1,11 +1,12 @@
 //! Nodes on two networks with a router between them that knows nothing of pods, and one pod on each node.
 
+mod bad_wire;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::plan::LinkNetwork;
+use compile::plan::{Checksums, LinkNetwork};
 use compile::{NodeView, Plan, Routing, RoutingMode};
 use datapath::route::{Bridge, Link, LinkIndex, Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Datapath, Netns, Outcome, Wanted, sysctl};
@@ -24,6 +25,16 @@ const NETWORK_OF: [u8; 3] = [0, 0, 1];
 
 pub struct Fabric {
     pub nodes: Vec<Machine>,
+    /// Who computes the checksums of what the tunnels of all nodes carry.
+    pub checksums: Checksums,
+}
+
+/// The hardware of the node that is alone on its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    Good,
+    /// Computes no checksums of what is inside a tunnel, though the kernel leaves them to it.
+    BadChecksums,
 }
 
 /// A node with its pod.
@@ -36,6 +47,11 @@ pub struct Machine {
 impl Fabric {
     /// Makes all of it; the calling namespace becomes the router. Call it inside `isolated`.
     pub fn make() -> Self {
+        Self::make_with(Hardware::Good)
+    }
+
+    /// The same with other hardware at one node.
+    pub fn make_with(hardware: Hardware) -> Self {
         let mut router = Rtnetlink::open().expect("a connection");
         set_up(&mut router, "lo");
         for (key, value) in
@@ -52,13 +68,13 @@ impl Fabric {
             }
             bridge.index
         });
-        let nodes = (0..NETWORK_OF.len()).map(|index| make_machine(&mut router, &bridges, index)).collect();
-        Self { nodes }
+        let nodes = (0..NETWORK_OF.len()).map(|index| make_machine(&mut router, &bridges, index, hardware)).collect();
+        Self { nodes, checksums: Checksums::default() }
     }
 
     /// Applies to a node what a cluster of these nodes asks of it.
     pub fn apply(&mut self, node: usize, mode: RoutingMode, members: &[usize]) -> Outcome {
-        let plan = Plan::of(view(node, mode), &cluster(members));
+        let plan = Plan::of(view(node, mode, self.checksums), &cluster(members));
         assert_eq!(plan.rejected(), []);
         self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan")
     }
@@ -84,13 +100,12 @@ impl Machine {
     }
 }
 
-fn view(node: usize, mode: RoutingMode) -> NodeView {
+fn view(node: usize, mode: RoutingMode, checksums: Checksums) -> NodeView {
     let networks = FAMILIES.map(|family| {
         let address = on_underlay(family, NETWORK_OF[node], node_number(node));
         LinkNetwork { address, mtu: MTU }
     });
-    let tunnel_port = NonZeroU16::new(4789).expect("not zero");
-    let routing = Routing { mode, networks: networks.into(), tunnel_port };
+    let routing = Routing { mode, networks: networks.into(), tunnel_checksums: checksums, ..Routing::default() };
     // What the agent is told of the whole cluster: what has no narrower route leads to the node itself.
     let pod_ranges = ["10.244.0.0/16", "fd00:244::/32"].map(|range| range.parse().expect("a range")).into();
     NodeView { pod_ranges, routing, ..NodeView::new(name(node)) }
@@ -164,12 +179,16 @@ fn everywhere(gateway: IpAddr, link: LinkIndex, on_link: bool) -> Route {
     Route::new(all.parse().expect("a range"), RouteAction::Via { gateway, link, on_link })
 }
 
-fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize) -> Machine {
+fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize, hardware: Hardware) -> Machine {
     let (netns, network) = (Netns::create().expect("a namespace"), NETWORK_OF[index]);
     let port = name(index);
     let end = VethEnd { name: &port, mac: None, netns: None };
     let peer = VethEnd { name: "eth0", mac: None, netns: Some(&netns) };
-    let cable = router.create_veth(&Veth { end, peer, mtu: MTU }).expect("a veth pair");
+    let cable = if hardware == Hardware::BadChecksums && network == 1 {
+        bad_wire::connect(router, end, peer)
+    } else {
+        router.create_veth(&Veth { end, peer, mtu: MTU }).expect("a veth pair")
+    };
     router.enslave(cable.index, bridges[usize::from(network)]).expect("a port");
     let mut links = Rtnetlink::open_in(&netns).expect("a connection");
     set_up(&mut links, "lo");

@@ -11,17 +11,19 @@ mod kernel;
 mod metrics;
 mod pages;
 mod relay;
+mod routing_args;
 mod servers;
+mod tunnel_check;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ArgAction;
-use compile::{NodePortAddresses, NodeView, Routing, RoutingMode};
+use compile::plan::Checksums;
+use compile::{NodePortAddresses, NodeView, RoutingMode};
 use datapath::Drift;
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender};
@@ -42,7 +44,9 @@ pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
 use health_checks::HealthChecks;
 use kernel::{Kernel, Synced};
+use routing_args::RoutingArgs;
 use servers::Served;
+use tunnel_check::TunnelEnds;
 
 /// The name under which the agent writes to the API.
 const COMPONENT: &str = "fairway-agent";
@@ -94,25 +98,10 @@ pub struct AgentArgs {
     /// address, programs of the node at port 10249 of 127.0.0.1.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_KUBE_PROXY_PORTS", default_value_t = true, action = ArgAction::Set)]
     kube_proxy_ports: bool,
-    /// Way of packets to pods of other nodes: native (by plain routes), vxlan (inside packets between the nodes), or auto
-    /// (native to nodes on a network this node is on, vxlan to others).
-    #[arg(long, value_name = "auto|native|vxlan", env = "FAIRWAY_ROUTING", default_value = "auto",
-        value_parser = parse_routing_mode)]
-    routing: RoutingMode,
-    /// UDP port of the tunnel between nodes; the same on all of them.
-    #[arg(long, value_name = "PORT", env = "FAIRWAY_VXLAN_PORT", default_value_t = Routing::default().tunnel_port)]
-    vxlan_port: NonZeroU16,
+    #[command(flatten)]
+    routing: RoutingArgs,
     #[command(flatten)]
     api: ApiArgs,
-}
-
-fn parse_routing_mode(text: &str) -> Result<RoutingMode, &'static str> {
-    match text {
-        "auto" => Ok(RoutingMode::Auto),
-        "native" => Ok(RoutingMode::Native),
-        "vxlan" => Ok(RoutingMode::Vxlan),
-        _ => Err("must be auto, native or vxlan"),
-    }
 }
 
 fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::AddrParseError> {
@@ -126,18 +115,9 @@ fn parse_node_port_addresses(text: &str) -> Result<NodePortAddresses, ipnet::Add
 /// Runs the agent until cancelled.
 pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     require_kernel_features()?;
-    let flat = |given: Vec<Ranges>| given.into_iter().flat_map(|ranges| ranges.0).collect();
-    let networks = kernel::link_networks()?;
-    // The pods of another plugin have its ways between nodes.
-    let routing_mode = if args.cni { args.routing } else { RoutingMode::Native };
-    let view = NodeView {
-        name: args.node_name.as_str().into(),
-        pod_ranges: flat(args.cluster_cidr),
-        service_ranges: flat(args.service_cidr),
-        link_addresses: kernel::addresses_of(&networks),
-        node_port_addresses: args.node_port_addresses,
-        routing: Routing { mode: routing_mode, networks, tunnel_port: args.vxlan_port },
-    };
+    let view = view(&args)?;
+    let (to_checksums, checksums) = watch::channel(view.routing.tunnel_checksums);
+    let checks_checksums = args.routing.checks_checksums() && *checksums.borrow() == Checksums::Offloaded;
     let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
     let client = args.api.access().connect().await?;
@@ -146,6 +126,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let health = Arc::new(Health::default());
     let (to_rejections, rejections) = kubeapi::rejections();
     let (to_served, served) = watch::channel(Served::default());
+    let (to_ends, ends) = watch::channel(TunnelEnds::default());
     let checks = HealthChecks {
         node: args.node_name.clone(),
         served: served.clone(),
@@ -164,14 +145,17 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         rejections: to_rejections,
         is_reported: false,
         to_served,
+        to_ends,
+        checksums,
     };
     let keeping = async {
         let outcome = agent.run(&cancel).await;
         cancel.cancel();
         outcome
     };
-    let (outcome, (), (), (), (), _) = tokio::join!(
+    let (outcome, (), (), (), (), (), _) = tokio::join!(
         keeping,
+        run_if(checks_checksums, tunnel_check::run(ends, to_checksums, cancel.clone())),
         run_if(args.localhost_node_ports, relay::serve(served.clone(), cancel.clone())),
         health_checks::serve(checks, cancel.clone()),
         pages.serve(pages::of_agent(&health), cancel.clone()),
@@ -192,6 +176,25 @@ fn require_kernel_features() -> Result<()> {
     let problem = format!("{} {}: {}", NO_KERNEL_FEATURE.code, NO_KERNEL_FEATURE.title, missing.join("; "));
     last_words::leave(&problem)?;
     bail!(problem)
+}
+
+/// What plans for this node start from: what the agent was told, and how the node is now.
+fn view(args: &AgentArgs) -> Result<NodeView> {
+    let flat = |given: &[Ranges]| given.iter().flat_map(|ranges| ranges.0.iter().copied()).collect();
+    let networks = kernel::link_networks()?;
+    let mut routing = args.routing.routing(networks.clone(), kernel::tunnel_checksums()?);
+    if !args.cni {
+        // The pods of another plugin have its ways between nodes.
+        routing.mode = RoutingMode::Native;
+    }
+    Ok(NodeView {
+        name: args.node_name.as_str().into(),
+        pod_ranges: flat(&args.cluster_cidr),
+        service_ranges: flat(&args.service_cidr),
+        link_addresses: kernel::addresses_of(&networks),
+        node_port_addresses: args.node_port_addresses.clone(),
+        routing,
+    })
 }
 
 /// Does what is wanted only on some nodes.
@@ -220,6 +223,10 @@ struct Agent {
     is_reported: bool,
     /// Where what the agent serves itself is told.
     to_served: watch::Sender<Served>,
+    /// Where it is told between which addresses the tunnel is.
+    to_ends: watch::Sender<TunnelEnds>,
+    /// Who must compute the checksums of what it carries.
+    checksums: watch::Receiver<Checksums>,
 }
 
 impl Agent {
@@ -233,7 +240,11 @@ impl Agent {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
                 () = retry.wait() => {}
-                _ = audits.tick() => if self.is_as_left().await? { continue }
+                _ = audits.tick() => if self.is_as_left().await? { continue },
+                Ok(()) = self.checksums.changed() => {
+                    let checksums = *self.checksums.borrow_and_update();
+                    self.with_kernel(move |kernel| kernel.set_tunnel_checksums(checksums)).await?;
+                }
             }
             let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
             let Some(node) = cluster.nodes.get(self.node.as_str()).cloned() else {
@@ -336,13 +347,17 @@ impl Agent {
     }
 
     fn tell_served(&self, kernel: &Kernel) {
-        let served = kernel.served();
-        self.to_served.send_if_modified(|known| {
-            let is_new = *known != served;
-            *known = served;
-            is_new
-        });
+        tell_if_new(&self.to_served, kernel.served());
+        tell_if_new(&self.to_ends, kernel.tunnel_ends());
     }
+}
+
+fn tell_if_new<T: PartialEq>(to: &watch::Sender<T>, news: T) {
+    to.send_if_modified(|known| {
+        let is_new = *known != news;
+        *known = news;
+        is_new
+    });
 }
 
 /// Says that new pods of a node get another network.

@@ -267,6 +267,24 @@ fn the_tunnel_to_a_far_node_outlives_the_agent_and_goes_with_the_node() {
 }
 
 #[test]
+fn the_tunnels_checksums_are_left_to_whom_they_were_until_told_otherwise() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
+        let agent = world.spawn_agent_with(&["--vxlan-checksums", "computed"]);
+        let links = Rtnetlink::open().unwrap();
+        assert!(!links.is_checksum_offloaded(TUNNEL).unwrap());
+        agent.end();
+        let agent = world.spawn_agent();
+        assert!(!links.is_checksum_offloaded(TUNNEL).unwrap(), "what was found out once is kept");
+        agent.end();
+        let _agent = world.spawn_agent_with(&["--vxlan-checksums", "offloaded"]);
+        assert!(links.is_checksum_offloaded(TUNNEL).unwrap());
+    });
+}
+
+#[test]
 fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
     isolated(|| {
         let world = World::start();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use compile::host_ports::HostPort;
-use compile::plan::{Frontend, LinkNetwork, PolicySide, Stay};
+use compile::plan::{Checksums, Frontend, Hop, LinkNetwork, PolicySide, Stay};
 use compile::{NodeView, Plan};
 use datapath::conntrack::{Conntrack, Flow, Stage};
 use datapath::route::Rtnetlink;
@@ -18,6 +18,7 @@ use model::{Cluster, IpFamily, NamespacedName, Protocol, Rejected, SharedMap};
 use tracing::{info, warn};
 
 use super::servers::Served;
+use super::tunnel_check::TunnelEnds;
 
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
@@ -170,6 +171,22 @@ impl Kernel {
         self.committed.as_ref().map(|committed| served(&committed.plan)).unwrap_or_default()
     }
 
+    /// Between which addresses the tunnel is; none before the first plan is in force.
+    pub(super) fn tunnel_ends(&self) -> TunnelEnds {
+        let Some(plan) = self.committed.as_ref().map(|committed| &committed.plan) else { return TunnelEnds::default() };
+        let others = plan.routes().iter().filter(|route| matches!(route.hop, Hop::Tunnel(_)));
+        TunnelEnds {
+            own: plan.tunnel().map(|tunnel| tunnel.addresses.clone()).unwrap_or_default(),
+            others: others.map(|route| route.destination.network()).collect(),
+        }
+    }
+
+    /// Has the next plan made with other checksums.
+    pub(super) fn set_tunnel_checksums(&mut self, checksums: Checksums) {
+        self.view.routing.tunnel_checksums = checksums;
+        self.is_view_new = true;
+    }
+
     /// Makes the kernel hold the plan, and the ports of the node that lead to pods, which the CNI plugin keeps.
     fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
         plan.set_host_ports(&self.recorded_host_ports()?);
@@ -318,6 +335,13 @@ pub(super) fn link_networks() -> Result<Vec<LinkNetwork>> {
         is_known.then_some(LinkNetwork { address, mtu: link.mtu })
     };
     Ok(kernel.addresses()?.into_iter().filter_map(network).collect())
+}
+
+/// Who computes the checksums of what the tunnel carries that an earlier agent left; nothing when there is none.
+pub(super) fn tunnel_checksums() -> Result<Option<Checksums>> {
+    let mut kernel = Rtnetlink::open().context("cannot ask for the tunnel")?;
+    let tunnel = datapath::read_tunnel(&mut kernel).context("cannot read how the tunnel is set up")?;
+    Ok(tunnel.map(|tunnel| tunnel.checksums))
 }
 
 /// The addresses by which others may know a node that is on these networks.
