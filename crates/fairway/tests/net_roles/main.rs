@@ -11,4 +11,5 @@ mod permissions;
 mod refusals;
 mod service_command;
 mod small_servers;
+mod storm;
 mod world;
