@@ -3,6 +3,9 @@
 //! One program: called with `CNI_COMMAND` set it is the CNI plugin; called by the name of a built-in tool it is that tool;
 //! otherwise its first word says which command or role it is.
 
+#[macro_use]
+mod output;
+
 mod apply;
 mod cli;
 mod commands;

@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let sections = sections(&survey, &snapshot, args.pre);
     let is_fine = sections.iter().all(|section| section.findings.is_empty());
     match args.output {
-        Output::Json => println!("{:#}", to_json(&survey, &sections)),
+        Output::Json => say!("{:#}", to_json(&survey, &sections)),
         Output::Table => print(&survey, &sections),
     }
     Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -72,17 +72,17 @@ fn sections(survey: &Survey, snapshot: &Snapshot, before_installation: bool) -> 
 }
 
 fn print(survey: &Survey, sections: &[Section]) {
-    println!("Kubernetes {}, {} nodes", survey.version, survey.nodes.len());
+    say!("Kubernetes {}, {} nodes", survey.version, survey.nodes.len());
     for Section { title, findings } in sections {
         if findings.is_empty() {
-            println!(" ✓ {title}");
+            say!(" ✓ {title}");
         }
-        findings.iter().for_each(|finding| println!(" ‼ {finding}"));
+        findings.iter().for_each(|finding| say!(" ‼ {finding}"));
     }
     match sections.iter().map(|section| section.findings.len()).sum() {
-        0 => println!("No findings."),
-        1 => println!("1 finding. More about a code: fairway explain CODE"),
-        number @ 2.. => println!("{number} findings. More about a code: fairway explain CODE"),
+        0 => say!("No findings."),
+        1 => say!("1 finding. More about a code: fairway explain CODE"),
+        number @ 2.. => say!("{number} findings. More about a code: fairway explain CODE"),
     }
 }
 

@@ -6,9 +6,12 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, CompletionsArgs};
+use crate::output;
 
 /// Prints the completion script of a shell.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "fairway", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "fairway", &mut script);
+    output::bytes(&script);
     Ok(ExitCode::SUCCESS)
 }

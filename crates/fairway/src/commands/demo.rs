@@ -62,24 +62,24 @@ async fn show(sandbox: &Sandbox, report: &mut Report) -> Result<Vec<Finding>> {
 
 fn print(findings: &[Finding], output: Output) {
     match output {
-        Output::Json => println!("{:#}", json!(findings)),
+        Output::Json => say!("{:#}", json!(findings)),
         Output::Table => print_table(findings),
     }
 }
 
 fn print_table(findings: &[Finding]) {
-    println!();
+    say!("");
     let width =
         |column: fn(&Finding) -> &str| findings.iter().map(|line| column(line).chars().count()).max().unwrap_or(0);
     let tried = width(|line| line.tried).max(5);
     let from = width(|line| &line.from).max(4);
     let to = width(|line| &line.to).max(2);
-    println!("    {:<tried$}  {:<from$}  {:<to$}  SEEN", "TRIED", "FROM", "TO");
+    say!("    {:<tried$}  {:<from$}  {:<to$}  SEEN", "TRIED", "FROM", "TO");
     for line in findings {
         let mark = if line.ok { "✓" } else { "✗" };
-        println!("  {mark} {:<tried$}  {:<from$}  {:<to$}  {}", line.tried, line.from, line.to, line.seen);
+        say!("  {mark} {:<tried$}  {:<from$}  {:<to$}  {}", line.tried, line.from, line.to, line.seen);
     }
-    println!();
+    say!("");
 }
 
 fn conclude(findings: &[Finding], report: &Report, args: &DemoArgs, sandbox: &Sandbox) -> Result<ExitCode> {

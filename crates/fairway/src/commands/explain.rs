@@ -17,10 +17,10 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let unknown = || format!("there is no code {code:?}; all of them: fairway explain");
     let diagnostic = diagnostics::find(code).with_context(unknown)?;
     match args.output {
-        Output::Json => println!("{:#}", to_json(diagnostic)),
+        Output::Json => say!("{:#}", to_json(diagnostic)),
         Output::Table => {
             let Diagnostic { code, title, meaning, fix } = diagnostic;
-            println!("{code}  {title}\n\n{meaning}\n\nWhat to do: {fix}");
+            say!("{code}  {title}\n\n{meaning}\n\nWhat to do: {fix}");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -28,10 +28,10 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
 
 fn list(output: Output) {
     match output {
-        Output::Json => println!("{:#}", diagnostics::ALL.into_iter().map(to_json).collect::<Value>()),
+        Output::Json => say!("{:#}", diagnostics::ALL.into_iter().map(to_json).collect::<Value>()),
         Output::Table => {
             for Diagnostic { code, title, .. } in diagnostics::ALL {
-                println!("{code}  {title}");
+                say!("{code}  {title}");
             }
         }
     }

@@ -45,7 +45,7 @@ fn list(args: &ListArgs, world: &World) -> ExitCode {
     let services = world.cluster.services.values().map(|service| &**service).filter(in_scope);
     let reports: Vec<ServiceReport> = services.map(|service| world.report(service)).collect();
     match args.scope.output {
-        ServiceOutput::Json => println!("{:#}", report::list_to_json(&world.view.name, &reports)),
+        ServiceOutput::Json => say!("{:#}", report::list_to_json(&world.view.name, &reports)),
         ServiceOutput::Table => print::table(&reports, false),
         ServiceOutput::Wide => print::table(&reports, true),
     }
@@ -60,7 +60,7 @@ fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
     let mut report = world.report(service);
     report.kernel = kernel::compare(&world.plan.elements_of(&key));
     match args.scope.output {
-        ServiceOutput::Json => println!("{:#}", report.to_json()),
+        ServiceOutput::Json => say!("{:#}", report.to_json()),
         ServiceOutput::Table => print::one(&world.view.name, &report, false),
         ServiceOutput::Wide => print::one(&world.view.name, &report, true),
     }

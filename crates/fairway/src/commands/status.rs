@@ -32,8 +32,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode> {
         sightings
     })?;
     match args.output {
-        Output::Json => println!("{:#}", Value::Array(sightings.iter().map(Sighting::to_json).collect())),
-        Output::Table if sightings.is_empty() => println!("no sandbox is up; start one with: fairway up"),
+        Output::Json => say!("{:#}", Value::Array(sightings.iter().map(Sighting::to_json).collect())),
+        Output::Table if sightings.is_empty() => say!("no sandbox is up; start one with: fairway up"),
         Output::Table => print_table(&sightings),
     }
     Ok(if sightings.iter().all(Sighting::is_well) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -79,10 +79,10 @@ impl Sighting {
 }
 
 fn print_table(sightings: &[Sighting]) {
-    println!("{:<20} {:<9} {:<7} {:<9} {:<25} CONTEXT", "NAME", "STATE", "NODES", "PODS", "API SERVER");
+    say!("{:<20} {:<9} {:<7} {:<9} {:<25} CONTEXT", "NAME", "STATE", "NODES", "PODS", "API SERVER");
     for sighting in sightings {
         let Sighting { record, ready_nodes, ready_pods, pods, .. } = sighting;
-        println!(
+        say!(
             "{:<20} {:<9} {:<7} {:<9} {:<25} {}",
             record.spec.name(),
             sighting.state(),
@@ -92,7 +92,7 @@ fn print_table(sightings: &[Sighting]) {
             record.context,
         );
         if !sighting.running {
-            println!("  its processes are gone; remove the rest with: fairway down --name {}", record.spec.name());
+            say!("  its processes are gone; remove the rest with: fairway down --name {}", record.spec.name());
         }
     }
 }

@@ -33,8 +33,8 @@ async fn uninstall(args: &UninstallArgs) -> Result<()> {
     take_settings(&mut settings, &args.settings)?;
     let (running, rest) = find_objects(&objects, &survey, &settings).await?;
     if args.dry_run {
-        running.iter().chain(&rest).for_each(|name| println!("would remove {name}"));
-        survey.nodes.iter().for_each(|node| println!("would clear {}", ObjectName::of(node)));
+        running.iter().chain(&rest).for_each(|name| say!("would remove {name}"));
+        survey.nodes.iter().for_each(|node| say!("would clear {}", ObjectName::of(node)));
         return Ok(());
     }
     let deadline = Instant::now() + args.timeout;

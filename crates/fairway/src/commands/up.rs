@@ -46,7 +46,7 @@ fn say_what_next(sandbox: &Sandbox, report: &Report, args: &UpArgs) {
         report.seconds()
     ));
     if args.output == Output::Json {
-        println!(
+        say!(
             "{:#}",
             json!({
                 "name": record.spec.name(),

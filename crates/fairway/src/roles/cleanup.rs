@@ -50,7 +50,7 @@ pub fn run(args: &CleanupArgs) -> Result<()> {
     }
     let removed =
         if removed.is_empty() { "nothing was left".to_owned() } else { format!("removed {}", removed.join(", ")) };
-    println!("{removed}");
+    say!("{removed}");
     if failures.is_empty() {
         return last_words::leave(&removed);
     }

@@ -1,6 +1,7 @@
 //! Sandboxes come up, stand beside each other, survive the loss of any part, and leave nothing behind.
 
 use std::net::TcpListener;
+use std::{fs, io};
 
 use crate::harness::{Place, processes_naming, until};
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ fn status(place: &Place) -> Vec<Value> {
 }
 
 fn supervisor_of(place: &Place, name: &str) -> i32 {
-    let record = std::fs::read(place.state().join(name).join("sandbox.json")).unwrap();
+    let record = fs::read(place.state().join(name).join("sandbox.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();
     record["supervisor"].as_i64().unwrap().try_into().unwrap()
 }
@@ -21,7 +22,7 @@ fn supervisor_of(place: &Place, name: &str) -> i32 {
 /// The processes of one role, found by the first word of their command line.
 fn role(place: &Place, name: &str, role: &str) -> Vec<i32> {
     let runs_role = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
     };
     processes_naming(&place.state().join(name)).into_iter().filter(runs_role).collect()
@@ -50,7 +51,7 @@ fn what_came_up_goes_down_without_a_trace() {
     let said = place.succeed(&["down", "--name", &name]);
     assert!(said.err.contains("network namespaces"), "{}", said.err);
     assert_eq!(processes_naming(&state), [0; 0]);
-    assert_eq!(std::fs::read_dir(place.state()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(place.state()).unwrap().count(), 0);
     assert!(!place.kubeconfig().exists());
 }
 
@@ -108,7 +109,7 @@ fn down_works_after_the_supervisor_was_killed() {
     until("the kernel took everything with it", || processes_naming(&state).is_empty());
     until("it is known to be dead", || status(&place)[0]["state"] == "Dead");
     place.succeed(&["down", "--name", &name]);
-    assert_eq!(std::fs::read_dir(place.state()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(place.state()).unwrap().count(), 0);
 }
 
 #[test]
@@ -145,4 +146,19 @@ fn a_command_can_be_run_on_a_node_and_beside_the_nodes() {
     let held =
         place.succeed(&["enter", "--name", &name, "--node", "node1", "--", "fairway", "service", "show", "kubernetes"]);
     assert!(held.out.contains("held") && !held.out.contains("MISSING"), "{}", held.out);
+}
+
+#[test]
+fn a_reader_that_goes_is_no_failure_and_a_full_disk_is_one() {
+    let place = Place::new();
+    for arguments in [&["explain"][..], &["completions", "bash"]] {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let ended = place.command(arguments).stdout(writer).output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()), "{arguments:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = place.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).starts_with("error: cannot write"), "{ended:?}");
+    }
 }

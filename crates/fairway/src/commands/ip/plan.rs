@@ -26,7 +26,7 @@ pub fn run(args: &IpPlanArgs) -> Result<ExitCode> {
     let families = if args.ipv4_only { &[IpFamily::V4][..] } else { &[IpFamily::V4, IpFamily::V6] };
     let choices = families.iter().map(|family| choose(args, demand, *family, &taken)).collect::<Result<Vec<_>>>()?;
     match args.output {
-        Output::Json => println!(
+        Output::Json => say!(
             "{:#}",
             json!({ "nodes": demand.nodes, "ranges": choices.iter().map(Choice::to_json).collect::<Vec<_>>() })
         ),
@@ -81,21 +81,21 @@ fn describe(objection: &Objection) -> String {
 }
 
 fn print(args: &IpPlanArgs, demand: Demand, choices: &[Choice]) {
-    println!("{} nodes ({} now), {} pods each:", demand.nodes, args.nodes, demand.pods_per_node);
+    say!("{} nodes ({} now), {} pods each:", demand.nodes, args.nodes, demand.pods_per_node);
     for choice in choices {
         let Sizes { cluster, node, nodes } = choice.sizes;
         match choice.range {
-            Some(range) => println!("  {range}: a /{node} for each node; a /{cluster} has parts for {nodes}"),
-            None => println!("  no private /{cluster} is free here; name one with --pod-cidr"),
+            Some(range) => say!("  {range}: a /{node} for each node; a /{cluster} has parts for {nodes}"),
+            None => say!("  no private /{cluster} is free here; name one with --pod-cidr"),
         }
         for objection in &choice.objections {
-            println!("    but {}", describe(objection));
+            say!("    but {}", describe(objection));
         }
     }
     let ranges: Vec<String> = choices.iter().filter_map(|choice| choice.range).map(|range| range.to_string()).collect();
-    println!("for the controller manager: --allocate-node-cidrs --cluster-cidr={}", ranges.join(","));
+    say!("for the controller manager: --allocate-node-cidrs --cluster-cidr={}", ranges.join(","));
     for choice in choices {
         let family = if choice.range.is_some_and(|range| range.addr().is_ipv6()) { "ipv6" } else { "ipv4" };
-        println!("                            --node-cidr-mask-size-{family}={}", choice.sizes.node);
+        say!("                            --node-cidr-mask-size-{family}={}", choice.sizes.node);
     }
 }

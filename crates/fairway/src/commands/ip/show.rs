@@ -12,8 +12,8 @@ use crate::cli::{IpShowArgs, Output};
 pub fn run(args: &IpShowArgs) -> Result<ExitCode> {
     let found = allocations(&args.state_dir)?;
     match args.output {
-        Output::Json => println!("{:#}", Value::Array(found.iter().map(to_json).collect())),
-        Output::Table if found.is_empty() => println!("no address is given out on this node"),
+        Output::Json => say!("{:#}", Value::Array(found.iter().map(to_json).collect())),
+        Output::Table if found.is_empty() => say!("no address is given out on this node"),
         Output::Table => print_table(&found),
     }
     Ok(if found.iter().all(|each| each.is_alive) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -31,12 +31,12 @@ fn to_json(allocation: &Allocation) -> Value {
 }
 
 fn print_table(allocations: &[Allocation]) {
-    println!("{:<40} {:<5} {:<40} {:<13} NETWORK", "ADDRESS", "ALIVE", "POD", "CONTAINER");
+    say!("{:<40} {:<5} {:<40} {:<13} NETWORK", "ADDRESS", "ALIVE", "POD", "CONTAINER");
     for each in allocations {
         let text = |field: &Option<String>| field.clone().unwrap_or_else(|| "-".to_owned());
         let container: String = text(&each.container).chars().take(13).collect();
         let alive = if each.is_alive { "yes" } else { "no" };
-        println!(
+        say!(
             "{:<40} {alive:<5} {:<40} {container:<13} {}",
             each.address.to_string(),
             text(&each.pod),

@@ -26,18 +26,18 @@ pub(super) fn table(reports: &[ServiceReport], wide: bool) {
 
 /// All about one Service.
 pub(super) fn one(node: &Name, report: &ServiceReport, wide: bool) {
-    println!("Service {}, {}, as node {node} sees it", report.service.name, report.kind());
-    println!("{}", settings(&report.service));
+    say!("Service {}, {}, as node {node} sees it", report.service.name, report.kind());
+    say!("{}", settings(&report.service));
     for rejected in &report.rejected {
-        println!("not in force: {rejected}");
+        say!("not in force: {rejected}");
     }
-    println!();
+    say!("");
     let frontends = report
         .frontends
         .iter()
         .map(|each| vec![each.frontend.to_string(), each.port.to_string(), each.kind.clone(), each.does.clone()]);
     columns(&["FRONTEND", "PORT", "KIND", "CONNECTIONS GO"], &frontends.collect::<Vec<_>>());
-    println!();
+    say!("");
     let backends = report.backends.iter().map(|each| {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let mut row = vec![
@@ -53,13 +53,13 @@ pub(super) fn one(node: &Name, report: &ServiceReport, wide: bool) {
     let mut header = vec!["BACKEND", "PORT", "NODE", "STATE"];
     header.extend(wide.then_some(["POD", "LOCAL"]).into_iter().flatten());
     columns(&header, &backends.collect::<Vec<_>>());
-    println!();
+    say!("");
     kernel(report);
 }
 
 fn kernel(report: &ServiceReport) {
     let Some(kernel) = &report.kernel else {
-        return println!("Run this on a node, as root, to see what its kernel holds.");
+        return say!("Run this on a node, as root, to see what its kernel holds.");
     };
     let rows = kernel.elements.iter().map(|(set, element, held)| {
         vec![set.to_string(), element.clone(), if *held { "held" } else { "MISSING" }.to_owned()]
@@ -76,7 +76,7 @@ fn columns(header: &[&str], rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {
         let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        say!("{}", line.join("  ").trim_end());
     };
     print(&mut header.iter().copied());
     for row in rows {
