@@ -22,6 +22,9 @@ mod watch;
 use address::Address;
 use transport::{Call, Transport};
 
+use crate::kinds::custom::kinds_of;
+use crate::kinds::definition::is_established;
+
 pub use error::{ClientError, StatusError};
 pub use exec::{ExecOutput, ExecRequest};
 pub use gvr::*;
@@ -101,6 +104,13 @@ impl Client {
         let address = Address::object(gvr, namespace, name);
         let call = self.call(Method::DELETE, address).body("application/json", options)?;
         self.transport.json(call).await
+    }
+
+    /// The kinds that the server's CustomResourceDefinitions make, one for each version that is served.
+    pub async fn custom_kinds(&self) -> Result<Vec<Gvr>, ClientError> {
+        let definitions = self.list(&CUSTOM_RESOURCE_DEFINITIONS, "", &ListOptions::default()).await?.items;
+        let established = definitions.iter().filter(|definition| is_established(definition));
+        Ok(established.flat_map(|definition| kinds_of(definition)).map(Gvr::from).collect())
     }
 
     /// Assigns a pod to a node, as a scheduler does.

@@ -104,6 +104,8 @@ kinds! {
     INGRESS_CLASSES = cluster "networking.k8s.io" "v1" "ingressclasses" "IngressClass";
     /// `rbac.authorization.k8s.io/v1` ClusterRoles.
     CLUSTER_ROLES = cluster "rbac.authorization.k8s.io" "v1" "clusterroles" "ClusterRole";
+    /// `apiextensions.k8s.io/v1` CustomResourceDefinitions.
+    CUSTOM_RESOURCE_DEFINITIONS = cluster "apiextensions.k8s.io" "v1" "customresourcedefinitions" "CustomResourceDefinition";
     /// `rbac.authorization.k8s.io/v1` ClusterRoleBindings.
     CLUSTER_ROLE_BINDINGS = cluster "rbac.authorization.k8s.io" "v1" "clusterrolebindings" "ClusterRoleBinding";
 }

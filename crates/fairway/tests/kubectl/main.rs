@@ -13,6 +13,7 @@ mod harness;
 mod apply;
 mod change;
 mod create;
+mod custom;
 mod delete;
 mod describe;
 mod host_port;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         describe::TESTS,
         stream::TESTS,
         host_port::TESTS,
+        custom::TESTS,
         delete::TESTS,
         refuse::TESTS,
     ])

@@ -38,7 +38,7 @@ impl Reconcile for NamespaceController {
             return Ok(Next::OnChange);
         }
         let mut remaining = 0;
-        for gvr in contents() {
+        for gvr in contents(self.writer.client().custom_kinds().await?) {
             remaining += self.empty(&gvr, &key.name).await?;
         }
         if remaining > 0 {
@@ -85,12 +85,13 @@ fn is_held(namespace: &Namespace) -> bool {
     finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// What lives in namespaces; workloads come before their pods, so that none is made anew.
-fn contents() -> Vec<Gvr> {
+/// What lives in namespaces, `custom` kinds among it; workloads come before their pods, so that none is made anew.
+fn contents(custom: Vec<Gvr>) -> Vec<Gvr> {
     let mut kinds: Vec<Gvr> = RESOURCES
         .iter()
         .filter(|resource| resource.namespaced && resource.allows("delete") && resource.group != ALIAS_GROUP)
         .map(Gvr::from)
+        .chain(custom.into_iter().filter(|gvr| gvr.namespaced))
         .collect();
     kinds.sort_by_key(|gvr| match (gvr.group, gvr.plural) {
         ("apps", _) => 0,
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn workloads_go_before_their_pods_and_events_last() {
-        let kinds = contents();
+        let kinds = contents(Vec::new());
         let at = |gvr: Gvr| kinds.iter().position(|kind| *kind == gvr);
         assert!(at(DEPLOYMENTS) < at(PODS));
         assert_eq!(at(EVENTS), Some(kinds.len() - 1));
