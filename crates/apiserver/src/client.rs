@@ -110,7 +110,7 @@ impl Client {
     pub async fn custom_kinds(&self) -> Result<Vec<Gvr>, ClientError> {
         let definitions = self.list(&CUSTOM_RESOURCE_DEFINITIONS, "", &ListOptions::default()).await?.items;
         let established = definitions.iter().filter(|definition| is_established(definition));
-        Ok(established.flat_map(|definition| kinds_of(definition)).map(Gvr::from).collect())
+        Ok(established.flat_map(kinds_of).map(Gvr::from).collect())
     }
 
     /// Assigns a pod to a node, as a scheduler does.

@@ -9,6 +9,7 @@
 //! - [`evaluate()`]: the fate of one packet, straight from what the API objects mean, and what decided it.
 //! - [`trace()`]: the fate of one packet in a ruleset. It must be what [`evaluate()`] says.
 //! - [`allocation`]: ranges of pod addresses for nodes that have none.
+//! - [`load_balancer`]: addresses for Services of type LoadBalancer, and the nodes that answer for them.
 //! - [`sample`]: small random clusters and packets to hold the two against each other, and against real sockets.
 
 pub mod address_plan;
@@ -17,6 +18,7 @@ mod diff;
 mod evaluate;
 pub mod guard;
 pub mod host_ports;
+pub mod load_balancer;
 mod packet;
 pub mod plan;
 pub mod ruleset;

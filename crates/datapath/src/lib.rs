@@ -7,6 +7,7 @@ mod apply;
 mod checksum_probe;
 pub mod conntrack;
 mod host_ports;
+pub mod neighbourhood;
 mod netlink;
 pub mod netns;
 pub mod nft;

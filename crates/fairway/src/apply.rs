@@ -22,7 +22,18 @@ pub async fn apply_system(client: &Client, spec: &Spec, routing: &str) -> Result
     for object in manifests::objects(&settings(spec, routing)?) {
         apply_object(client, object).await?;
     }
-    Ok(())
+    apply_object(client, default_pool(spec)).await
+}
+
+/// Addresses for Services of type LoadBalancer, from the network the nodes are on.
+fn default_pool(spec: &Spec) -> Value {
+    let ranges = spec.load_balancer_ranges();
+    let addresses: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+    json!({
+        "apiVersion": "fairway.network/v1alpha1", "kind": "LoadBalancerPool",
+        "metadata": { "name": "default" },
+        "spec": { "addresses": addresses },
+    })
 }
 
 fn settings(spec: &Spec, routing: &str) -> Result<Settings> {
@@ -32,8 +43,8 @@ fn settings(spec: &Spec, routing: &str) -> Result<Settings> {
         "clusterCIDR": comma_separated(spec.pod_cidrs()),
         "serviceCIDR": comma_separated(spec.service_cidrs()),
         "routing": routing,
-        // The sandbox's own controllers give nodes their ranges of pod addresses.
-        "controller": { "enabled": false },
+        // One is enough where all nodes are one machine.
+        "controller": { "replicas": 1 },
         "dns": { "name": DNS_DEPLOYMENT, "serviceIP": spec.dns_service().to_string() },
     });
     let mut settings = Settings::default();
@@ -55,7 +66,7 @@ pub async fn apply(client: &Client, text: &str) -> Result<()> {
 }
 
 async fn apply_object(client: &Client, object: Value) -> Result<()> {
-    let gvr = kind_of(&object)?;
+    let gvr = kind_of(client, &object).await?;
     let metadata = &object["metadata"];
     let name = metadata["name"].as_str().context("an object has no metadata.name")?.to_owned();
     let namespace = match metadata["namespace"].as_str() {
@@ -75,12 +86,18 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-fn kind_of(object: &Value) -> Result<Gvr> {
+async fn kind_of(client: &Client, object: &Value) -> Result<Gvr> {
+    if let Some(gvr) = find_kind(RESOURCES.iter().map(Gvr::from), object) {
+        return Ok(gvr);
+    }
+    let custom = client.custom_kinds().await.context("cannot list the custom kinds")?;
+    let text = |field: &str| object[field].as_str().unwrap_or("none").to_owned();
+    find_kind(custom, object).with_context(|| format!("unknown kind {} of {}", text("kind"), text("apiVersion")))
+}
+
+fn find_kind(known: impl IntoIterator<Item = Gvr>, object: &Value) -> Option<Gvr> {
     let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
-    let mut known = RESOURCES.iter().map(Gvr::from);
-    let found = known.find(|gvr| Some(gvr.api_version().as_str()) == version && Some(gvr.kind) == kind);
-    let version = version.unwrap_or("none");
-    found.with_context(|| format!("unknown kind {} of {version}", kind.unwrap_or("none")))
+    known.into_iter().find(|gvr| Some(gvr.api_version().as_str()) == version && Some(gvr.kind) == kind)
 }
 
 #[cfg(test)]
@@ -89,7 +106,8 @@ mod tests {
 
     #[test]
     fn every_object_of_fairway_is_of_a_kind_the_client_knows() {
-        let unknown = manifests::objects(&Settings::default()).into_iter().find(|object| kind_of(object).is_err());
+        let known = |object: &Value| find_kind(RESOURCES.iter().map(Gvr::from), object);
+        let unknown = manifests::objects(&Settings::default()).into_iter().find(|object| known(object).is_none());
         assert_eq!(unknown, None);
     }
 }

@@ -12,7 +12,7 @@ use sandbox::machine::Shape;
 use crate::roles;
 
 pub use cluster::{CheckArgs, ClusterArgs, ExplainArgs, InstallArgs, ManifestFormat, SettingsArgs, UninstallArgs};
-pub use service::{ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
+pub use service::{ForwardArgs, ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
 
 /// The whole network of a Kubernetes cluster in one program.
 ///
@@ -63,7 +63,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what the code of a finding means.
     Explain(ExplainArgs),
-    /// Show Services as a node sees them: who serves, who does not and why, what the kernel holds.
+    /// Reach a sandbox's Service from here, or show Services as a node sees them: who serves, who does not and why.
     Service(ServiceArgs),
     /// Plan the ranges of pods' addresses, or show which pod of this node has which.
     Ip(IpArgs),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::runtime::watcher::Event;
+use model::from_kube::LoadBalancerPool;
 use model::{Cluster, Rejected, SharedMap};
 
 use crate::kinds::{Kind, ObjectKind, Refusal};
@@ -18,6 +19,7 @@ pub(crate) enum Report {
     Pod(Event<core::Pod>),
     Service(Event<core::Service>),
     EndpointSlice(Event<discovery::EndpointSlice>),
+    LoadBalancerPool(Event<LoadBalancerPool>),
 }
 
 /// A snapshot under construction.
@@ -29,6 +31,7 @@ pub(crate) struct Assembly {
     pods: Table<core::Pod>,
     services: Table<core::Service>,
     endpoint_slices: Table<discovery::EndpointSlice>,
+    pools: Table<LoadBalancerPool>,
     refusals: Vec<Refusal>,
 }
 
@@ -42,6 +45,7 @@ impl Assembly {
             Report::Pod(event) => self.pods.take(event, cluster, refusals),
             Report::Service(event) => self.services.take(event, cluster, refusals),
             Report::EndpointSlice(event) => self.endpoint_slices.take(event, cluster, refusals),
+            Report::LoadBalancerPool(event) => self.pools.take(event, cluster, refusals),
         }
     }
 
@@ -53,6 +57,7 @@ impl Assembly {
             ObjectKind::Pod => self.pods.listed,
             ObjectKind::Service => self.services.listed,
             ObjectKind::EndpointSlice => self.endpoint_slices.listed,
+            ObjectKind::LoadBalancerPool => self.pools.listed,
         })
     }
 

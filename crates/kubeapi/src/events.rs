@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
+use model::from_kube::LoadBalancerPool;
 use model::{NamespacedName, Rejected, RejectedReason, Subject};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -156,6 +157,7 @@ async fn find(client: &Client, subject: &Subject) -> Result<Option<ObjectReferen
     match subject.kind {
         core::Service::KIND => find_as::<core::Service>(client, subject).await,
         core::Node::KIND => find_as::<core::Node>(client, subject).await,
+        LoadBalancerPool::KIND => find_as::<LoadBalancerPool>(client, subject).await,
         _ => Ok(None),
     }
 }
@@ -169,6 +171,48 @@ where
     let fields = format!("metadata.name={}{}", subject.name, namespace.unwrap_or_default());
     let found = Api::<K>::all(client.clone()).list(&ListParams::default().fields(&fields)).await?;
     Ok(found.items.first().map(Kind::reference))
+}
+
+/// Writes an Event of type Normal: something was done for an object.
+pub(crate) async fn report_done(
+    client: &Client,
+    object: &ObjectReference,
+    (reason, message): (&str, &str),
+    component: &str,
+) -> Result<(), kube::Error> {
+    let now = Timestamp::now();
+    let done = Rejected {
+        object: subject_of(object),
+        field: String::new(),
+        why: message.into(),
+        reason: RejectedReason::Refused,
+    };
+    let mut event = event_for(object, &done, component, now);
+    // As client-go names them: the same is done again, and told again.
+    let name: String = object.name.chars().take(NAME_PART).collect();
+    event.metadata.name = Some(format!("{name}.{:x}", now.as_nanosecond()));
+    (event.type_, event.reason) = (Some("Normal".into()), Some(reason.into()));
+    (event.action, event.message) = (Some(reason.into()), Some(message.into()));
+    let namespace = event.metadata.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.into());
+    Api::<Event>::namespaced(client.clone(), &namespace).create(&PostParams::default(), &event).await.map(drop)
+}
+
+/// Writes an Event of type Normal on a Service; nothing if it is gone.
+pub async fn report_on_service(
+    client: &Client,
+    service: &NamespacedName,
+    told: (&str, &str),
+    component: &str,
+) -> Result<(), kube::Error> {
+    match find(client, &Subject::service(service)).await? {
+        Some(object) => report_done(client, &object, told, component).await,
+        None => Ok(()),
+    }
+}
+
+fn subject_of(object: &ObjectReference) -> Subject {
+    let namespace = object.namespace.as_deref().map(Into::into);
+    Subject { kind: object.kind, namespace, name: object.name.as_str().into() }
 }
 
 fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now: Timestamp) -> Event {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use model::from_kube::{self, Admitted};
-use model::{Cluster, EndpointSlice, Name, NamespacedName, Node, Pod, Rejected, Service, SharedMap};
+use model::from_kube::{self, Admitted, LoadBalancerPool};
+use model::{AddressPool, Cluster, EndpointSlice, Name, NamespacedName, Node, Pod, Rejected, Service, SharedMap};
 
 /// A kind of object that a role can watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,8 @@ pub enum ObjectKind {
     Service,
     /// EndpointSlices of all namespaces.
     EndpointSlice,
+    /// Pools of load balancer addresses.
+    LoadBalancerPool,
 }
 
 impl fmt::Display for ObjectKind {
@@ -175,6 +177,23 @@ impl Kind for discovery::EndpointSlice {
         if let Some(new) = new {
             cluster.insert_slice(Arc::clone(new));
         }
+    }
+}
+
+impl Kind for LoadBalancerPool {
+    type Key = Name;
+    type Fact = AddressPool;
+
+    fn key(&self) -> Name {
+        name(&self.metadata)
+    }
+
+    fn admit(&self) -> Admitted<AddressPool> {
+        from_kube::address_pool(self)
+    }
+
+    fn place(cluster: &mut Cluster, key: &Name, _: Option<&AddressPool>, new: Option<&Arc<AddressPool>>) {
+        place(&mut cluster.pools, key, new);
     }
 }
 

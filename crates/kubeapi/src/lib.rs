@@ -9,16 +9,23 @@ mod assembly;
 mod events;
 mod kinds;
 mod lease;
+mod load_balancer;
 mod node;
 mod objects;
 mod pace;
+mod presence;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError, Session};
-pub use events::{RejectionSender, Rejections, rejections, report_refusals, report_refused_config, report_rejections};
+pub use events::{
+    RejectionSender, Rejections, rejections, report_on_service, report_refusals, report_refused_config,
+    report_rejections,
+};
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use lease::{Candidate, Timing};
+pub use load_balancer::{StatusError, publish_addresses, publish_pool_status};
 pub use node::{NodeRangesError, NodeStatusError, give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
+pub use presence::Presence;
 pub use watch::ClusterWatch;

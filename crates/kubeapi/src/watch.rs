@@ -10,6 +10,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use model::Cluster;
+use model::from_kube::LoadBalancerPool;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -137,6 +138,9 @@ fn reports_of(kind: ObjectKind, client: Client) -> BoxStream<'static, Report> {
         ObjectKind::Service => events_of::<core::Service>(kind, client).map(Report::Service).boxed(),
         ObjectKind::EndpointSlice => {
             events_of::<discovery::EndpointSlice>(kind, client).map(Report::EndpointSlice).boxed()
+        }
+        ObjectKind::LoadBalancerPool => {
+            events_of::<LoadBalancerPool>(kind, client).map(Report::LoadBalancerPool).boxed()
         }
     }
 }

@@ -97,7 +97,8 @@ mod tests {
             settings.set(flag, false).unwrap();
         }
         let kinds: Vec<Value> = objects(&settings).iter().map(|object| object["kind"].clone()).collect();
-        assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet"]);
+        let agent = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "DaemonSet"];
+        assert_eq!(kinds, agent);
     }
 
     #[test]

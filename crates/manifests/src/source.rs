@@ -13,7 +13,12 @@ pub(crate) struct Source {
 
 /// Every file, in the order in which the objects are applied: the DNS servers before the Service that leads to them, so
 /// that a Service taken over never has less behind it than before.
-pub(crate) const SOURCES: [Source; 5] = [
+pub(crate) const SOURCES: [Source; 6] = [
+    Source {
+        name: "load-balancer-pool.yaml",
+        text: include_str!("../../../deploy/manifests/load-balancer-pool.yaml"),
+        when: Some("controller.enabled"),
+    },
     Source { name: "agent.yaml", text: include_str!("../../../deploy/manifests/agent.yaml"), when: None },
     Source {
         name: "controller.yaml",

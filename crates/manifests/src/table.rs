@@ -131,4 +131,10 @@ pub const SETTINGS: &[Setting] = &[
         "What every controller asks of its node.",
     ),
     setting("controller.tolerations", Kind::List, "[{operator: Exists}]", "Taints that controllers put up with."),
+    setting(
+        "loadBalancer.default",
+        Kind::Flag,
+        "true",
+        "Whether Services of type LoadBalancer that name no load balancer get addresses from the pools.",
+    ),
 ];

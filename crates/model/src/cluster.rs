@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{EndpointSlice, IpFamily, Name, NamespacedName, Node, Pod, Service, SharedMap};
+use crate::{AddressPool, EndpointSlice, IpFamily, Name, NamespacedName, Node, Pod, Service, SharedMap};
 
 /// Everything Fairway knows of a cluster at one moment.
 ///
@@ -19,6 +19,8 @@ pub struct Cluster {
     pub services: SharedMap<NamespacedName, Arc<Service>>,
     /// EndpointSlices by their Service, then by their own name.
     pub endpoint_slices: SharedMap<NamespacedName, SharedMap<Name, Arc<EndpointSlice>>>,
+    /// Pools of load balancer addresses. Only roles that watch them fill this.
+    pub pools: SharedMap<Name, Arc<AddressPool>>,
     /// Names of the namespaces that exist, with their labels.
     pub namespaces: SharedMap<Name, Arc<BTreeMap<Name, Name>>>,
 }

@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod from_kube;
+mod load_balancer;
 mod mac;
 mod map;
 mod name;
@@ -13,9 +14,11 @@ mod node;
 mod pod;
 mod port;
 mod rejected;
+mod selector;
 mod service;
 
 pub use cluster::Cluster;
+pub use load_balancer::{AddressPool, AddressRange, LOAD_BALANCER_CLASS, LoadBalancerRequest, PoolStatus};
 pub use mac::MacAddress;
 pub use map::{Change, Iter, SharedMap};
 pub use name::{Name, NamespacedName};
@@ -23,6 +26,7 @@ pub use node::Node;
 pub use pod::Pod;
 pub use port::{PortRange, Protocol};
 pub use rejected::{Rejected, RejectedReason, Subject};
+pub use selector::{Requirement, Selector, SelectorOperator};
 pub use service::{
     Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,
     TrafficPolicy,

@@ -21,6 +21,11 @@ impl Subject {
         Self { kind: "Node", namespace: None, name: name.clone() }
     }
 
+    /// A pool of load balancer addresses.
+    pub fn pool(name: &Name) -> Self {
+        Self { kind: "LoadBalancerPool", namespace: None, name: name.clone() }
+    }
+
     /// A Service.
     pub fn service(key: &NamespacedName) -> Self {
         Self { kind: "Service", namespace: Some(key.namespace.clone()), name: key.name.clone() }
@@ -57,6 +62,14 @@ pub enum RejectedReason {
     Refused,
     /// A Service names a target port that no pod of it has.
     PortNameNotFound,
+    /// A Service gets no load balancer address: those of the pools open to it are all taken.
+    IPPoolExhausted,
+    /// A Service asks for a load balancer address that it cannot have, or lost the one it had.
+    IPConflict,
+    /// Another machine answers for a load balancer address too.
+    DuplicateAddress,
+    /// A Service has no endpoint that serves.
+    NoReadyEndpoints,
     /// A node cannot serve the health check of a Service.
     FailedToStartServiceHealthcheck,
     /// Another program took away or changed what was in a node's kernel.

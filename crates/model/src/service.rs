@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Name, NamespacedName, Protocol};
+use crate::{LoadBalancerRequest, Name, NamespacedName, Protocol};
 
 /// A Service: a stable name, and for most kinds stable addresses, in front of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Service {
     /// Where load balancers ask whether this Service has endpoints on a node (`spec.healthCheckNodePort`); only for those
     /// of type LoadBalancer whose external policy is Local.
     pub health_check_port: Option<NonZeroU16>,
+    /// What it asks of a load balancer; only for those of type LoadBalancer.
+    pub load_balancer: Option<Box<LoadBalancerRequest>>,
     /// Whether endpoints that are not ready are published in DNS and served.
     pub publish_not_ready: bool,
     /// Whether its addresses are not for us to serve: another proxy does (label
@@ -48,6 +50,7 @@ impl Service {
             clients: Clients::All,
             affinity: Affinity::None,
             health_check_port: None,
+            load_balancer: None,
             publish_not_ready: false,
             delegated: false,
         }

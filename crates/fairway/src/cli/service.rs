@@ -6,10 +6,41 @@ use super::ClusterArgs;
 
 /// What to do with Services.
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  fairway service frontend                 a sandbox's Service on 127.0.0.1, until Ctrl-C
+  fairway service frontend -n shop --url   only its URL, for scripts
+  fairway service list -A
+  fairway service show -n shop cart"
+)]
 pub struct ServiceArgs {
     /// What to do.
     #[command(subcommand)]
-    pub action: ServiceAction,
+    pub action: Option<ServiceAction>,
+    #[command(flatten)]
+    pub forward: ForwardArgs,
+}
+
+/// `fairway service NAME`
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// Name of a Service of type LoadBalancer or NodePort, whose ports are forwarded from this machine.
+    #[arg(required = true)]
+    pub name: Option<String>,
+    /// Namespace of the Service.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// Print the URLs and nothing else.
+    #[arg(long)]
+    pub url: bool,
+    /// Port on 127.0.0.1 of the Service's first port, the others following it; any free ones without it.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Name of the sandbox.
+    #[arg(long = "sandbox", value_name = "NAME", default_value = "fairway")]
+    pub sandbox: String,
 }
 
 /// What to do with Services.

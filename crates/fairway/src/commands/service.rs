@@ -1,8 +1,9 @@
-//! `fairway service list` and `show`
+//! `fairway service`
 //!
-//! Both make the plan that the agent of a node makes, so that they cannot disagree with it; on a node `show` compares it
+//! `list` and `show` make the plan that the agent of a node makes, so that they cannot disagree with it; on a node `show` compares it
 //! with what the kernel holds.
 
+mod forward;
 mod kernel;
 mod print;
 mod report;
@@ -23,9 +24,13 @@ use report::ServiceReport;
 /// The exit code of a command that could not find out what it was asked.
 const COULD_NOT_TELL: u8 = 3;
 
-/// Lists Services or shows one.
+/// Forwards a Service's ports, lists Services or shows one.
 pub fn run(args: &ServiceArgs) -> Result<ExitCode> {
-    let (ServiceAction::List(ListArgs { scope, .. }) | ServiceAction::Show(ShowArgs { scope, .. })) = &args.action;
+    let Some(action) = &args.action else {
+        let name = args.forward.name.as_deref().context("the name of a Service is missing")?;
+        return forward::run(&args.forward, name);
+    };
+    let (ServiceAction::List(ListArgs { scope, .. }) | ServiceAction::Show(ShowArgs { scope, .. })) = action;
     let world = match World::read(scope) {
         Ok(world) => world,
         Err(error) => {
@@ -33,7 +38,7 @@ pub fn run(args: &ServiceArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(COULD_NOT_TELL));
         }
     };
-    match &args.action {
+    match action {
         ServiceAction::List(args) => Ok(list(args, &world)),
         ServiceAction::Show(args) => show(args, &world),
     }

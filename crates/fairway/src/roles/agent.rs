@@ -4,6 +4,7 @@
 //! It holds no state of its own. What it has put into the kernel stays there when it ends, however it ends; when it
 //! starts again it finds that in place and writes nothing.
 
+mod announcer;
 mod cni_files;
 mod health;
 mod health_checks;
@@ -39,6 +40,7 @@ use super::ranges::Ranges;
 use super::status_pages::StatusPages;
 use crate::diagnostics::NO_KERNEL_FEATURE;
 use crate::kernel_features;
+use announcer::{Announcer, AnnouncerMetrics};
 use cni_files::CniFiles;
 pub use cni_files::{CONFIGURATION, PLUGIN};
 use health::Health;
@@ -98,6 +100,15 @@ pub struct AgentArgs {
     /// address, programs of the node at port 10249 of 127.0.0.1.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_KUBE_PROXY_PORTS", default_value_t = true, action = ArgAction::Set)]
     kube_proxy_ports: bool,
+    /// Whether this node answers for load balancer addresses on the networks its addresses are on.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_ANNOUNCE_L2", default_value_t = true, action = ArgAction::Set)]
+    announce_l2: bool,
+    /// Namespace of the Leases by which nodes that answer for load balancer addresses are known.
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "kube-system")]
+    lease_namespace: String,
+    /// Seconds after which a node that fell silent is replaced as the one that answers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(2..=60))]
+    announce_lease_duration: u64,
     #[command(flatten)]
     routing: RoutingArgs,
     #[command(flatten)]
@@ -133,6 +144,8 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         health: Arc::clone(&health),
         rejections: to_rejections.clone(),
     };
+    let announcer_metrics = Arc::new(AnnouncerMetrics::default());
+    let announcer = announcer(&args, &cluster, (client.clone(), to_rejections.clone()), &announcer_metrics);
     let agent = Agent {
         node: args.node_name,
         cni: CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir),
@@ -153,12 +166,13 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         cancel.cancel();
         outcome
     };
-    let (outcome, (), (), (), (), (), _) = tokio::join!(
+    let (outcome, (), (), (), (), (), (), _) = tokio::join!(
         keeping,
         run_if(checks_checksums, tunnel_check::run(ends, to_checksums, cancel.clone())),
         run_if(args.localhost_node_ports, relay::serve(served.clone(), cancel.clone())),
+        run_if(args.announce_l2, announcer.run(&cancel)),
         health_checks::serve(checks, cancel.clone()),
-        pages.serve(pages::of_agent(&health), cancel.clone()),
+        pages.serve(pages::of_agent(&health, &announcer_metrics), cancel.clone()),
         run_if(args.kube_proxy_ports, pages::serve_for_kube_proxy(Arc::clone(&health), cancel.clone())),
         cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );
@@ -195,6 +209,24 @@ fn view(args: &AgentArgs) -> Result<NodeView> {
         node_port_addresses: args.node_port_addresses.clone(),
         routing,
     })
+}
+
+/// What answers for load balancer addresses on this node.
+fn announcer(
+    args: &AgentArgs,
+    cluster: &ClusterWatch,
+    (client, rejections): (Client, RejectionSender),
+    metrics: &Arc<AnnouncerMetrics>,
+) -> Announcer {
+    Announcer {
+        node: args.node_name.as_str().into(),
+        namespace: args.lease_namespace.clone(),
+        lease_duration: Duration::from_secs(args.announce_lease_duration),
+        client,
+        snapshots: cluster.snapshots(),
+        rejections,
+        metrics: Arc::clone(metrics),
+    }
 }
 
 /// Does what is wanted only on some nodes.

@@ -1,8 +1,9 @@
 //! The controller: what is decided once for the whole cluster. One replica acts, the others wait to take over.
 //!
 //! It gives nodes ranges of pod addresses when nobody else does: most clusters have their controller manager do that,
-//! some do not.
+//! some do not. And it gives Services of type LoadBalancer their addresses.
 
+mod load_balancer;
 mod metrics;
 mod ranges;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use clap::{ArgAction, ValueEnum};
 use compile::allocation::Pool;
 use kubeapi::{Candidate, Client, ClusterWatch, ObjectKind, RejectionSender, Timing};
 use model::Cluster;
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use super::api_args::ApiArgs;
 use super::ranges::Ranges;
 use super::status_pages::{Page, StatusPages};
+use load_balancer::LoadBalancer;
 use metrics::Metrics;
 use ranges::NodeRanges;
 
@@ -49,6 +51,11 @@ pub struct ControllerArgs {
     /// Prefix length of a node's IPv6 range.
     #[arg(long, value_name = "BITS", default_value_t = 64)]
     node_cidr_mask_size_ipv6: u8,
+    /// Whether Services of type LoadBalancer that name no load balancer get addresses; those that name
+    /// fairway.network/lb do anyway.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_DEFAULT_LOAD_BALANCER", default_value_t = true,
+        action = ArgAction::Set)]
+    default_load_balancer: bool,
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_STATUS_BIND_ADDRESS", default_value = "127.0.0.1:10247")]
     status_bind_address: SocketAddr,
@@ -82,6 +89,7 @@ pub async fn run(args: ControllerArgs, cancel: CancellationToken) -> Result<()> 
         pools: pools(&args)?,
         courtesy: if args.allocate_node_cidrs == Allocate::Always { Duration::ZERO } else { COURTESY },
         client: args.api.access().connect().await?,
+        is_default_load_balancer: args.default_load_balancer,
         metrics: Arc::new(Metrics::default()),
     };
     let pages = StatusPages::bind(args.status_bind_address).await?;
@@ -126,6 +134,7 @@ struct Controller {
     pools: Vec<Pool>,
     courtesy: Duration,
     client: Client,
+    is_default_load_balancer: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -149,7 +158,13 @@ impl Controller {
         let mut nodes = ClusterWatch::start(self.client.clone(), vec![ObjectKind::Node], term.clone());
         let (tell, rejections) = kubeapi::rejections();
         let snapshots = nodes.snapshots();
+        let load_balancer = LoadBalancer {
+            client: self.client.clone(),
+            is_default: self.is_default_load_balancer,
+            metrics: Arc::clone(&self.metrics),
+        };
         tokio::join!(
+            load_balancer.run(term),
             term.run_until_cancelled(self.give_ranges(snapshots, &tell)),
             term.run_until_cancelled(kubeapi::report_rejections(rejections, &self.client, COMPONENT)),
             // The agents tell what of a Node cannot be admitted.

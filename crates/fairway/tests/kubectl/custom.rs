@@ -50,7 +50,11 @@ fn a_kind_of_ones_own_is_explained_applied_printed_and_gone_with_its_definition(
     assert!(kubectl.ok_with("apply -f -", &widget(&group, 1)).contains("created"));
     assert!(kubectl.ok_with("apply -f -", &widget(&group, 1)).contains("unchanged"));
     assert!(kubectl.ok_with("apply -f -", &widget(&group, 2)).contains("configured"));
-    assert!(kubectl.ok_with("apply --server-side --force-conflicts -f -", &widget(&group, 3)).contains("serverside-applied"));
+    assert!(
+        kubectl
+            .ok_with("apply --server-side --force-conflicts -f -", &widget(&group, 3))
+            .contains("serverside-applied")
+    );
     let refused = kubectl.refused_with("apply -f -", &widget(&group, 0));
     assert!(refused.contains("should be greater than or equal to 1"), "{refused}");
     let table = kubectl.ok(&format!("get {kind}"));

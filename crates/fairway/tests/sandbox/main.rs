@@ -6,4 +6,5 @@
 mod harness;
 mod install;
 mod lifecycle;
+mod load_balancer;
 mod networks;

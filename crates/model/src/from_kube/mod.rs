@@ -6,6 +6,7 @@
 //! controller's status or from a hand-written EndpointSlice.
 
 mod endpoint_slice;
+mod load_balancer;
 mod node;
 mod pod;
 mod service;
@@ -13,6 +14,10 @@ mod service;
 mod tests;
 
 pub use endpoint_slice::endpoint_slice;
+pub use load_balancer::{
+    ADDRESSES_ANNOTATION, ALLOCATED_CONDITION, LoadBalancerPool, LoadBalancerPoolSpec, LoadBalancerPoolStatus,
+    POOL_ANNOTATION, READY_CONDITION, SHARING_ANNOTATION, address_pool,
+};
 pub use node::node;
 pub use pod::{namespace, pod};
 pub use service::service;

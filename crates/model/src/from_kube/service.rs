@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Admitted, Door, Repeated, indexed, is_delegated};
+use super::{Admitted, Door, Repeated, indexed, is_delegated, load_balancer};
 use crate::{Affinity, Clients, IpFamily, Name, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
 
 /// How long a silent client is remembered when the object does not say (`sessionAffinityConfig.clientIP`).
@@ -23,6 +23,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         return door.admit(None);
     };
     let Some(kind) = kind(&mut door, spec, object.status.as_ref()) else { return door.admit(None) };
+    let families = if matches!(kind, ServiceKind::Virtual { .. }) { families(&mut door, spec) } else { Vec::new() };
     check_distribution(&mut door, spec);
     let fact = Service {
         name,
@@ -34,6 +35,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         affinity: affinity(&mut door, spec),
         health_check_port: health_check_port(&mut door, spec),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        load_balancer: load_balancer::request(&mut door, object, families),
         delegated: is_delegated(&object.metadata),
     };
     door.admit(Some(fact))

@@ -71,6 +71,7 @@ fn a_node_port_service_becomes_a_fact_in_full() {
         clients: Clients::All,
         affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) },
         health_check_port: None,
+        load_balancer: None,
         publish_not_ready: false,
         delegated: false,
     };

@@ -193,6 +193,12 @@ impl Spec {
         self.of_families(|family| underlay::router(family, 0).addr())
     }
 
+    /// The addresses for Services of type LoadBalancer, as first and last; on the first network, one range for each
+    /// family.
+    pub fn load_balancer_ranges(&self) -> Vec<(IpAddr, IpAddr)> {
+        self.of_families(|family| underlay::load_balancers(family, 0))
+    }
+
     /// The addresses of the Service `kubernetes`: the first of each service range.
     pub fn kubernetes_services(&self) -> Vec<IpAddr> {
         self.0.service_cidrs.iter().map(|range| nth(range, 1)).collect()

@@ -1,6 +1,6 @@
 //! Addresses between the nodes; the same in every sandbox, since each has a network of its own.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -11,6 +11,9 @@ pub(super) const RANGES: [IpNet; 2] = [
 ];
 /// The router's place on every network.
 const ROUTER: u8 = 254;
+
+/// The places of the first and the last load balancer on every network.
+const LOAD_BALANCERS: [u8; 2] = [200, 249];
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,12 @@ impl Family {
 /// The address of the node at this place of a network, counted from zero, with the network's prefix length.
 pub(super) fn node(family: Family, network: u8, place: u8) -> IpNet {
     on(family, network, place + 1)
+}
+
+/// The first and the last address of a network for Services of type LoadBalancer: above all nodes.
+pub(super) fn load_balancers(family: Family, network: u8) -> (IpAddr, IpAddr) {
+    let [first, last] = LOAD_BALANCERS.map(|last| on(family, network, last).addr());
+    (first, last)
 }
 
 /// The router's address on a network.

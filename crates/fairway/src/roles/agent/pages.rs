@@ -11,6 +11,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::announcer::AnnouncerMetrics;
 use super::health::Health;
 use super::servers::{Servers, listen};
 use crate::roles::status_pages::{Page, StatusPages};
@@ -25,8 +26,9 @@ const PROXY_MODE: &str = "nftables";
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The agent's own pages, by path.
-pub(super) fn of_agent(health: &Arc<Health>) -> impl Fn(&str) -> Option<Page> + use<> {
-    let (health, registry) = (Arc::clone(health), metrics_of(health));
+pub(super) fn of_agent(health: &Arc<Health>, announcer: &AnnouncerMetrics) -> impl Fn(&str) -> Option<Page> + use<> {
+    let (health, mut registry) = (Arc::clone(health), metrics_of(health));
+    announcer.register(&mut registry);
     move |path| match path {
         "/healthz" => Some(health.healthz(Timestamp::now())),
         "/livez" => Some(health.livez(Timestamp::now())),

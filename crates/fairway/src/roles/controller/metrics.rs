@@ -12,6 +12,10 @@ pub(super) struct Metrics {
     pub(super) given: Counter,
     /// Nodes that have none.
     pub(super) waiting: Gauge,
+    /// Times that a Service's load balancer addresses were written.
+    pub(super) addresses_given: Counter,
+    /// Services of type LoadBalancer that have no address.
+    pub(super) without_address: Gauge,
 }
 
 impl Metrics {
@@ -20,6 +24,14 @@ impl Metrics {
         let controller = registry.sub_registry_with_prefix("fairway_controller");
         controller.register("leads", "Whether this replica leads", self.leads.clone());
         controller.register("node_ranges_given", "Nodes that got ranges of pod addresses", self.given.clone());
+        let given = self.addresses_given.clone();
+        controller.register("load_balancer_addresses_written", "Times that addresses of a Service were written", given);
+        let without = self.without_address.clone();
+        controller.register(
+            "load_balancers_without_address",
+            "Services that ask for an address and have none",
+            without,
+        );
         controller.register("nodes_without_range", "Nodes that have no range of pod addresses", self.waiting.clone());
     }
 }

@@ -1,0 +1,77 @@
+//! Which node answers for a load balancer address on the network it is of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use model::{Cluster, IpFamily, Name, NamespacedName, Service, ServiceKind, TrafficPolicy};
+
+/// An address that one node of the cluster answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The Services that have it, at least one.
+    pub services: BTreeSet<NamespacedName>,
+    /// The node that answers; none if no node can serve it.
+    pub node: Option<Name>,
+}
+
+/// Every address that Fairway gave, with the node that answers for it among the `alive` ones.
+///
+/// All nodes that know of the same live nodes come to the same choice: each address goes to the node that a hash of
+/// both ranks highest, so that addresses are spread, and a node that comes or goes moves only those it gains or had.
+/// With externalTrafficPolicy Local only nodes with an endpoint of it are asked; otherwise any, as long as the Service
+/// has one at all.
+pub fn announcements(cluster: &Cluster, alive: &BTreeSet<Name>) -> BTreeMap<IpAddr, Announcement> {
+    let mut found: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
+    for service in cluster.services.values() {
+        for address in given_addresses(service) {
+            let node = choose(cluster, service, *address, alive);
+            let entry = found.entry(*address).or_insert_with(|| Announcement { services: BTreeSet::new(), node: None });
+            entry.services.insert(service.name.clone());
+            // Those that share an address rank the nodes alike; one of them may have no endpoint.
+            entry.node = entry.node.take().or(node);
+        }
+    }
+    found
+}
+
+fn given_addresses(service: &Service) -> &[IpAddr] {
+    let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given && !request.leaving);
+    match &service.kind {
+        ServiceKind::Virtual { load_balancer_ips, .. } if is_given && !service.delegated => load_balancer_ips,
+        _ => &[],
+    }
+}
+
+fn choose(cluster: &Cluster, service: &Service, address: IpAddr, alive: &BTreeSet<Name>) -> Option<Name> {
+    let serving = serving_nodes(cluster, service, IpFamily::of(address));
+    let candidates = match service.external_policy {
+        _ if serving.is_empty() => return None,
+        TrafficPolicy::Cluster => alive.iter().collect::<Vec<_>>(),
+        TrafficPolicy::Local => alive.iter().filter(|node| serving.contains(&Some(*node))).collect(),
+    };
+    candidates.into_iter().max_by_key(|node| (rank(node, address), *node)).cloned()
+}
+
+/// The nodes of the endpoints that serve; ready ones, or those on their way out when no other is left (KEP-1669).
+fn serving_nodes<'a>(cluster: &'a Cluster, service: &Service, family: IpFamily) -> BTreeSet<Option<&'a Name>> {
+    let endpoints = || cluster.served_slices_of(&service.name, family).flat_map(|slice| &slice.endpoints);
+    let ready = endpoints().filter(|endpoint| endpoint.ready || service.publish_not_ready);
+    let ready: BTreeSet<_> = ready.map(|endpoint| endpoint.node.as_ref()).collect();
+    if !ready.is_empty() {
+        return ready;
+    }
+    endpoints().filter(|endpoint| endpoint.serving).map(|endpoint| endpoint.node.as_ref()).collect()
+}
+
+/// How high a node ranks for an address: FNV-1a with its bits mixed at the end, the same in every version.
+fn rank(node: &Name, address: IpAddr) -> u64 {
+    let octets: Vec<u8> = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let bytes = octets.iter().chain(node.as_str().as_bytes());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
+}

@@ -1,0 +1,114 @@
+//! Load balancer addresses: which Service has which, and which node answers for them.
+//!
+//! The status of each Service is the record of what it was given; there is no other. Whoever decides begins with it, so
+//! that a restart changes nothing, and of two Services that have the same address the older one keeps it.
+
+mod announce;
+mod pools;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::{
+    Cluster, IpFamily, LoadBalancerRequest, Name, NamespacedName, PoolStatus, Rejected, RejectedReason, Service,
+    ServiceKind, Subject, TrafficPolicy,
+};
+
+pub use announce::{Announcement, announcements};
+use pools::Pools;
+
+/// What is to be written, and what is to be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// The addresses of every Service that Fairway is the load balancer of, in the order of its families; none for
+    /// those that get none.
+    pub addresses: BTreeMap<NamespacedName, Vec<IpAddr>>,
+    /// What the status of each pool should say.
+    pub pools: BTreeMap<Name, PoolStatus>,
+    /// Why Services have no address, or not the one they asked for, and why pools are not used.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Gives every Service of type LoadBalancer its addresses. `is_default` says whether those that name no load balancer
+/// are Fairway's.
+///
+/// Costs time in proportion to the Services of type LoadBalancer and the pools.
+pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
+    let mut pools = Pools::of(cluster);
+    let mut claims: Vec<Claim<'_>> =
+        cluster.services.values().filter_map(|service| Claim::of(cluster, service, is_default)).collect();
+    // Those that have something go first, so that nobody new takes it from them; among equals the older one.
+    claims.sort_by_key(|claim| (claim.held.is_empty(), claim.request.created, &claim.service.name));
+    let mut assignment = Assignment::default();
+    let mut wanting = Vec::new();
+    for claim in &claims {
+        match pools.keep(claim) {
+            Ok(addresses) => drop(assignment.addresses.insert(claim.service.name.clone(), addresses)),
+            Err(reason) => {
+                assignment.rejected.extend(reason);
+                wanting.push(claim);
+            }
+        }
+    }
+    for claim in wanting {
+        let addresses = pools.give(claim).unwrap_or_else(|reason| {
+            assignment.rejected.push(reason);
+            Vec::new()
+        });
+        assignment.addresses.insert(claim.service.name.clone(), addresses);
+    }
+    assignment.rejected.extend(pools.rejected());
+    assignment.pools = pools.statuses();
+    assignment
+}
+
+/// A Service that Fairway is the load balancer of.
+struct Claim<'a> {
+    service: &'a Service,
+    request: &'a LoadBalancerRequest,
+    /// What its status says it has.
+    held: &'a [IpAddr],
+    namespace: Option<&'a BTreeMap<Name, Name>>,
+}
+
+impl<'a> Claim<'a> {
+    fn of(cluster: &'a Cluster, service: &'a Service, is_default: bool) -> Option<Self> {
+        let request = service.load_balancer.as_deref().filter(|request| request.is_for_us(is_default))?;
+        let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return None };
+        let namespace = cluster.namespaces.get(&service.name.namespace).map(AsRef::as_ref);
+        Some(Self { service, request, held: load_balancer_ips, namespace })
+    }
+
+    /// The families it can get addresses of at all.
+    fn families(&self) -> &'a [IpFamily] {
+        &self.request.families
+    }
+
+    /// Why two Services cannot have the same address; none if they can.
+    fn clash(&self, other: &Self) -> Option<&'static str> {
+        let key = |claim: &Self| claim.request.sharing_key.clone();
+        if key(self).is_none() || key(self) != key(other) {
+            return Some("they have no fairway.network/sharing-key in common");
+        }
+        let is_local = |claim: &Self| claim.service.external_policy == TrafficPolicy::Local;
+        if is_local(self) || is_local(other) {
+            return Some("an address with externalTrafficPolicy Local cannot be shared");
+        }
+        let ports =
+            |claim: &Self| -> Vec<_> { claim.service.ports.iter().map(|port| (port.protocol, port.port)).collect() };
+        let theirs = ports(other);
+        ports(self).iter().any(|port| theirs.contains(port)).then_some("they have a port in common")
+    }
+
+    fn reject(&self, reason: RejectedReason, why: String) -> Rejected {
+        let field = match (self.request.addresses.is_empty(), &self.request.pool) {
+            (false, _) => format!("metadata.annotations[{}]", model::from_kube::ADDRESSES_ANNOTATION),
+            (true, Some(_)) => format!("metadata.annotations[{}]", model::from_kube::POOL_ANNOTATION),
+            (true, None) => "spec.type".to_owned(),
+        };
+        Rejected { object: Subject::service(&self.service.name), field, why, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Pools while addresses are given from them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use model::{AddressPool, AddressRange, Cluster, IpFamily, Name, PoolStatus, Rejected, RejectedReason, Subject};
+
+use super::Claim;
+
+/// The pools, and who has which of their addresses.
+pub(super) struct Pools<'a> {
+    pools: Vec<Pool<'a>>,
+    /// Who has an address; several only where they share it.
+    taken: BTreeMap<IpAddr, Vec<Claim<'a>>>,
+}
+
+struct Pool<'a> {
+    pool: &'a AddressPool,
+    /// Why nothing is given from it.
+    fault: Option<Fault>,
+}
+
+struct Fault {
+    field: String,
+    why: String,
+}
+
+impl<'a> Pools<'a> {
+    /// The pools of a cluster by name. One that overlaps an older one is not used: addresses of it would be in two.
+    pub fn of(cluster: &'a Cluster) -> Self {
+        let mut by_age: Vec<&AddressPool> = cluster.pools.values().map(AsRef::as_ref).collect();
+        by_age.sort_by_key(|pool| (pool.created, &pool.name));
+        let mut pools: Vec<Pool<'a>> = Vec::new();
+        for pool in by_age {
+            let fault = overlap(pool, &pools);
+            pools.push(Pool { pool, fault });
+        }
+        pools.sort_by_key(|pool| &pool.pool.name);
+        Self { pools, taken: BTreeMap::new() }
+    }
+
+    /// Lets a Service keep what it has, with an address of a family it had none of if there is one now. Otherwise it
+    /// gets something anew: the reason is one to be told, unless it had nothing or asks for something else now.
+    pub fn keep(&mut self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Option<Rejected>> {
+        if claim.held.is_empty() {
+            return Err(None);
+        }
+        for address in claim.held {
+            if let Some(why) = self.objection(claim, *address) {
+                let why = format!("{address} cannot be kept: {why}");
+                return Err(Some(claim.reject(RejectedReason::IPConflict, why)));
+            }
+        }
+        let asked_for =
+            |address: &IpAddr| claim.request.addresses.is_empty() || claim.request.addresses.contains(address);
+        if !claim.held.iter().all(asked_for) {
+            return Err(None);
+        }
+        let held = |family: IpFamily| claim.held.iter().copied().find(|held| IpFamily::of(*held) == family);
+        let families = claim.families().iter().copied();
+        let kept: Vec<IpAddr> =
+            families.filter_map(|family| held(family).or_else(|| self.addition(claim, family))).collect();
+        self.take(claim, &kept);
+        Ok(kept)
+    }
+
+    /// An address of a family that a Service has none of yet.
+    fn addition(&self, claim: &Claim<'a>, family: IpFamily) -> Option<IpAddr> {
+        let mut asked = claim.request.addresses.iter().copied();
+        match asked.len() {
+            0 => self.open_to(claim).find_map(|pool| self.first_free(claim, pool, family)),
+            _ => asked.find(|asked| IpFamily::of(*asked) == family && self.objection(claim, *asked).is_none()),
+        }
+    }
+
+    /// Gives a Service addresses: those it asks for, or the first that are free, of one pool if possible.
+    pub fn give(&mut self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
+        let given = if claim.request.addresses.is_empty() { self.choose(claim)? } else { self.grant(claim)? };
+        self.take(claim, &given);
+        Ok(given)
+    }
+
+    /// Pools that are not used, told on them.
+    pub fn rejected(&self) -> impl Iterator<Item = Rejected> {
+        self.pools.iter().filter_map(|pool| {
+            let Fault { field, why } = pool.fault.as_ref()?;
+            let (object, reason) = (Subject::pool(&pool.pool.name), RejectedReason::Refused);
+            Some(Rejected { object, field: field.clone(), why: why.clone(), reason })
+        })
+    }
+
+    /// What the statuses should say.
+    pub fn statuses(&self) -> BTreeMap<Name, PoolStatus> {
+        self.pools.iter().map(|pool| (pool.pool.name.clone(), self.status(pool))).collect()
+    }
+
+    fn status(&self, pool: &Pool<'a>) -> PoolStatus {
+        let counts = pool.pool.ranges.iter().map(|range| range.len() - left_out(pool.pool, range));
+        let used = self.taken.keys().filter(|address| pool.pool.contains(**address)).count();
+        PoolStatus {
+            total: counts.fold(0, u64::saturating_add),
+            used: used as u64,
+            fault: pool.fault.as_ref().map(|fault| format!("{}: {}", fault.field, fault.why)),
+            generation: pool.pool.generation,
+        }
+    }
+
+    fn take(&mut self, claim: &Claim<'a>, addresses: &[IpAddr]) {
+        for address in addresses {
+            let holder = Claim { ..*claim };
+            self.taken.entry(*address).or_default().push(holder);
+        }
+    }
+
+    /// The addresses the Service asks for, all or none.
+    fn grant(&self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
+        for address in &claim.request.addresses {
+            if let Some(why) = self.objection(claim, *address) {
+                return Err(claim.reject(RejectedReason::IPConflict, format!("{address} cannot be had: {why}")));
+            }
+        }
+        Ok(claim.request.addresses.clone())
+    }
+
+    fn choose(&self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
+        let open: Vec<&Pool<'a>> = self.open_to(claim).collect();
+        if open.is_empty() {
+            return Err(claim.reject(RejectedReason::IPPoolExhausted, self.why_none_is_open(claim)));
+        }
+        let whole = open.iter().find_map(|pool| {
+            let of_family = |family: &IpFamily| self.first_free(claim, pool, *family);
+            claim.families().iter().map(of_family).collect::<Option<Vec<IpAddr>>>()
+        });
+        if let Some(whole) = whole {
+            return Ok(whole);
+        }
+        let of_family = |family: &IpFamily| open.iter().find_map(|pool| self.first_free(claim, pool, *family));
+        let found: Vec<IpAddr> = claim.families().iter().filter_map(of_family).collect();
+        if found.is_empty() || (claim.request.needs_both && found.len() < claim.families().len()) {
+            return Err(claim.reject(RejectedReason::IPPoolExhausted, self.why_exhausted(claim, &open)));
+        }
+        Ok(found)
+    }
+
+    /// The pools that a Service which asks for no address can have one of.
+    fn open_to(&self, claim: &Claim<'a>) -> impl Iterator<Item = &Pool<'a>> {
+        self.pools.iter().filter(|pool| {
+            let asked_for = claim.request.pool.as_ref().map_or(pool.pool.auto_assign, |name| *name == pool.pool.name);
+            asked_for && pool.fault.is_none() && pool.is_for(claim)
+        })
+    }
+
+    /// The first free address of a pool; one that its sharing key has already goes before.
+    fn first_free(&self, claim: &Claim<'a>, pool: &Pool<'a>, family: IpFamily) -> Option<IpAddr> {
+        let may_have = |address: &IpAddr| IpFamily::of(*address) == family && pool.pool.contains(*address);
+        let shared = claim.request.sharing_key.as_ref().and_then(|_| {
+            let holders = self.taken.iter().filter(|(address, _)| may_have(address));
+            holders.into_iter().find(|(_, holders)| holders.iter().all(|other| claim.clash(other).is_none()))
+        });
+        if let Some((address, _)) = shared {
+            return Some(*address);
+        }
+        let ranges = pool.pool.ranges.iter().filter(|range| range.family() == family);
+        ranges.into_iter().find_map(|range| {
+            let mut candidates = std::iter::successors(Some(range.first()), |address| range.after(*address));
+            candidates.find(|address| !self.taken.contains_key(address) && !pool.pool.leaves_out(*address))
+        })
+    }
+
+    /// Why a Service cannot have an address; none if it can.
+    fn objection(&self, claim: &Claim<'a>, address: IpAddr) -> Option<String> {
+        if !claim.families().contains(&IpFamily::of(address)) {
+            return Some("the Service is not of this family; see spec.ipFamilies".into());
+        }
+        let Some(pool) = self.pools.iter().find(|pool| pool.fault.is_none() && pool.pool.contains(address)) else {
+            return Some("no LoadBalancerPool has it; add it to one, or ask for another".into());
+        };
+        let name = &pool.pool.name;
+        if !pool.is_for(claim) {
+            return Some(format!("LoadBalancerPool {name} is not for this Service; see its selectors"));
+        }
+        if let Some(asked) = claim.request.pool.as_ref().filter(|asked| *asked != name) {
+            return Some(format!("it is of LoadBalancerPool {name} and the Service asks for {asked}"));
+        }
+        let holders = self.taken.get(&address).into_iter().flatten();
+        let (holder, why) = holders.into_iter().find_map(|other| Some((other, claim.clash(other)?)))?;
+        Some(format!("Service {} has it and {why}; ask for another", holder.service.name))
+    }
+
+    fn why_none_is_open(&self, claim: &Claim<'a>) -> String {
+        match &claim.request.pool {
+            Some(asked) if !self.pools.iter().any(|pool| pool.pool.name == *asked) => {
+                format!("there is no LoadBalancerPool {asked}; make it, or ask for one there is")
+            }
+            Some(asked) => {
+                format!("LoadBalancerPool {asked} is not for this Service; see its selectors and conditions")
+            }
+            None if self.pools.is_empty() => {
+                "there is no LoadBalancerPool; make one with addresses of your network".into()
+            }
+            None => {
+                "no LoadBalancerPool is open to this Service; see their autoAssign, selectors and conditions".into()
+            }
+        }
+    }
+
+    fn why_exhausted(&self, claim: &Claim<'a>, open: &[&Pool<'a>]) -> String {
+        let families: Vec<&str> = claim.families().iter().map(|family| family_name(*family)).collect();
+        let counts: Vec<String> = open
+            .iter()
+            .map(|pool| (pool, self.status(pool)))
+            .map(|(pool, status)| format!("{} ({} of {} used)", pool.pool.name, status.used, status.total))
+            .collect();
+        let (families, counts) = (families.join(" and "), counts.join(", "));
+        format!(
+            "no free {families} address in LoadBalancerPool {counts}; add addresses, or delete a Service that has one"
+        )
+    }
+}
+
+impl Pool<'_> {
+    fn is_for(&self, claim: &Claim<'_>) -> bool {
+        let empty = BTreeMap::new();
+        self.pool.services.matches(&claim.request.labels)
+            && self.pool.namespaces.matches(claim.namespace.unwrap_or(&empty))
+    }
+}
+
+fn overlap(pool: &AddressPool, older: &[Pool<'_>]) -> Option<Fault> {
+    let usable = || older.iter().filter(|other| other.fault.is_none());
+    pool.ranges.iter().enumerate().find_map(|(index, range)| {
+        let (other, theirs) = usable()
+            .find_map(|other| Some((other, other.pool.ranges.iter().find(|theirs| theirs.overlaps(range))?)))?;
+        let why =
+            format!("{range} overlaps {theirs} of LoadBalancerPool {}; nothing is given from here", other.pool.name);
+        Some(Fault { field: format!("spec.addresses[{index}]"), why })
+    })
+}
+
+/// How many addresses of a range a pool leaves out, without walking through it.
+fn left_out(pool: &AddressPool, range: &AddressRange) -> u64 {
+    let (IpAddr::V4(first), true) = (range.first(), pool.avoids_buggy) else { return 0 };
+    let (first, count) = (u64::from(first.to_bits()), range.len());
+    let up_to = |end: u64, last_octet: u64| (end + 256 - last_octet) / 256;
+    let ending_in = |octet: u64| up_to(first + count, octet + 1) - up_to(first, octet + 1);
+    ending_in(0) + ending_in(255)
+}
+
+fn family_name(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::V4 => "IPv4",
+        IpFamily::V6 => "IPv6",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::{PoolStatus, Selector};
+
+    use super::*;
+
+    #[test]
+    fn buggy_addresses_are_counted_as_they_are_left_out() {
+        for (first, last) in [("10.0.0.0", "10.0.0.255"), ("10.0.0.1", "10.0.2.0"), ("10.0.0.5", "10.0.0.6")] {
+            let range = AddressRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap();
+            let pool = AddressPool {
+                name: "a".into(),
+                ranges: vec![range],
+                auto_assign: true,
+                avoids_buggy: true,
+                services: Selector::default(),
+                namespaces: Selector::default(),
+                created: Duration::ZERO,
+                generation: 1,
+                status: PoolStatus::default(),
+            };
+            let all = std::iter::successors(Some(range.first()), |address| range.after(*address));
+            let counted = all.filter(|address| pool.leaves_out(*address)).count() as u64;
+            assert_eq!(left_out(&pool, &range), counted, "{range}");
+        }
+    }
+}

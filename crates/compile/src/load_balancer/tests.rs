@@ -1,0 +1,291 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::from_kube;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A cluster of one namespace, `shop`, with pools and Services.
+#[derive(Default)]
+struct World(Cluster);
+
+impl World {
+    fn pool(mut self, name: &str, spec: &Value) -> Self {
+        let created = format!("2026-01-01T00:00:{:02}Z", self.0.pools.len());
+        let object =
+            json!({ "metadata": { "name": name, "generation": 1, "creationTimestamp": created }, "spec": spec });
+        let pool = from_kube::address_pool(&serde_json::from_value(object).unwrap()).fact.unwrap();
+        self.0.pools.insert(pool.name.clone(), Arc::new(pool));
+        self
+    }
+
+    fn namespace(mut self, labels: &[(&str, &str)]) -> Self {
+        let labels = labels.iter().map(|(key, value)| (Name::from(*key), Name::from(*value))).collect();
+        self.0.namespaces.insert("shop".into(), Arc::new(labels));
+        self
+    }
+
+    /// A Service as old as the number says, with what `change` sets of its spec, annotations, labels and addresses.
+    fn service(mut self, name: &str, age: u32, change: &Value) -> Self {
+        let ingress: Vec<Value> =
+            change["has"].as_array().into_iter().flatten().map(|ip| json!({ "ip": ip, "ipMode": "VIP" })).collect();
+        let mut object = json!({
+            "metadata": {
+                "namespace": "shop", "name": name, "creationTimestamp": format!("2026-01-01T00:{:02}:00Z", 59 - age),
+                "annotations": change["annotations"], "labels": change["labels"],
+            },
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.1", "ipFamilies": ["IPv4"],
+                "ports": [{ "port": change["port"].as_i64().unwrap_or(80) }],
+            },
+            "status": {
+                "loadBalancer": { "ingress": ingress },
+                "conditions": [{ "type": from_kube::ALLOCATED_CONDITION, "status": "True", "reason": "Allocated",
+                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+            },
+        });
+        for (field, value) in change["spec"].as_object().into_iter().flatten() {
+            object["spec"][field] = value.clone();
+        }
+        let service = from_kube::service(&serde_json::from_value(object).unwrap()).fact.unwrap();
+        self.0.services.insert(service.name.clone(), Arc::new(service));
+        self
+    }
+
+    fn endpoints(mut self, service: &str, nodes: &[&str]) -> Self {
+        let endpoints: Vec<Value> = nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| json!({ "addresses": [format!("10.244.0.{index}")], "nodeName": node }))
+            .collect();
+        let object = json!({
+            "metadata": { "namespace": "shop", "name": service, "labels": { "kubernetes.io/service-name": service } },
+            "addressType": "IPv4", "ports": [{ "port": 80 }], "endpoints": endpoints,
+        });
+        self.0.insert_slice(from_kube::endpoint_slice(&serde_json::from_value(object).unwrap()).fact.unwrap());
+        self
+    }
+
+    /// The addresses each Service has, as `name address,address`.
+    fn given(&self) -> Vec<String> {
+        let given = assign(&self.0, true).addresses;
+        let line = |(name, addresses): (NamespacedName, Vec<IpAddr>)| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("{} {}", name.name, addresses.join(","))
+        };
+        given.into_iter().map(line).collect()
+    }
+
+    fn told(&self) -> Vec<String> {
+        assign(&self.0, true).rejected.iter().map(|rejected| format!("{} {rejected}", rejected.reason)).collect()
+    }
+}
+
+fn world() -> World {
+    World::default().pool("default", &json!({ "addresses": ["10.0.0.1-10.0.0.2", "fd00::1-fd00::2"] }))
+}
+
+#[test]
+fn the_oldest_service_gets_the_first_address() {
+    let world = world().service("new", 1, &json!({})).service("old", 2, &json!({}));
+    assert_eq!(world.given(), ["new 10.0.0.2", "old 10.0.0.1"]);
+}
+
+#[test]
+fn what_a_service_has_it_keeps_whoever_comes() {
+    let world = world().service("new", 1, &json!({ "has": ["10.0.0.1"] })).service("old", 2, &json!({}));
+    assert_eq!(world.given(), ["new 10.0.0.1", "old 10.0.0.2"]);
+    assert_eq!(world.told(), [""; 0]);
+}
+
+#[test]
+fn of_two_that_have_the_same_the_older_keeps_it_and_the_other_is_told() {
+    let both = json!({ "has": ["10.0.0.1"] });
+    let world = world().service("new", 1, &both).service("old", 2, &both);
+    assert_eq!(world.given(), ["new 10.0.0.2", "old 10.0.0.1"]);
+    assert_eq!(
+        world.told(),
+        ["IPConflict Service shop/new: spec.type: 10.0.0.1 cannot be kept: Service shop/old has it and they have no \
+          fairway.network/sharing-key in common; ask for another"]
+    );
+}
+
+#[test]
+fn a_full_pool_is_told_with_its_numbers() {
+    let world = world().service("a", 3, &json!({})).service("b", 2, &json!({})).service("c", 1, &json!({}));
+    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.2", "c "]);
+    assert_eq!(
+        world.told(),
+        [
+            "IPPoolExhausted Service shop/c: spec.type: no free IPv4 address in LoadBalancerPool default (2 of 4 used); add \
+          addresses, or delete a Service that has one"
+        ]
+    );
+    let status = &assign(&world.0, true).pools[&Name::from("default")];
+    assert_eq!((status.total, status.used, status.fault.clone()), (4, 2, None));
+}
+
+#[test]
+fn a_requested_address_is_given_or_refused_with_what_is_in_the_way() {
+    let asks = |address: &str| json!({ "annotations": { from_kube::ADDRESSES_ANNOTATION: address } });
+    let fine = world().service("a", 1, &asks("10.0.0.2"));
+    assert_eq!(fine.given(), ["a 10.0.0.2"]);
+    let field = "metadata.annotations[fairway.network/load-balancer-ips]";
+    let strange = world().service("a", 1, &asks("10.9.9.9"));
+    assert_eq!(strange.given(), ["a "]);
+    assert_eq!(
+        strange.told(),
+        [format!(
+            "IPConflict Service shop/a: {field}: 10.9.9.9 cannot be had: no LoadBalancerPool has it; add it to one, or \
+             ask for another"
+        )]
+    );
+    let taken = world().service("b", 2, &json!({ "has": ["10.0.0.2"] })).service("a", 3, &asks("10.0.0.2"));
+    assert_eq!(taken.given(), ["a ", "b 10.0.0.2"], "nobody loses what it has to somebody who asks for it");
+    let changed = world().service(
+        "a",
+        1,
+        &json!({ "has": ["10.0.0.1"],
+        "annotations": { from_kube::ADDRESSES_ANNOTATION: "10.0.0.2" } }),
+    );
+    assert_eq!(changed.given(), ["a 10.0.0.2"]);
+}
+
+#[test]
+fn a_pool_may_be_asked_for_and_only_then_used() {
+    let asks = json!({ "annotations": { from_kube::POOL_ANNOTATION: "reserved" } });
+    let world = world()
+        .pool("reserved", &json!({ "addresses": ["10.0.9.1/32"], "autoAssign": false }))
+        .service("a", 3, &json!({}))
+        .service("b", 2, &json!({}))
+        .service("c", 1, &asks);
+    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.2", "c 10.0.9.1"]);
+    let lost = World::default().service("c", 1, &asks);
+    let expected = "there is no LoadBalancerPool reserved; make it, or ask for one there is";
+    assert!(lost.told()[0].ends_with(expected), "{:?}", lost.told());
+}
+
+#[test]
+fn selectors_say_whom_a_pool_is_for() {
+    let pool = json!({
+        "addresses": ["10.0.0.1/32"], "serviceSelector": { "matchLabels": { "app": "web" } },
+        "namespaceSelector": { "matchExpressions": [{ "key": "team", "operator": "In", "values": ["shop"] }] },
+    });
+    let world = |team: &str, app: &str| {
+        let world = World::default().pool("p", &pool).namespace(&[("team", team)]);
+        world.service("a", 1, &json!({ "labels": { "app": app } })).given()
+    };
+    assert_eq!(world("shop", "web"), ["a 10.0.0.1"]);
+    assert_eq!(world("shop", "db"), ["a "]);
+    assert_eq!(world("other", "web"), ["a "]);
+}
+
+#[test]
+fn services_of_one_key_share_an_address_unless_their_ports_clash() {
+    let with = |port: u16| json!({ "annotations": { from_kube::SHARING_ANNOTATION: "k" }, "port": port });
+    let world = world().service("a", 3, &with(80)).service("b", 2, &with(443)).service("c", 1, &with(80));
+    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.1", "c 10.0.0.2"]);
+}
+
+#[test]
+fn two_families_come_from_one_pool_and_one_alone_is_enough_unless_both_are_required() {
+    let dual = |policy: &str| json!({ "spec": { "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": policy } });
+    assert_eq!(world().service("a", 1, &dual("PreferDualStack")).given(), ["a fd00::1,10.0.0.1"]);
+    let grown = json!({ "has": ["10.0.0.2"], "spec": { "ipFamilies": ["IPv4", "IPv6"] } });
+    assert_eq!(world().service("a", 1, &grown).given(), ["a 10.0.0.2,fd00::1"], "what it had stays");
+    let v4_only = || World::default().pool("p", &json!({ "addresses": ["10.0.0.1/32"] }));
+    assert_eq!(v4_only().service("a", 1, &dual("PreferDualStack")).given(), ["a 10.0.0.1"]);
+    assert_eq!(v4_only().service("a", 1, &dual("RequireDualStack")).given(), ["a "]);
+}
+
+#[test]
+fn an_address_that_left_its_pool_is_replaced_and_told() {
+    let world = world().service("a", 1, &json!({ "has": ["10.7.7.7"] }));
+    assert_eq!(world.given(), ["a 10.0.0.1"]);
+    assert!(world.told()[0].contains("10.7.7.7 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
+    let gone = World::default().service("a", 1, &json!({ "has": ["10.7.7.7"] }));
+    assert_eq!(gone.given(), ["a "]);
+}
+
+#[test]
+fn a_pool_that_overlaps_an_older_one_is_not_used() {
+    let world = world().pool("second", &json!({ "addresses": ["10.0.0.2-10.0.0.9"] })).service("a", 1, &json!({}));
+    assert_eq!(world.given(), ["a 10.0.0.1"]);
+    assert_eq!(
+        world.told(),
+        ["Refused LoadBalancerPool second: spec.addresses[0]: 10.0.0.2-10.0.0.9 overlaps 10.0.0.1-10.0.0.2 of \
+          LoadBalancerPool default; nothing is given from here"]
+    );
+}
+
+#[test]
+fn services_of_other_load_balancers_are_left_alone() {
+    let theirs = json!({ "spec": { "loadBalancerClass": "example.com/lb" } });
+    let ours = json!({ "spec": { "loadBalancerClass": "fairway.network/lb" } });
+    let world = world().service("theirs", 1, &theirs).service("ours", 2, &ours).service("any", 3, &json!({}));
+    assert_eq!(world.given(), ["any 10.0.0.1", "ours 10.0.0.2"]);
+    let named_only = assign(&world.0, false).addresses;
+    assert_eq!(named_only.keys().map(|name| name.name.as_str()).collect::<Vec<_>>(), ["ours"]);
+}
+
+#[test]
+fn what_was_decided_is_decided_again_once_it_is_written() {
+    let fresh = world().service("a", 2, &json!({})).service("b", 1, &json!({})).service("c", 0, &json!({}));
+    let written = world()
+        .service("a", 2, &json!({ "has": ["10.0.0.1"] }))
+        .service("b", 1, &json!({ "has": ["10.0.0.2"] }))
+        .service("c", 0, &json!({}));
+    assert_eq!(assign(&fresh.0, true).addresses, assign(&written.0, true).addresses);
+}
+
+fn nodes(names: &[&str]) -> BTreeSet<Name> {
+    names.iter().map(|name| Name::from(*name)).collect()
+}
+
+fn answering(world: &World, alive: &[&str]) -> Vec<Option<String>> {
+    let found = announcements(&world.0, &nodes(alive));
+    found.into_values().map(|announcement| announcement.node.map(|node| node.to_string())).collect()
+}
+
+#[test]
+fn one_live_node_answers_for_an_address_and_another_when_it_is_gone() {
+    let world = world().service("a", 1, &json!({ "has": ["10.0.0.1"] })).endpoints("a", &["n1"]);
+    let chosen = answering(&world, &["n1", "n2", "n3"])[0].clone().unwrap();
+    let rest: Vec<&str> = ["n1", "n2", "n3"].into_iter().filter(|node| *node != chosen).collect();
+    let next = answering(&world, &rest)[0].clone().unwrap();
+    assert_ne!(next, chosen);
+    assert_eq!(answering(&world, &[]), [None]);
+}
+
+#[test]
+fn addresses_are_spread_and_a_lost_node_moves_its_own_only() {
+    let mut world = World::default().pool("p", &json!({ "addresses": ["10.0.0.0/24"] }));
+    for index in 0..40 {
+        let name = format!("s{index}");
+        world = world.service(&name, 1, &json!({ "has": [format!("10.0.0.{index}")] })).endpoints(&name, &["n1"]);
+    }
+    let all = answering(&world, &["n1", "n2", "n3", "n4"]);
+    for node in ["n1", "n2", "n3", "n4"] {
+        let share = all.iter().flatten().filter(|chosen| *chosen == node).count();
+        assert!((4..=18).contains(&share), "{node} has {share} of 40");
+    }
+    let fewer = answering(&world, &["n1", "n2", "n3"]);
+    for (before, after) in all.iter().zip(&fewer) {
+        assert!(before == after || before.as_deref() == Some("n4"));
+    }
+}
+
+#[test]
+fn with_local_policy_only_nodes_with_an_endpoint_answer() {
+    let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
+    let world = world().service("a", 1, &local).endpoints("a", &["n2"]);
+    assert_eq!(answering(&world, &["n1", "n2", "n3"]), [Some("n2".into())]);
+    assert_eq!(answering(&world, &["n1", "n3"]), [None]);
+}
+
+#[test]
+fn nobody_answers_for_a_service_without_endpoints() {
+    let world = world().service("a", 1, &json!({ "has": ["10.0.0.1"] }));
+    assert_eq!(answering(&world, &["n1", "n2"]), [None]);
+}

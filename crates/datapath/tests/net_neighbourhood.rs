@@ -1,0 +1,115 @@
+//! Answers for addresses that no link has, to a neighbour with a kernel of its own.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use datapath::neighbourhood::NeighbourSocket;
+use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
+use datapath::route::{MacAddress, Rtnetlink};
+use datapath::testing::{UPLINK, isolated, other_machine, wait_for};
+use datapath::{Netns, route::Link};
+use model::IpFamily;
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+fn link() -> (Link, MacAddress) {
+    let link = Rtnetlink::open().unwrap().require_link(UPLINK).unwrap();
+    let mac = link.mac.unwrap();
+    (link, mac)
+}
+
+/// The next thing heard that `wanted` picks.
+fn hear<T>(socket: &NeighbourSocket, wanted: impl Fn(Heard) -> Option<T>) -> T {
+    wait_for("a neighbour", SECONDS, || {
+        let frame = socket.receive(Duration::ZERO).unwrap()?;
+        parse(&frame).into_iter().find_map(&wanted)
+    })
+}
+
+fn question_for(target: IpAddr) -> impl Fn(Heard) -> Option<Neighbour> {
+    move |heard| match heard {
+        Heard::Question { target: asked, asker } if asked == target => Some(asker),
+        _ => None,
+    }
+}
+
+/// What the other machine's kernel believes about IPv4 neighbours.
+fn believed(other: &Netns) -> String {
+    other.run(|| std::fs::read_to_string("/proc/thread-self/net/arp").unwrap()).unwrap()
+}
+
+/// Sends to an address from the other machine, so that its kernel asks for it.
+fn send(other: &Netns, address: IpAddr) {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    // What is not delivered yet is not the sender's concern.
+    other.run(|| UdpSocket::bind(any).unwrap().send_to(b"x", (address, 9)).map(drop).unwrap_or_default()).unwrap();
+}
+
+#[test]
+fn a_neighbour_believes_the_answer_to_its_question() {
+    isolated(|| {
+        let other = other_machine(&[["10.0.0.1/24".parse().unwrap(), "10.0.0.2/24".parse().unwrap()]]);
+        let (link, mac) = link();
+        let socket = NeighbourSocket::open(link.index, mac, IpFamily::V4).unwrap();
+        let address: IpAddr = "10.0.0.7".parse().unwrap();
+        send(&other, address);
+        let asker = hear(&socket, question_for(address));
+        assert_eq!(asker.address, "10.0.0.2".parse::<IpAddr>().unwrap());
+        assert!(!believed(&other).contains(&mac.to_string()), "nobody else answers");
+        socket.send(&answer(mac, address, &asker)).unwrap();
+        let entry = |line: &&str| line.starts_with("10.0.0.7 ") && line.contains(&mac.to_string());
+        wait_for("the neighbour to believe it", SECONDS, || believed(&other).lines().find(entry).map(drop));
+    });
+}
+
+#[test]
+fn a_neighbour_follows_an_address_that_moves() {
+    isolated(|| {
+        let other = other_machine(&[["10.0.0.1/24".parse().unwrap(), "10.0.0.2/24".parse().unwrap()]]);
+        let (link, mac) = link();
+        let socket = NeighbourSocket::open(link.index, mac, IpFamily::V4).unwrap();
+        let address: IpAddr = "10.0.0.7".parse().unwrap();
+        let before = MacAddress([2, 0, 0, 0, 0, 0x77]);
+        send(&other, address);
+        let asker = hear(&socket, question_for(address));
+        socket.send(&answer(before, address, &asker)).unwrap();
+        let says = |mac: MacAddress| believed(&other).contains(&mac.to_string()).then_some(());
+        wait_for("the first answer", SECONDS, || says(before));
+        // A kernel keeps to a fresh answer for a second (`locktime`), which is why announcements are repeated.
+        wait_for("the new place", SECONDS, || {
+            announcement(mac, address).iter().for_each(|frame| socket.send(frame).unwrap());
+            believed(&other)
+                .lines()
+                .find(|line| line.starts_with("10.0.0.7 ") && line.contains(&mac.to_string()))
+                .map(drop)
+        });
+    });
+}
+
+#[test]
+fn questions_of_ipv6_are_heard_though_their_groups_are_not_joined_and_their_answers_believed() {
+    isolated(|| {
+        let other = other_machine(&[["fd00::1/64".parse().unwrap(), "fd00::2/64".parse().unwrap()]]);
+        let (link, mac) = link();
+        let socket = NeighbourSocket::open(link.index, mac, IpFamily::V6).unwrap();
+        let address: IpAddr = "fd00::7".parse().unwrap();
+        let asker = wait_for("a question", SECONDS, || {
+            send(&other, address);
+            let frame = socket.receive(Duration::ZERO).unwrap()?;
+            parse(&frame).into_iter().find_map(question_for(address))
+        });
+        socket.send(&answer(mac, address, &asker)).unwrap();
+        // It asks no more, and neither does it give up: what it sends arrives, at nobody.
+        let dropped = || {
+            let text = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+            let line = text.lines().find(|line| line.starts_with("Ip6InReceives")).unwrap().to_owned();
+            line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+        };
+        let before = dropped();
+        wait_for("packets for the address", SECONDS, || {
+            send(&other, address);
+            (dropped() > before + 3).then_some(())
+        });
+    });
+}

@@ -1,0 +1,181 @@
+//! `fairway service NAME`: the ports of a sandbox's Service on this machine's loopback address.
+//!
+//! The host's loopback and the sandbox's network are different worlds. This process listens in the one and then moves to
+//! the other, where it connects; a socket stays in the world it was made in.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use apiserver::client::{Client, SERVICES};
+use sandbox::machine::{Record, StateDir, enter_namespaces};
+use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::cli::ForwardArgs;
+use crate::commands::{block_on, state_root};
+
+/// What has to be entered to be where the sandbox's clients are.
+const KINDS: [&str; 2] = ["user", "net"];
+
+/// Where one port of a Service is reached from outside the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// The port's name, or its number if it has none.
+    port: String,
+    address: SocketAddr,
+}
+
+/// Forwards until it is interrupted.
+pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
+    let state = StateDir::new(&state_root()?, &args.sandbox)?;
+    let record = state.read_record()?.filter(Record::is_running);
+    let record = record.with_context(|| format!("sandbox {} is not up; start it with: fairway up", args.sandbox))?;
+    let client = Client::unix(state.api_socket());
+    let service = block_on(async { client.get(&SERVICES, &args.namespace, name).await })?;
+    let service = service.with_context(|| format!("cannot read Service {}/{name}", args.namespace))?;
+    let targets = targets_of(&service, record.spec.node_addresses(0)[0])?;
+    let doors = targets.into_iter().zip(0..).map(|(target, index)| listen(args, target, index));
+    let doors: Vec<(TcpListener, Target)> = doors.collect::<Result<_>>()?;
+    print(args, name, &doors)?;
+    enter(&record)?;
+    block_on(forward(doors))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(TcpListener, Target)> {
+    let port = args.port.map_or(Some(0), |port| port.checked_add(index)).context("there are no ports left")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}; choose another with --port"))?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, target))
+}
+
+/// Where the TCP ports of a Service are reached: at its load balancer address, or at the first node's port.
+fn targets_of(service: &Value, node: IpAddr) -> Result<Vec<Target>> {
+    let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
+    let load_balancer: Option<IpAddr> = ingress.as_str().and_then(|text| text.parse().ok());
+    let name = service["metadata"]["name"].as_str().unwrap_or_default();
+    let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let tcp = ports.iter().filter(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
+    let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
+    let target = |port: &Value| {
+        let address = match load_balancer {
+            Some(address) => SocketAddr::new(address, number(&port["port"])?),
+            None => SocketAddr::new(node, number(&port["nodePort"])?),
+        };
+        let name = port["name"].as_str().map_or_else(|| port["port"].to_string(), str::to_owned);
+        Some(Target { port: name, address })
+    };
+    let targets: Vec<Target> = tcp.filter_map(target).collect();
+    if targets.is_empty() {
+        bail!(
+            "Service {name} has no TCP port that is reached from outside the cluster; make it one of type NodePort or \
+             LoadBalancer: kubectl patch svc {name} -p '{{\"spec\":{{\"type\":\"LoadBalancer\"}}}}'"
+        );
+    }
+    Ok(targets)
+}
+
+fn print(args: &ForwardArgs, name: &str, doors: &[(TcpListener, Target)]) -> Result<()> {
+    for (listener, target) in doors {
+        let url = format!("http://{}", listener.local_addr()?);
+        if args.url {
+            println!("{url}");
+        } else {
+            println!("{}/{name} port {} at {}: {url}", args.namespace, target.port, target.address);
+        }
+    }
+    if !args.url {
+        println!("Forwarding until Ctrl-C.");
+    }
+    Ok(())
+}
+
+/// Moves this process to where the sandbox's clients are. It has one thread.
+fn enter(record: &Record) -> Result<()> {
+    let theirs = |kind: &str| PathBuf::from(format!("/proc/{}/ns/{kind}", record.supervisor));
+    let differs = |kind: &&str| {
+        std::fs::read_link(theirs(kind)).ok() != std::fs::read_link(Path::new("/proc/self/ns").join(kind)).ok()
+    };
+    let paths: Vec<PathBuf> = KINDS.iter().filter(|kind| differs(kind)).map(|kind| theirs(kind)).collect();
+    enter_namespaces(&paths).context("cannot enter the sandbox")
+}
+
+async fn forward(doors: Vec<(TcpListener, Target)>) -> Result<()> {
+    let mut doorkeepers = JoinSet::new();
+    for (listener, target) in doors {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        doorkeepers.spawn(accept_all(listener, target.address));
+    }
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        ended = doorkeepers.join_next() => ended.context("nothing to forward")??,
+    }
+}
+
+async fn accept_all(listener: tokio::net::TcpListener, address: SocketAddr) -> Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (client, _) = accepted.context("cannot accept connections any more")?;
+                connections.spawn(relay(client, address));
+            }
+            // What has ended is forgotten.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn relay(mut client: TcpStream, address: SocketAddr) {
+    match TcpStream::connect(address).await {
+        // Whichever side breaks off, the other is told by the end of its connection.
+        Ok(mut server) => drop(copy_bidirectional(&mut client, &mut server).await),
+        Err(error) => eprintln!("cannot connect to {address}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(status: &Value) -> Value {
+        json!({
+            "metadata": { "name": "web" },
+            "spec": { "ports": [
+                { "name": "http", "port": 80, "nodePort": 30080 }, { "port": 53, "protocol": "UDP", "nodePort": 30053 },
+            ] },
+            "status": status,
+        })
+    }
+
+    fn addresses(service: &Value) -> Vec<String> {
+        targets_of(service, Ipv4Addr::new(10, 89, 0, 1).into())
+            .unwrap()
+            .iter()
+            .map(|target| format!("{} {}", target.port, target.address))
+            .collect()
+    }
+
+    #[test]
+    fn a_load_balancer_address_goes_before_a_node_port() {
+        let given = json!({ "loadBalancer": { "ingress": [{ "ip": "10.89.0.200" }] } });
+        assert_eq!(addresses(&service(&given)), ["http 10.89.0.200:80"]);
+        assert_eq!(addresses(&service(&json!({}))), ["http 10.89.0.1:30080"]);
+    }
+
+    #[test]
+    fn a_service_that_is_not_reached_from_outside_is_refused_with_the_way_out() {
+        let mut inside = service(&json!({}));
+        inside["spec"]["ports"] = json!([{ "port": 80 }]);
+        assert!(
+            targets_of(&inside, Ipv4Addr::LOCALHOST.into()).unwrap_err().to_string().contains("kubectl patch svc web")
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! Addresses for Services of type LoadBalancer: the decision is `compile::load_balancer`'s, here it is written.
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::load_balancer::{Assignment, assign};
+use jiff::Timestamp;
+use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender, StatusError};
+use model::{Cluster, NamespacedName, Rejected, ServiceKind};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::COMPONENT;
+use super::metrics::Metrics;
+
+/// The pause before a new try after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Gives Services their load balancer addresses.
+pub(super) struct LoadBalancer {
+    pub(super) client: Client,
+    /// Whether Services that name no load balancer are Fairway's.
+    pub(super) is_default: bool,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl LoadBalancer {
+    /// Acts until `term` ends. Begins with a list of its own: what was given before stands in the Services.
+    pub(super) async fn run(&self, term: &CancellationToken) {
+        let kinds = vec![ObjectKind::Service, ObjectKind::Namespace, ObjectKind::LoadBalancerPool];
+        let mut watch = ClusterWatch::start(self.client.clone(), kinds, term.clone());
+        let (tell, rejections) = kubeapi::rejections();
+        let snapshots = watch.snapshots();
+        tokio::join!(
+            term.run_until_cancelled(self.follow(snapshots, &tell)),
+            term.run_until_cancelled(kubeapi::report_refusals(&mut watch, rejections, &self.client, COMPONENT)),
+        );
+        watch.join().await;
+    }
+
+    async fn follow(&self, mut snapshots: watch::Receiver<Option<Cluster>>, tell: &RejectionSender) {
+        let mut told = BTreeSet::new();
+        let mut due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => if changed.is_err() { return },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            due = None;
+            let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
+            let assignment = assign(&cluster, self.is_default);
+            self.metrics.without_address.set(count_without(&assignment));
+            tell.tell(take_news(&mut told, &assignment.rejected));
+            if let Err(error) = self.write(&cluster, &assignment).await {
+                warn!(%error, cause = ?error.source(), "trying again");
+                due = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Writes what differs. Services first: what a pool says of itself follows from them.
+    async fn write(&self, cluster: &Cluster, assignment: &Assignment) -> Result<(), StatusError> {
+        let mut outcome = Ok(());
+        for (service, addresses) in &assignment.addresses {
+            if says(cluster, service, addresses) {
+                continue;
+            }
+            match kubeapi::publish_addresses(&self.client, service, addresses, Timestamp::now()).await {
+                Ok(()) => {
+                    info!(%service, ?addresses, "load balancer addresses");
+                    self.metrics.addresses_given.inc();
+                }
+                // One that cannot be written, as one deleted meanwhile, does not keep the others from theirs.
+                Err(error) => outcome = Err(error),
+            }
+        }
+        for (name, status) in &assignment.pools {
+            if cluster.pools.get(name).is_some_and(|pool| pool.status != *status) {
+                kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await?;
+            }
+        }
+        outcome
+    }
+}
+
+/// Whether the status of a Service says already that it has these addresses.
+fn says(cluster: &Cluster, service: &NamespacedName, addresses: &[std::net::IpAddr]) -> bool {
+    let Some(service) = cluster.services.get(service) else { return true };
+    let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given);
+    let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return true };
+    load_balancer_ips == addresses && is_given != addresses.is_empty()
+}
+
+/// What was not told before; what is no longer so is told again when it is so again.
+fn take_news(told: &mut BTreeSet<(String, String)>, rejected: &[Rejected]) -> Vec<Rejected> {
+    let key = |rejected: &Rejected| (rejected.object.to_string(), rejected.why.clone());
+    let news = rejected.iter().filter(|rejected| !told.contains(&key(rejected))).cloned().collect();
+    *told = rejected.iter().map(key).collect();
+    news
+}
+
+fn count_without(assignment: &Assignment) -> i64 {
+    let without = assignment.addresses.values().filter(|addresses| addresses.is_empty()).count();
+    i64::try_from(without).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{RejectedReason, Subject};
+
+    use super::*;
+
+    fn rejected(why: &str) -> Rejected {
+        let object = Subject::service(&NamespacedName::new("shop", "web"));
+        Rejected { object, field: "spec.type".into(), why: why.into(), reason: RejectedReason::IPPoolExhausted }
+    }
+
+    #[test]
+    fn what_stays_wrong_is_told_once_and_what_comes_back_again() {
+        let mut told = BTreeSet::new();
+        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 1);
+        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 0);
+        assert_eq!(take_news(&mut told, &[]).len(), 0);
+        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 1);
+    }
+}

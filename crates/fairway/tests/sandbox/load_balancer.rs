@@ -1,0 +1,139 @@
+//! Services of type LoadBalancer, from the pool to a client outside the nodes.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use apiserver::client::{Client, EVENTS, ListOptions, PODS, SERVICES};
+use sandbox::machine::StateDir;
+use serde_json::{Value, json};
+
+use crate::harness::{Place, Said, until};
+
+const NAMESPACE: &str = "default";
+
+/// A sandbox of this test.
+struct Sandbox {
+    place: Place,
+    name: String,
+}
+
+impl Sandbox {
+    fn up(nodes: &str) -> Self {
+        let place = Place::new();
+        let name = place.up(&["--nodes", nodes]);
+        Self { place, name }
+    }
+
+    fn enter(&self, arguments: &[&str]) -> Said {
+        self.place.run(&[&["enter", "--name", &self.name], arguments].concat())
+    }
+}
+
+fn client(sandbox: &Sandbox) -> Client {
+    Client::unix(StateDir::new(&sandbox.place.state(), &sandbox.name).unwrap().api_socket())
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A Service with an endpoint on each of the nodes.
+fn servers(sandbox: &Sandbox, nodes: &[&str]) {
+    let api = client(sandbox);
+    let pod = |node: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": format!("web-{node}"), "labels": { "app": "web" } },
+            "spec": {
+                "nodeName": node,
+                "containers": [{ "name": "web", "image": "agnhost", "args": ["netexec", "--http-port=8080"] }],
+            },
+        })
+    };
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" },
+        "spec": { "type": "LoadBalancer", "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
+    });
+    block_on(async {
+        for node in nodes {
+            api.create(&PODS, NAMESPACE, &pod(node)).await.unwrap();
+        }
+        api.create(&SERVICES, NAMESPACE, &service).await.unwrap();
+    });
+}
+
+/// The address the Service was given, once it was.
+fn address(sandbox: &Sandbox) -> String {
+    let (api, mut found) = (client(sandbox), String::new());
+    until("the service has an address", || {
+        let service = block_on(api.get(&SERVICES, NAMESPACE, "web")).unwrap();
+        found = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap_or_default().to_owned();
+        !found.is_empty()
+    });
+    found
+}
+
+/// Whether a client outside the nodes is answered.
+fn is_reached(sandbox: &Sandbox, address: &str) -> bool {
+    let url = format!("http://{address}/hostname");
+    let said = sandbox.enter(&["--", "curl", "-sS", "-m", "1", &url]);
+    said.code == 0 && said.out.starts_with("web-")
+}
+
+fn events(sandbox: &Sandbox) -> Vec<Value> {
+    block_on(client(sandbox).list(&EVENTS, NAMESPACE, &ListOptions::default())).unwrap().items
+}
+
+/// The node that answers for the address, as the last Event on the Service says.
+fn answering(sandbox: &Sandbox) -> Option<String> {
+    let mut assigned: Vec<Value> =
+        events(sandbox).into_iter().filter(|event| event["reason"] == "NodeAssigned").collect();
+    assigned.sort_by_key(|event| event["eventTime"].to_string());
+    let message = assigned.last()?["message"].as_str()?.to_owned();
+    message.split_whitespace().nth(1).map(str::to_owned)
+}
+
+#[test]
+fn a_service_gets_an_address_that_is_reached_from_outside_and_from_the_host() {
+    let sandbox = Sandbox::up("2");
+    servers(&sandbox, &["node1"]);
+    let address = address(&sandbox);
+    assert_eq!(address, "10.89.0.200");
+    until("it is reached from outside the nodes", || is_reached(&sandbox, &address));
+    until("its address was told", || events(&sandbox).iter().any(|event| event["reason"] == "IPAllocated"));
+
+    let mut forward = sandbox
+        .place
+        .command(&["service", "web", "--url", "--sandbox", &sandbox.name])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(forward.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let mut stream = TcpStream::connect(url.trim().trim_start_matches("http://")).unwrap();
+    stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.") && answer.ends_with("web-node1"), "{answer}");
+}
+
+#[test]
+fn another_node_answers_when_the_one_that_did_is_cut_off() {
+    let sandbox = Sandbox::up("3");
+    servers(&sandbox, &["node1", "node2", "node3"]);
+    let address = address(&sandbox);
+    until("it is reached from outside the nodes", || is_reached(&sandbox, &address));
+    until("it is told who answers", || answering(&sandbox).is_some());
+    let first = answering(&sandbox).unwrap();
+    let cut = Instant::now();
+    let down = sandbox.enter(&["--node", &first, "--", "ip", "link", "set", "eth0", "down"]);
+    assert_eq!(down.code, 0, "{}", down.err);
+    until("another node answers", || answering(&sandbox).is_some_and(|node| node != first));
+    assert!(cut.elapsed() < Duration::from_secs(20), "took {:?}", cut.elapsed());
+    // Connections to the endpoint that was cut off fail until its node is known to be gone.
+    until("it is reached again", || is_reached(&sandbox, &address));
+}

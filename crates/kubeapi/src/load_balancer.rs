@@ -1,0 +1,123 @@
+//! What is written about load balancer addresses: on Services, and on the pools they come from.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use model::from_kube::{ALLOCATED_CONDITION, LoadBalancerPool, READY_CONDITION};
+use model::{Name, NamespacedName, PoolStatus};
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::events::report_done;
+use crate::kinds::Kind;
+
+/// Who writes, as the API server notes beside each field and in Events.
+const COMPONENT: &str = "fairway-controller";
+
+/// A status could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the status of {object}")]
+pub struct StatusError {
+    /// The object.
+    pub object: String,
+    /// Why not.
+    pub source: Box<kube::Error>,
+}
+
+/// Says in the status of a Service which load balancer addresses it has, and tells it in an Event.
+pub async fn publish_addresses(
+    client: &Client,
+    service: &NamespacedName,
+    addresses: &[IpAddr],
+    now: Timestamp,
+) -> Result<(), StatusError> {
+    let failed = |source| StatusError { object: format!("Service {service}"), source: Box::new(source) };
+    let api: Api<Service> = Api::namespaced(client.clone(), service.namespace.as_str());
+    let patch = Patch::Strategic(service_status(addresses, now));
+    let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await.map_err(failed)?;
+    let (reason, message) = told(addresses);
+    // The addresses are in force whether or not it is told.
+    if let Err(error) = report_done(client, &written.reference(), (reason, &message), COMPONENT).await {
+        warn!(%error, %service, "cannot write an event");
+    }
+    Ok(())
+}
+
+fn told(addresses: &[IpAddr]) -> (&'static str, String) {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    match addresses.as_slice() {
+        [] => ("IPReleased", "the load balancer addresses were given back".into()),
+        addresses => ("IPAllocated", format!("reached at {}", addresses.join(" and "))),
+    }
+}
+
+fn service_status(addresses: &[IpAddr], now: Timestamp) -> Value {
+    let ingress: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address, "ipMode": "VIP" })).collect();
+    let (status, reason) = if addresses.is_empty() { ("False", "NoAddress") } else { ("True", "Allocated") };
+    let (_, message) = told(addresses);
+    let condition = json!({
+        "type": ALLOCATED_CONDITION, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": now,
+    });
+    json!({ "status": { "loadBalancer": { "ingress": ingress }, "conditions": [condition] } })
+}
+
+/// Writes the status of a pool.
+pub async fn publish_pool_status(
+    client: &Client,
+    pool: &Name,
+    status: &PoolStatus,
+    now: Timestamp,
+) -> Result<(), StatusError> {
+    let failed = |source| StatusError { object: format!("LoadBalancerPool {pool}"), source: Box::new(source) };
+    let api: Api<LoadBalancerPool> = Api::all(client.clone());
+    let patch = Patch::Merge(pool_status(status, now));
+    api.patch_status(pool.as_str(), &parameters(), &patch).await.map(drop).map_err(failed)
+}
+
+fn pool_status(status: &PoolStatus, now: Timestamp) -> Value {
+    let free = status.total.saturating_sub(status.used);
+    let (ready, reason, message) = match &status.fault {
+        None => ("True", "InUse", "addresses are given from this pool"),
+        Some(fault) => ("False", "Conflict", fault.as_str()),
+    };
+    let condition = json!({
+        "type": READY_CONDITION, "status": ready, "reason": reason, "message": message,
+        "observedGeneration": status.generation, "lastTransitionTime": now,
+    });
+    // What the API keeps as a number of 64 bits with a sign.
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    json!({ "status": {
+        "total": number(status.total), "used": number(status.used), "free": number(free), "conditions": [condition],
+    } })
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(COMPONENT.into()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_told_its_addresses_as_virtual_ones() {
+        let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let status = service_status(&addresses, Timestamp::UNIX_EPOCH);
+        let ingress = json!([{ "ip": "10.0.0.1", "ipMode": "VIP" }, { "ip": "fd00::1", "ipMode": "VIP" }]);
+        assert_eq!(status["status"]["loadBalancer"]["ingress"], ingress);
+        assert_eq!(status["status"]["conditions"][0]["status"], "True");
+        assert_eq!(status["status"]["conditions"][0]["message"], "reached at 10.0.0.1 and fd00::1");
+    }
+
+    #[test]
+    fn a_pool_of_more_addresses_than_the_api_can_count_has_as_many_as_it_can() {
+        let status = PoolStatus { total: u64::MAX, used: 1, fault: None, generation: 2 };
+        let written = pool_status(&status, Timestamp::UNIX_EPOCH);
+        assert_eq!((&written["status"]["total"], &written["status"]["used"]), (&json!(i64::MAX), &json!(1)));
+        assert_eq!(written["status"]["conditions"][0]["observedGeneration"], 2);
+    }
+}

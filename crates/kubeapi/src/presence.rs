@@ -1,0 +1,215 @@
+//! Which nodes take part in something, by a Lease each.
+//!
+//! A node that is to be chosen for work renews a Lease of its own; everybody watches those of all. That costs writes in
+//! proportion to the nodes, not to the work that is shared out. No two clocks are compared: a Lease counts until it has
+//! stood still for its duration by the watcher's own, and a node that cannot renew its Lease stops counting itself
+//! before the others do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use model::Name;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// How soon a Lease that has run out is noticed.
+const LOOK: Duration = Duration::from_millis(200);
+/// A Lease is renewed so many times in its duration.
+const RENEWALS: u32 = 4;
+const LABEL: &str = "fairway.network/presence";
+
+/// One node's presence at something.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    leases: Api<Lease>,
+    purpose: &'static str,
+    node: Name,
+    duration: Duration,
+}
+
+impl Presence {
+    /// The presence of `node` at `purpose`, by which its Lease is named; it counts for `duration` after it was renewed
+    /// the last time.
+    pub fn new(client: Client, namespace: &str, purpose: &'static str, node: Name, duration: Duration) -> Self {
+        Self { leases: Api::namespaced(client, namespace), purpose, node, duration }
+    }
+
+    /// Takes part until `cancel`, and tells who else does. At the end the Lease is given back.
+    pub async fn keep(&self, present: &watch::Sender<BTreeSet<Name>>, cancel: &CancellationToken) {
+        let (to_renewed, renewed) = watch::channel(None);
+        tokio::join!(
+            cancel.run_until_cancelled(self.renew(&to_renewed)),
+            cancel.run_until_cancelled(self.follow(present, &renewed)),
+        );
+        present.send_replace(BTreeSet::new());
+        self.leave().await;
+    }
+
+    /// Gives the Lease back, so that others need not wait until it runs out.
+    async fn leave(&self) {
+        let (name, parameters) = (self.lease_name(), DeleteParams::default());
+        match timeout(self.duration, self.leases.delete(&name, &parameters)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => debug!(%error, name, "cannot give the lease back; it will run out"),
+            Err(_) => debug!(name, "the API server does not answer; the lease will run out"),
+        }
+    }
+
+    fn lease_name(&self) -> String {
+        format!("fairway-{}-{}", self.purpose, self.node)
+    }
+
+    /// Renews the Lease, and tells when it was last known to be.
+    async fn renew(&self, renewed: &watch::Sender<Option<Instant>>) {
+        let mut ticks = interval(self.duration / RENEWALS);
+        loop {
+            ticks.tick().await;
+            let asked = Instant::now();
+            match timeout(self.duration / RENEWALS, self.write_lease()).await {
+                Ok(Ok(_)) => drop(renewed.send_replace(Some(asked))),
+                Ok(Err(error)) => warn!(%error, "cannot renew the lease; trying again"),
+                Err(_) => debug!("the lease was not renewed in time; trying again"),
+            }
+        }
+    }
+
+    async fn write_lease(&self) -> Result<Lease, kube::Error> {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": self.lease_name(), "labels": { LABEL: self.purpose } },
+            "spec": {
+                "holderIdentity": self.node.as_str(),
+                "leaseDurationSeconds": self.duration.as_secs(),
+                "renewTime": MicroTime(Timestamp::now()),
+            },
+        });
+        let parameters = PatchParams::apply(self.node.as_str()).force();
+        self.leases.patch(&self.lease_name(), &parameters, &Patch::Apply(lease)).await
+    }
+
+    /// Watches the Leases of all and tells whose count.
+    async fn follow(&self, present: &watch::Sender<BTreeSet<Name>>, renewed: &watch::Receiver<Option<Instant>>) {
+        let config = watcher::Config::default().labels(&format!("{LABEL}={}", self.purpose));
+        let mut events = watcher(self.leases.clone(), config).default_backoff().boxed();
+        let mut looks = interval(LOOK);
+        let mut seen = Seen::default();
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => seen.take(event, Instant::now()),
+                    Some(Err(error)) => debug!(%error, "watching the leases failed; trying again"),
+                    None => return,
+                },
+                _ = looks.tick() => {}
+            }
+            let now = Instant::now();
+            let mut counted = seen.counted(now, self.duration);
+            // Before the others give up on this node it has to have given up itself.
+            let own = renewed.borrow().is_some_and(|renewed| now < renewed + self.duration * 2 / 3);
+            if own {
+                counted.insert(self.node.clone())
+            } else {
+                counted.remove(&self.node)
+            };
+            present.send_if_modified(|known| {
+                let is_new = *known != counted;
+                *known = counted;
+                is_new
+            });
+        }
+    }
+}
+
+/// When each node's Lease was last seen to be renewed.
+#[derive(Debug, Default)]
+struct Seen {
+    nodes: BTreeMap<Name, (Option<MicroTime>, Instant)>,
+    /// What a list that has not ended yet has brought.
+    listed: BTreeSet<Name>,
+}
+
+impl Seen {
+    fn take(&mut self, event: Event<Lease>, now: Instant) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(lease) => {
+                let noted = self.note(&lease, now);
+                self.listed.extend(noted);
+            }
+            Event::InitDone => self.nodes.retain(|node, _| self.listed.contains(node)),
+            Event::Apply(lease) => drop(self.note(&lease, now)),
+            Event::Delete(lease) => drop(holder(&lease).and_then(|node| self.nodes.remove(&node))),
+        }
+    }
+
+    fn note(&mut self, lease: &Lease, now: Instant) -> Option<Name> {
+        let node = holder(lease)?;
+        let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        let stands_still = self.nodes.get(&node).is_some_and(|(known, _)| *known == renewed);
+        if !stands_still {
+            self.nodes.insert(node.clone(), (renewed, now));
+        }
+        Some(node)
+    }
+
+    fn counted(&self, now: Instant, duration: Duration) -> BTreeSet<Name> {
+        let alive = self.nodes.iter().filter(|(_, (_, seen))| now < *seen + duration);
+        alive.map(|(node, _)| node.clone()).collect()
+    }
+}
+
+fn holder(lease: &Lease) -> Option<Name> {
+    lease.spec.as_ref()?.holder_identity.as_deref().map(Name::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURATION: Duration = Duration::from_secs(5);
+
+    fn lease(node: &str, renewed: i64) -> Lease {
+        let time = MicroTime(Timestamp::from_second(renewed).unwrap());
+        serde_json::from_value(json!({ "metadata": {}, "spec": { "holderIdentity": node, "renewTime": time } }))
+            .unwrap()
+    }
+
+    fn names(seen: &Seen, now: Instant) -> Vec<String> {
+        seen.counted(now, DURATION).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_lease_counts_until_it_has_stood_still_for_its_duration() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        seen.take(Event::Apply(lease("a", 1)), start);
+        seen.take(Event::Apply(lease("a", 1)), start + DURATION / 2);
+        assert_eq!(names(&seen, start + DURATION - LOOK), ["a"]);
+        assert!(names(&seen, start + DURATION).is_empty(), "the same renewal seen again is no renewal");
+        seen.take(Event::Apply(lease("a", 2)), start + DURATION);
+        assert_eq!(names(&seen, start + DURATION), ["a"]);
+    }
+
+    #[test]
+    fn a_lease_given_back_counts_no_more_and_neither_does_one_a_list_lacks() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        seen.take(Event::Apply(lease("a", 1)), start);
+        seen.take(Event::Apply(lease("b", 1)), start);
+        seen.take(Event::Delete(lease("a", 1)), start);
+        assert_eq!(names(&seen, start), ["b"]);
+        seen.take(Event::Init, start);
+        seen.take(Event::InitApply(lease("c", 1)), start);
+        seen.take(Event::InitDone, start);
+        assert_eq!(names(&seen, start), ["c"]);
+    }
+}
