@@ -24,7 +24,7 @@ pub struct Route {
 pub enum Hop {
     /// To another node, at its address of the same family.
     Via(IpAddr),
-    /// To another node through the [`Tunnel`](super::Tunnel), by one of its gateways.
+    /// To another node through the [`Tunnel`], by one of its gateways.
     Tunnel(IpAddr),
     /// To this node itself, which refuses. It is for addresses of pods that are gone or never were: those that exist
     /// have narrower routes. Without it such packets would leave by the default route, and their senders hang.

@@ -10,6 +10,7 @@ mod health;
 mod health_checks;
 mod kernel;
 mod metrics;
+mod outages;
 mod pages;
 mod relay;
 mod routing_args;

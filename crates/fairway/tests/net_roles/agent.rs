@@ -10,6 +10,7 @@ use datapath::route::{MacAddress, Rtnetlink};
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
 
+use crate::refusals::wait_for_event;
 use crate::world::{DEADLINE, NODE, Reach, World, agent_metric, agent_page};
 
 /// The device of the tunnel between nodes.
@@ -69,6 +70,7 @@ fn clients_of_a_service_reach_its_endpoints_as_they_change() {
         wait_for_answer("10.244.1.6");
         world.set_endpoints("shop", &[]);
         wait_for("a refusal", DEADLINE, || ask_tcp().is_none().then_some(()));
+        assert_eq!(wait_for_event(&world, "shop", "endpoints")["reason"], "NoReadyEndpoints");
     });
 }
 

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use model::{Cluster, IpFamily, NamespacedName, Protocol, Rejected, SharedMap};
 use tracing::{info, warn};
 
+use super::outages;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
 
@@ -107,9 +108,10 @@ impl Kernel {
         };
         allow_forwarding(cluster, &self.view)?;
         let outcome = self.apply(&mut plan)?;
-        let old = self.committed.as_ref().map(|committed| &committed.plan);
-        let rejected = old.map_or_else(|| plan.rejected(), |old| plan.rejected_since(old));
+        let old = self.committed.as_ref();
+        let mut rejected = old.map_or_else(|| plan.rejected(), |old| plan.rejected_since(&old.plan));
         warn_of(&rejected);
+        rejected.extend(old.into_iter().flat_map(|old| outages::between(&old.cluster, cluster)));
         if old.is_none() {
             keep_translating_late_packets();
             keep_half_closed_connections();

@@ -1,0 +1,76 @@
+//! Services that lost their last endpoint. Pure.
+
+use model::{Cluster, NamespacedName, Rejected, RejectedReason, Service, ServiceKind, SharedMap, Subject};
+
+/// The Services that had somebody to serve them in `old` and have nobody in `new`.
+///
+/// A Service that has had nobody yet is not among them: its pods are about to come.
+pub(super) fn between(old: &Cluster, new: &Cluster) -> Vec<Rejected> {
+    let changed = SharedMap::changes_between(&old.endpoint_slices, &new.endpoint_slices);
+    let lost = changed.iter().map(|change| change.key).filter(|key| is_served(old, key) && !is_served(new, key));
+    lost.filter(|key| new.services.get(*key).is_some_and(|service| refuses(service))).map(outage).collect()
+}
+
+/// Whether clients of a Service notice when no endpoint of it is ready: it has an address, and keeps to those that are.
+fn refuses(service: &Service) -> bool {
+    matches!(service.kind, ServiceKind::Virtual { .. }) && !service.publish_not_ready
+}
+
+fn is_served(cluster: &Cluster, service: &NamespacedName) -> bool {
+    let mut endpoints = cluster.slices_of(service).flat_map(|slice| &slice.endpoints);
+    endpoints.any(|endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating))
+}
+
+fn outage(service: &NamespacedName) -> Rejected {
+    Rejected {
+        object: Subject::service(service),
+        field: "endpoints".into(),
+        why: "none is ready any more; connections are refused until one is".into(),
+        reason: RejectedReason::NoReadyEndpoints,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use compile::sample::{plain_cluster, plain_endpoints, plain_service, plain_slice};
+
+    use super::*;
+
+    /// A Service of two endpoints, each `ready`, `serving` and `terminating` as given.
+    fn cluster(ready: bool, serving: bool, terminating: bool) -> Cluster {
+        let mut cluster = plain_cluster(1, 2);
+        let mut slice = plain_slice(&plain_service(0), plain_endpoints(0, 2));
+        for endpoint in &mut slice.endpoints {
+            (endpoint.ready, endpoint.serving, endpoint.terminating) = (ready, serving, terminating);
+        }
+        cluster.insert_slice(slice);
+        cluster
+    }
+
+    #[test]
+    fn a_service_that_lost_its_last_endpoint_is_told_once() {
+        let (up, down) = (cluster(true, true, false), cluster(false, false, false));
+        let told: Vec<String> = between(&up, &down).iter().map(ToString::to_string).collect();
+        let expected =
+            "Service shop/plain000000: endpoints: none is ready any more; connections are refused until one is";
+        assert_eq!(told, [expected]);
+        assert_eq!(between(&down, &down), []);
+        assert_eq!(between(&down, &up), []);
+        assert_eq!(between(&Cluster::default(), &down), [], "it never had one");
+    }
+
+    #[test]
+    fn endpoints_that_serve_while_they_terminate_and_services_that_are_gone_are_no_outage() {
+        let (up, leaving) = (cluster(true, true, false), cluster(false, true, true));
+        assert_eq!(between(&up, &leaving), []);
+        let mut gone = cluster(false, false, false);
+        gone.services.remove(&plain_service(0).name);
+        assert_eq!(between(&up, &gone), []);
+        let mut published = cluster(false, false, false);
+        let service = Service { publish_not_ready: true, ..plain_service(0) };
+        published.services.insert(service.name.clone(), Arc::new(service));
+        assert_eq!(between(&up, &published), []);
+    }
+}
