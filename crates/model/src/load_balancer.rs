@@ -33,6 +33,8 @@ pub struct LoadBalancerRequest {
     pub leaving: bool,
     /// Whether the addresses in its status were given by Fairway, as the status says.
     pub is_given: bool,
+    /// Whether another load balancer has written addresses or names into its status.
+    pub is_served_by_other: bool,
 }
 
 /// Addresses that Services of type LoadBalancer can have.
@@ -79,9 +81,11 @@ pub struct AddressRange {
 }
 
 impl LoadBalancerRequest {
-    /// Whether the request is for Fairway; `is_default` says whether one that names no load balancer is.
+    /// Whether the request is for Fairway; `is_default` says whether one that names no load balancer is. What another
+    /// one serves already is left to it.
     pub fn is_for_us(&self, is_default: bool) -> bool {
-        self.class.as_ref().map_or(is_default, |class| class.as_str() == LOAD_BALANCER_CLASS)
+        let is_left = is_default && !self.is_served_by_other;
+        self.class.as_ref().map_or(is_left, |class| class.as_str() == LOAD_BALANCER_CLASS)
     }
 }
 

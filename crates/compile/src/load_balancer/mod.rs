@@ -30,7 +30,7 @@ pub struct Assignment {
 }
 
 /// Gives every Service of type LoadBalancer its addresses. `is_default` says whether those that name no load balancer
-/// are Fairway's.
+/// are Fairway's; where there are no pools they are left to others, and only what was given before is taken back.
 ///
 /// Costs time in proportion to the Services of type LoadBalancer and the pools.
 pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
@@ -73,7 +73,10 @@ struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     fn of(cluster: &'a Cluster, service: &'a Service, is_default: bool) -> Option<Self> {
-        let request = service.load_balancer.as_deref().filter(|request| request.is_for_us(is_default))?;
+        let request = service.load_balancer.as_deref()?;
+        if !request.is_for_us(is_default && (request.is_given || !cluster.pools.is_empty())) {
+            return None;
+        }
         let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return None };
         let namespace = cluster.namespaces.get(&service.name.namespace).map(AsRef::as_ref);
         Some(Self { service, request, held: load_balancer_ips, namespace })

@@ -41,8 +41,9 @@ impl World {
             },
             "status": {
                 "loadBalancer": { "ingress": ingress },
-                "conditions": [{ "type": from_kube::ALLOCATED_CONDITION, "status": "True", "reason": "Allocated",
-                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+                "conditions": [{ "type": from_kube::ALLOCATED_CONDITION, "reason": "Allocated", "message": "",
+                    "status": if change["others"] == true { "False" } else { "True" },
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" }],
             },
         });
         for (field, value) in change["spec"].as_object().into_iter().flatten() {
@@ -288,4 +289,20 @@ fn with_local_policy_only_nodes_with_an_endpoint_answer() {
 fn nobody_answers_for_a_service_without_endpoints() {
     let world = world().service("a", 1, &json!({ "has": ["10.0.0.1"] }));
     assert_eq!(answering(&world, &["n1", "n2"]), [None]);
+}
+
+#[test]
+fn what_the_load_balancer_of_a_cloud_serves_is_left_to_it() {
+    let of_cloud = json!({ "has": ["203.0.113.7"], "others": true });
+    assert_eq!(world().service("web", 1, &of_cloud).given(), [""; 0]);
+    let ours = json!({ "has": ["203.0.113.7"], "others": true, "spec": { "loadBalancerClass": "fairway.network/lb" } });
+    assert_eq!(world().service("web", 1, &ours).given(), ["web 10.0.0.1"]);
+}
+
+#[test]
+fn without_pools_only_what_was_given_is_taken_back() {
+    let given = World::default().service("old", 2, &json!({ "has": ["10.0.0.1"] }));
+    assert_eq!(given.given(), ["old "]);
+    let new = World::default().service("new", 1, &json!({ "others": true }));
+    assert_eq!((new.given(), new.told()), (vec![], vec![]));
 }

@@ -175,6 +175,8 @@ pub(super) fn request(
     };
     let class = spec.load_balancer_class.as_deref().filter(|class| !class.is_empty());
     let conditions = object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let is_given = conditions.iter().any(|found| found.type_ == ALLOCATED_CONDITION && found.status == "True");
+    let ingress = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     Some(Box::new(LoadBalancerRequest {
         class: class.map(Name::from),
         families,
@@ -185,7 +187,8 @@ pub(super) fn request(
         labels: labels(&object.metadata),
         created: created(&object.metadata),
         leaving: object.metadata.deletion_timestamp.is_some(),
-        is_given: conditions.iter().any(|found| found.type_ == ALLOCATED_CONDITION && found.status == "True"),
+        is_given,
+        is_served_by_other: !is_given && ingress.is_some_and(|ingress| !ingress.is_empty()),
     }))
 }
 
