@@ -44,11 +44,12 @@ pub async fn read_installed(objects: &Objects) -> Result<Installed, ObjectError>
 
 impl Installed {
     /// What an installation of the objects `wanted` has no use for: earlier settings wanted it. Pods are nobody's wish:
-    /// they end by themselves.
+    /// they end by themselves. Definitions of kinds stay, or what users made of these kinds would go with them.
     pub fn not_among(self, wanted: &[Value]) -> Vec<ObjectName> {
         let wanted: Vec<ObjectName> = wanted.iter().map(ObjectName::of).collect();
         let mut stale = [self.running, self.rest].concat();
-        stale.retain(|name| name.kind != "Pod" && !wanted.contains(name));
+        let is_kept = |name: &ObjectName| matches!(name.kind.as_str(), "Pod" | "CustomResourceDefinition");
+        stale.retain(|name| !is_kept(name) && !wanted.contains(name));
         stale
     }
 }

@@ -151,6 +151,8 @@ impl Controller {
             self.metrics.leads.set(0);
             candidate.resign().await;
         }
+        // The end may have come while the Lease was being claimed.
+        candidate.resign().await;
     }
 
     /// Acts until `term` ends. Each term begins with a list of its own: what a leader before did is in it.

@@ -7,6 +7,7 @@ use crate::kinds::{RESOURCES, Resource, Subresource};
 use crate::schema::Gvk;
 use crate::schema::table::Message;
 
+/// The last one is not for custom kinds, whose lists have no merge keys; kubectl looks here which patch to send.
 const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
@@ -57,6 +58,11 @@ struct Exchanged {
     is_custom: bool,
 }
 
+fn patch_types(exchanged: &Exchanged) -> &'static [&'static str] {
+    let [common @ .., _] = &PATCH_TYPES;
+    if exchanged.is_custom { common } else { &PATCH_TYPES }
+}
+
 /// What a path names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
@@ -102,7 +108,7 @@ fn operation(exchanged: &Exchanged, verb: &str) -> Value {
     });
     if is_write {
         let (types, schema) = match verb {
-            "patch" => (&PATCH_TYPES[..], json!({ "type": "object", "description": "the patch" })),
+            "patch" => (patch_types(exchanged), json!({ "type": "object", "description": "the patch" })),
             _ => (&BODY_TYPES[..], schema_of(exchanged, kind)),
         };
         operation["requestBody"] = json!({ "required": true, "content": content(types, &schema) });
