@@ -112,6 +112,8 @@ pub(crate) struct Rules {
     pub settle_update: fn(&mut Object, &Object, Option<&str>),
     /// What is wrong with an object (the first), metadata aside. The second is what is stored, or nothing for a new one.
     pub validate: fn(&Field<'_>, &Field<'_>) -> Vec<FieldError>,
+    /// What is wrong with an object (the first) whose status alone was written.
+    pub validate_status: fn(&Field<'_>, &Field<'_>) -> Vec<FieldError>,
     /// Fields a field selector may ask for, besides name and namespace.
     pub selectable: &'static [Selectable],
     /// Columns and cells.
@@ -128,6 +130,7 @@ impl Rules {
         prepare_create: |_| {},
         settle_update: |_, _, _| {},
         validate: |_, _| Vec::new(),
+        validate_status: |_, _| Vec::new(),
         selectable: &[],
         printer: Printer::PLAIN,
     };
@@ -207,9 +210,8 @@ impl Resource {
     pub fn validate_update(&self, new: &Value, old: &Value, subresource: Option<&str>) -> Vec<FieldError> {
         let (new_root, old_root) = (Field::root(new), Field::root(old));
         let mut errors = metadata::validate_update(&new_root.get("metadata"), &old_root.get("metadata"));
-        if subresource != Some("status") {
-            errors.extend((self.rules.validate)(&new_root, &old_root));
-        }
+        let rules = if subresource == Some("status") { self.rules.validate_status } else { self.rules.validate };
+        errors.extend(rules(&new_root, &old_root));
         errors.extend(self.check_structure(new));
         errors
     }

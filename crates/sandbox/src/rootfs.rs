@@ -26,6 +26,9 @@ pub const PROGRAM: &str = "/opt/fairway/bin/fairway";
 /// The same program at the place a node's or an image's user would look for it; missing where overlays do not work.
 const PROGRAM_FOR_USERS: &str = "/usr/local/bin/fairway";
 
+/// Where network plugins have their configurations: those of the host are not a node's.
+const PLUGIN_CONFIGURATIONS: &str = "etc/cni";
+
 /// The host's `/etc` as seen from a node: the lower layer of its containers, without what the node itself adds.
 const PRISTINE_ETC: &str = "/opt/fairway/etc";
 
@@ -198,6 +201,7 @@ impl Root<'_> {
         if self.purpose == Purpose::Node {
             self.make_directory(Path::new("opt/fairway/etc"), 0o755)?;
             mounts::bind_read_only(host_etc, &self.inside(Path::new(PRISTINE_ETC)))?;
+            self.make_directory_of_its_own(Path::new(PLUGIN_CONFIGURATIONS))?;
             self.make_directory(Path::new("etc/cni/net.d"), 0o755)?;
             self.make_directory(Path::new("opt/cni/bin"), 0o755)?;
         }
@@ -241,6 +245,13 @@ impl Root<'_> {
         fs::create_dir_all(&path)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
             .map_err(|source| RootError::Make { path, source })
+    }
+
+    /// An empty directory where the host may have one that shows through, or that belongs to a user unmapped here.
+    fn make_directory_of_its_own(&self, relative: &Path) -> Result<(), RootError> {
+        let path = self.at.join(relative);
+        make_mount_point(&path, true)?;
+        mounts::tmpfs(&path, "mode=0755")
     }
 
     fn link(&self, to: impl AsRef<Path>, relative: impl AsRef<Path>) -> Result<(), RootError> {

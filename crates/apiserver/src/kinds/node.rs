@@ -12,6 +12,7 @@ use crate::table;
 pub(super) static RULES: Rules = Rules {
     default,
     validate,
+    validate_status: validate,
     selectable: &[Selectable::Truth("spec.unschedulable")],
     printer: table::cluster::NODE,
     ..Rules::PLAIN
@@ -154,6 +155,21 @@ mod tests {
             errors(&node("10.1.0.0/24"), Some(&node("10.2.0.0/24"))),
             ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"]
         );
+    }
+
+    #[test]
+    fn an_address_stands_once_in_a_status() {
+        let node = |addresses: Value| json!({"status": {"addresses": addresses}});
+        let one = json!({"type": "InternalIP", "address": "10.0.0.1"});
+        let other = json!({"type": "InternalIP", "address": "fd00::1"});
+        let errors = |addresses| {
+            let (new, old) = (node(addresses), node(json!([])));
+            let errors = (RULES.validate_status)(&Field::root(&new), &Field::root(&old));
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(errors(json!([one, other])).is_empty());
+        let twice = "status.addresses[1]: Duplicate value: {\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"}";
+        assert_eq!(errors(json!([one, one])), [twice]);
     }
 
     #[test]

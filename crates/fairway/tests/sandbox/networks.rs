@@ -139,7 +139,6 @@ fn nodes_of_one_network_need_no_tunnel_unless_told_to_use_one() {
 }
 
 #[test]
-#[ignore = "known fault: the nodes stay not ready on hosts without CNI configurations of their own"]
 fn in_a_dual_stack_cluster_everything_answers_over_both_families() {
     let cluster = Cluster::up(&[&BOTH[..], &["--networks", "2"]].concat());
     let server = cluster.start_pod("server", "node1", &json!([{ "containerPort": PORT, "hostPort": 18080 }]));

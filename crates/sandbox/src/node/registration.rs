@@ -80,8 +80,17 @@ async fn report(
         },
         Err(error) => return Err(error),
     };
-    let status = plan_node_status(config, machine, problem, &known, Timestamp::now());
+    let mut status = plan_node_status(config, machine, problem, &known, Timestamp::now());
+    replace_addresses(&mut status);
     client.patch_status(&NODES, "", &config.name, &Patch::Strategic(json!({"status": status}))).await.map(drop)
+}
+
+/// Makes of a status a patch that sets all addresses anew: the schema merges them by their type, and one of two families
+/// would be taken for a change of the other.
+fn replace_addresses(status: &mut Value) {
+    if let Some(addresses) = status["addresses"].as_array_mut() {
+        addresses.push(json!({"$patch": "replace"}));
+    }
 }
 
 fn plan_node(config: &Config, machine: &MachineFacts) -> Value {

@@ -90,7 +90,10 @@ pub async fn make(context: &Context, pod: &Pod, id: String) -> Result<SandboxRec
         Err(error) => {
             // The first failure is the one to tell.
             if let Err(more) = remove(context, pod, &sandbox).await {
-                tracing::warn!(sandbox = sandbox.id, error = more, "half a sandbox is left");
+                tracing::warn!(sandbox = sandbox.id, error = more, "not detached after a failure");
+                // Its namespaces go all the same: the next try needs their places, and a link ends with its namespace.
+                let left = places.remove().map_err(|error| chain(&error));
+                left.unwrap_or_else(|error| tracing::warn!(sandbox = sandbox.id, error, "half a sandbox is left"));
             }
             Err(error)
         }
