@@ -1,25 +1,28 @@
 //! Bringing the node's kernel in step with a snapshot; blocking.
 
-use std::collections::{BTreeMap, HashMap};
-use std::error::Error as _;
-use std::net::{IpAddr, SocketAddr};
+mod flows;
+mod networks;
+mod settings;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use compile::host_ports::HostPort;
-use compile::plan::{Checksums, Frontend, Hop, LinkNetwork, PolicySide, Stay};
+use compile::plan::{Checksums, Hop, PolicySide};
 use compile::{NodeView, Plan};
-use datapath::conntrack::{Conntrack, Flow, Stage};
-use datapath::route::Rtnetlink;
-use datapath::{Datapath, Drift, Outcome, Wanted, sysctl};
-use ipnet::IpNet;
-use model::{Cluster, IpFamily, NamespacedName, Protocol, Rejected, SharedMap};
+use datapath::conntrack::Conntrack;
+use datapath::{Datapath, Drift, Outcome, Wanted};
+use model::{Cluster, IpFamily, Rejected, SharedMap};
 use tracing::{info, warn};
 
 use super::outages;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
+use flows::{Judge, udp_changed_between};
+pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
+use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_late_packets};
 
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
@@ -226,136 +229,11 @@ impl Kernel {
             return Ok(None);
         }
         let started = Instant::now();
-        let mut judge = Judge {
-            plan: &committed.plan,
-            old: old.map(|old| &old.plan),
-            service_ranges: &self.view.service_ranges,
-            serving: HashMap::new(),
-        };
+        let mut judge = Judge::new(&committed.plan, old.map(|old| &old.plan), &self.view.service_ranges);
         let removed = self.conntrack.remove_udp_flows(|flow| judge.is_wanted(flow))?;
         let removed = removed.iter().map(|flow| IpFamily::of(flow.frontend.ip())).collect();
         self.reconciled = Some(committed.clone());
         Ok(Some(Reconciled { removed, took: started.elapsed() }))
-    }
-}
-
-/// Says which tracked UDP flows may go on.
-struct Judge<'a> {
-    plan: &'a Plan,
-    /// The plan before it.
-    old: Option<&'a Plan>,
-    service_ranges: &'a [IpNet],
-    /// What was asked of the plan already: many flows have few frontends.
-    serving: HashMap<Frontend, Option<BTreeMap<SocketAddr, Stay>>>,
-}
-
-impl Judge<'_> {
-    /// Whether a flow leads to an endpoint that serves; flows that others translate are none of our business.
-    ///
-    /// A flow that is not translated at all began before its frontend was there. It counts too, or a client that
-    /// began early and keeps its port would be lost for good.
-    fn is_wanted(&mut self, flow: &Flow) -> bool {
-        let frontend = Frontend { address: flow.frontend.ip(), protocol: Protocol::Udp, port: flow.frontend.port() };
-        let serving = self.serving.entry(frontend).or_insert_with(|| self.plan.serving(&frontend));
-        match serving {
-            Some(serving) => may_go_on(flow, serving),
-            None if flow.backend == flow.frontend => true,
-            None => {
-                let was_ours = self.old.is_some_and(|old| old.treatment(&frontend).is_some());
-                !was_ours && !self.service_ranges.iter().any(|range| range.contains(&frontend.address))
-            }
-        }
-    }
-}
-
-/// Whether a flow may stay with its endpoint.
-///
-/// An endpoint that leaves keeps its conversations. But what was asked and answered is over, as far as can be told, and
-/// a client that comes by the same port again, as resolvers do by chance, would meet an endpoint that has left by then.
-fn may_go_on(flow: &Flow, serving: &BTreeMap<SocketAddr, Stay>) -> bool {
-    match serving.get(&flow.backend) {
-        None => false,
-        Some(Stay::Ready) => true,
-        Some(Stay::Leaving) => flow.stage != Stage::Answered || !serving.values().any(|stay| *stay == Stay::Ready),
-    }
-}
-
-/// Whether any Service with a UDP port, or the endpoints of one, differ.
-fn udp_changed_between(old: &Cluster, new: &Cluster) -> bool {
-    let uses_udp = |key: &NamespacedName| {
-        [old, new].iter().any(|cluster| {
-            let ports = cluster.services.get(key).into_iter().flat_map(|service| &service.ports);
-            ports.into_iter().any(|port| port.protocol == Protocol::Udp)
-        })
-    };
-    let services = SharedMap::changes_between(&old.services, &new.services);
-    let slices = SharedMap::changes_between(&old.endpoint_slices, &new.endpoint_slices);
-    services.iter().map(|change| change.key).chain(slices.iter().map(|change| change.key)).any(uses_udp)
-}
-
-/// Lets the node pass on packets of the families its pods have.
-fn allow_forwarding(cluster: &Cluster, view: &NodeView) -> Result<()> {
-    let Some(node) = cluster.nodes.get(&view.name) else { return Ok(()) };
-    let advice = "the agent must be allowed to write it, or the node's administrator must set it";
-    if node.pod_cidrs.iter().any(|range| range.addr().is_ipv4()) {
-        sysctl::write("ipv4/ip_forward", "1").context(advice)?;
-    }
-    if node.pod_cidrs.iter().any(|range| range.addr().is_ipv6()) {
-        sysctl::write("ipv6/conf/all/forwarding", "1").context(advice)?;
-    }
-    Ok(())
-}
-
-/// Has connection tracking stand by a connection whose packets come late or twice. Packets it disowns are not
-/// translated back: a client then hears from an endpoint it does not know, resets it, and the connection is lost.
-fn keep_translating_late_packets() {
-    if let Err(error) = sysctl::write("netfilter/nf_conntrack_tcp_be_liberal", "1") {
-        warn!(%error, cause = ?error.source(), "connections through Services may break when packets come late");
-    }
-}
-
-/// How long a connection is tracked that one side has closed and the other has not: kube-proxy's hour, where the kernel
-/// gives a minute. A client that takes its time to read the rest would otherwise be cut off from its endpoint.
-const CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// Has connection tracking wait for the second half of connections that are half closed.
-fn keep_half_closed_connections() {
-    let seconds = CLOSE_WAIT_TIMEOUT.as_secs().to_string();
-    if let Err(error) = sysctl::write("netfilter/nf_conntrack_tcp_timeout_close_wait", &seconds) {
-        warn!(%error, cause = ?error.source(), "connections through Services end a minute after one side closed them");
-    }
-}
-
-/// The networks the node's links are on now, with the addresses by which others may know the node there. Links of ours,
-/// such as the tunnel, are left out: they come and go with the plan.
-pub(super) fn link_networks() -> Result<Vec<LinkNetwork>> {
-    let mut kernel = Rtnetlink::open().context("cannot ask for the node's addresses")?;
-    let links = kernel.links()?;
-    let network = |(index, address): (_, IpNet)| {
-        let link = links.iter().find(|link| link.index == index && !link.is_ours())?;
-        let is_known = !address.addr().is_loopback() && !is_link_local(address.addr());
-        is_known.then_some(LinkNetwork { address, mtu: link.mtu })
-    };
-    Ok(kernel.addresses()?.into_iter().filter_map(network).collect())
-}
-
-/// Who computes the checksums of what the tunnel carries that an earlier agent left; nothing when there is none.
-pub(super) fn tunnel_checksums() -> Result<Option<Checksums>> {
-    let mut kernel = Rtnetlink::open().context("cannot ask for the tunnel")?;
-    let tunnel = datapath::read_tunnel(&mut kernel).context("cannot read how the tunnel is set up")?;
-    Ok(tunnel.map(|tunnel| tunnel.checksums))
-}
-
-/// The addresses by which others may know a node that is on these networks.
-pub(super) fn addresses_of(networks: &[LinkNetwork]) -> Vec<IpAddr> {
-    networks.iter().map(|network| network.address.addr()).collect()
-}
-
-/// Whether an address means something on its own link only; every pod's link has one.
-const fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

@@ -19,7 +19,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Where a node's runtime looks for CNI plugins.
 #[derive(Clone, Debug)]
-pub(super) struct CniFiles {
+pub(in crate::roles::agent) struct CniFiles {
     bin_dir: PathBuf,
     conf_dir: PathBuf,
     /// Where the plugin keeps what it remembers.
@@ -33,7 +33,7 @@ pub(super) struct CniFiles {
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl CniFiles {
-    pub(super) const fn new(bin_dir: PathBuf, conf_dir: PathBuf, state_dir: PathBuf) -> Self {
+    pub(in crate::roles::agent) const fn new(bin_dir: PathBuf, conf_dir: PathBuf, state_dir: PathBuf) -> Self {
         Self { bin_dir, conf_dir, state_dir, right: None }
     }
 

@@ -44,7 +44,7 @@ impl RoutingArgs {
     }
 
     /// Whether to find out who must compute checksums.
-    pub(super) fn checks_checksums(&self) -> bool {
+    pub(in crate::roles::agent) fn checks_checksums(&self) -> bool {
         self.vxlan_checksums == ChecksumChoice::Auto
     }
 }

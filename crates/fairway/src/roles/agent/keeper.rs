@@ -1,0 +1,176 @@
+//! The loop that keeps one node's kernel, and what its runtime is told, in step with the cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use compile::plan::Checksums;
+use datapath::Drift;
+use jiff::Timestamp;
+use kubeapi::{Client, RejectionSender};
+use model::{Cluster, Name, Node, Rejected, RejectedReason, Subject};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::health::Health;
+use super::kernel::{Kernel, Synced};
+use super::pod_network::PodNetwork;
+use super::retry::Retry;
+use super::servers::Served;
+use super::tunnel_check::TunnelEnds;
+
+/// How often the agent looks whether the kernel is still as it left it.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the node's status may take to be written; the kernel must not wait for it longer.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What keeps one node.
+pub(super) struct Keeper {
+    pub(super) node: Name,
+    pub(super) pod_network: PodNetwork,
+    pub(super) client: Client,
+    pub(super) snapshots: watch::Receiver<Option<Cluster>>,
+    pub(super) health: Arc<Health>,
+    pub(super) kernel: KernelThread,
+    /// Where users are told what of their objects is not in force.
+    pub(super) rejections: RejectionSender,
+    /// Whether the API knows that the node's network works.
+    pub(super) is_reported: bool,
+    /// Where others of the agent learn what is in force.
+    pub(super) in_force: InForce,
+    /// Who must compute the checksums of what the tunnel carries.
+    pub(super) checksums: watch::Receiver<Checksums>,
+}
+
+/// What others of the agent follow.
+pub(super) struct InForce {
+    /// What the agent serves itself.
+    pub(super) served: watch::Sender<Served>,
+    /// Between which addresses the tunnel is.
+    pub(super) tunnel_ends: watch::Sender<TunnelEnds>,
+}
+
+/// The kernel's connection, which blocks: away only while a blocking thread has it.
+pub(super) struct KernelThread(Option<Kernel>);
+
+impl Keeper {
+    /// Follows the snapshots until `cancel`; what fails is tried again.
+    pub(super) async fn run(mut self, cancel: &CancellationToken) -> Result<()> {
+        let mut retry = Retry::default();
+        let mut audits = interval(AUDIT_INTERVAL);
+        audits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
+                () = retry.wait() => {}
+                _ = audits.tick() => if self.is_as_left().await? { continue },
+                Ok(()) = self.checksums.changed() => {
+                    let checksums = *self.checksums.borrow_and_update();
+                    self.kernel.run(move |kernel| kernel.set_tunnel_checksums(checksums)).await?;
+                }
+            }
+            let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
+            let Some(node) = cluster.nodes.get(&self.node).cloned() else {
+                self.health.no_node();
+                warn!(node = %self.node, "the cluster has no such node; leaving the kernel as it is");
+                continue;
+            };
+            match self.step(cluster, &node).await {
+                Ok(synced) if synced.outcome.routes_failed == 0 => retry = Retry::default(),
+                // Logged where it failed. The rest is in force, so that pods may come.
+                Ok(_) => retry.failed(),
+                // A panic took the connection with it; the next process makes a new one.
+                Err(error) if self.kernel.is_lost() => return Err(error),
+                Err(error) => {
+                    self.health.failed(format!("{error:#}"));
+                    warn!(error = format!("{error:#}"), "not in step with the cluster; trying again");
+                    retry.failed();
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
+        self.health.queued(Timestamp::now(), node);
+        let mut synced = self.sync_kernel(cluster).await?;
+        self.rejections.tell(std::mem::take(&mut synced.rejected));
+        self.health.synced(&synced, Timestamp::now());
+        debug!(outcome = ?synced.outcome, reconciled = ?synced.reconciled, took = ?synced.took, "in step");
+        if node.pod_cidrs.is_empty() {
+            debug!(node = %self.node, "no range of pod addresses yet");
+            return Ok(synced);
+        }
+        self.rejections.tell(self.pod_network.offer(node).await?);
+        self.health.serves_pods();
+        if !self.is_reported {
+            let report = kubeapi::report_network_available(self.client.clone(), self.node.as_str(), Timestamp::now());
+            timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
+            self.is_reported = true;
+        }
+        Ok(synced)
+    }
+
+    async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
+        let work = move |kernel: &mut Kernel| (kernel.sync(&cluster), kernel.served(), kernel.tunnel_ends());
+        let (synced, served, tunnel_ends) = self.kernel.run(work).await?;
+        tell_if_new(&self.in_force.served, served);
+        tell_if_new(&self.in_force.tunnel_ends, tunnel_ends);
+        synced
+    }
+
+    /// Whether the kernel is as this agent left it; who changed it otherwise is told on the node.
+    async fn is_as_left(&mut self) -> Result<bool> {
+        let audit = match self.kernel.run(Kernel::audit).await? {
+            Ok(audit) => audit,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "cannot look whether the kernel is as it was left");
+                return Ok(true);
+            }
+        };
+        for drift in &audit.drifts {
+            warn!("{drift}; putting it right");
+        }
+        self.rejections.tell(audit.drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
+        Ok(audit.drifts.is_empty() && !audit.has_new_networks)
+    }
+}
+
+impl KernelThread {
+    pub(super) const fn new(kernel: Kernel) -> Self {
+        Self(Some(kernel))
+    }
+
+    /// Does what blocks where it may.
+    async fn run<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Kernel) -> T + Send + 'static) -> Result<T> {
+        let mut kernel = self.0.take().context("the kernel's connection was lost")?;
+        let work = move || {
+            let done = work(&mut kernel);
+            (kernel, done)
+        };
+        let (kernel, done) = tokio::task::spawn_blocking(work).await.context("the kernel's thread ended")?;
+        self.0 = Some(kernel);
+        Ok(done)
+    }
+
+    /// Whether a panic took the connection with it.
+    const fn is_lost(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+fn tell_if_new<T: PartialEq>(to: &watch::Sender<T>, news: T) {
+    to.send_if_modified(|known| {
+        let is_new = *known != news;
+        *known = news;
+        is_new
+    });
+}
+
+/// Says that something of a node's network was taken away and is put back.
+fn put_right(node: &Name, drift: &Drift) -> Rejected {
+    let why = format!("{drift}; it is put right within seconds, but whoever did it may do it again");
+    Rejected { object: Subject::node(node), field: "kernel".into(), why, reason: RejectedReason::KernelChanged }
+}
