@@ -8,8 +8,10 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount, umount};
 use sandbox::images::{PATH, StopSignal};
 use sandbox::rootfs::{Bind, Purpose};
 use sandbox::shim::protocol::Frame;
@@ -23,6 +25,7 @@ fn main() -> std::process::ExitCode {
         ("the_exit_code_and_signal_are_kept", the_exit_code_and_signal_are_kept),
         ("a_missing_program_is_reported_in_container_runtime_words", a_missing_program_is_reported),
         ("the_root_hides_the_hosts_homes_and_is_writable", the_root_hides_the_hosts_homes_and_is_writable),
+        ("a_node_sees_no_plugin_configurations_of_the_host", a_node_sees_no_plugin_configurations_of_the_host),
         ("binds_show_files_and_directories_read_only_where_asked", binds_show_files_and_directories),
         ("stop_asks_first_and_kills_when_grace_is_over", stop_asks_first_and_kills_when_grace_is_over),
         ("a_terminal_is_one_for_the_program_too", a_terminal_is_one_for_the_program_too),
@@ -78,6 +81,21 @@ fn the_root_hides_the_hosts_homes_and_is_writable() {
     let output = container.output();
     assert!(output.starts_with("/home:\n\n/mnt:\n\n/root:\n\n/srv:\n"), "{output}");
     assert!(output.ends_with("x\ny\nz\ndevice\n/\n"), "{output}");
+}
+
+fn a_node_sees_no_plugin_configurations_of_the_host() {
+    // A node's own roots take this for the host's /etc; so it can be made as on a host with a container engine.
+    let etc = Path::new("/opt/fairway/etc");
+    mount(Some("tmpfs"), "/opt", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::create_dir_all(etc.join("cni/net.d")).unwrap();
+    fs::write(etc.join("cni/net.d/87-engine.conflist"), "{}").unwrap();
+    fs::write(etc.join("seen"), "seen\n").unwrap();
+    let mut spec = shell("cat /etc/seen; ls -A /etc/cni/net.d; echo own > /etc/cni/net.d/own; cat /etc/cni/net.d/*");
+    spec.purpose = Purpose::Node;
+    let container = Container::start(spec);
+    container.wait();
+    umount("/opt").unwrap();
+    assert_eq!(container.output(), "seen\nown\n");
 }
 
 fn binds_show_files_and_directories() {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use apiserver::client::{Client, ExecRequest, Gvr, ListOptions, NODES, PODS, SERVICES};
+use apiserver::client::{Client, EVENTS, ExecRequest, Gvr, ListOptions, NODES, PODS, SERVICES};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -45,6 +45,11 @@ impl Cluster {
         });
         let spec = json!({ "nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 0 });
         self.create(&PODS, &json!({ "metadata": { "name": name, "labels": { "app": name } }, "spec": spec }));
+        self.wait_for_pod(name)
+    }
+
+    /// The addresses of a pod once it is ready.
+    fn wait_for_pod(&self, name: &str) -> Vec<IpAddr> {
         let is_ready = |pod: &Value| {
             let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
             conditions.into_iter().any(|each| each["type"] == "Ready" && each["status"] == "True")
@@ -136,6 +141,30 @@ fn nodes_of_one_network_need_no_tunnel_unless_told_to_use_one() {
     let client = tunnelled.start_pod("client", "node2", &json!([]));
     assert_eq!(tunnelled.seen_at("client", &format!("{}:{PORT}", server[0])), client[0]);
     assert!(has_tunnel(&tunnelled, "node1") && has_tunnel(&tunnelled, "node2"));
+}
+
+#[test]
+fn a_pod_whose_network_failed_starts_once_there_is_one() {
+    const MISSING: &str = r#"{"cniVersion": "1.0.0", "name": "missing", "plugins": [{"type": "no-such-plugin"}]}"#;
+    const CONFIGURATION: &str = "/etc/cni/net.d/00-missing.conflist";
+    let cluster = Cluster::up(&[]);
+    // What cannot attach a pod cannot detach it either.
+    cluster.on_node("node1", &["sh", "-c", &format!("echo '{MISSING}' > {CONFIGURATION}")]);
+    let container = json!({ "name": "main", "image": "agnhost", "args": ["netexec"] });
+    let spec = json!({ "nodeName": "node1", "containers": [container], "terminationGracePeriodSeconds": 0 });
+    cluster.create(&PODS, &json!({ "metadata": { "name": "late" }, "spec": spec }));
+    let failures = || {
+        let events =
+            cluster.runtime.block_on(cluster.client.list(&EVENTS, "default", &ListOptions::default())).unwrap();
+        let failures = events.items.into_iter().filter(|event| event["reason"] == "FailedCreatePodSandBox");
+        failures.map(|event| (event["count"].as_u64().unwrap_or(1), event["message"].to_string())).collect::<Vec<_>>()
+    };
+    until("a second try failed", || failures().iter().map(|(count, _)| count).sum::<u64>() > 1);
+    for (_, message) in failures() {
+        assert!(message.contains("no-such-plugin"), "{message}");
+    }
+    cluster.on_node("node1", &["rm", CONFIGURATION]);
+    cluster.wait_for_pod("late");
 }
 
 #[test]
