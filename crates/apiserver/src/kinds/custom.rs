@@ -188,21 +188,18 @@ mod tests {
     use super::*;
 
     fn definition() -> Value {
-        json!({
-            "metadata": { "name": "pools.example.com" },
-            "spec": {
-                "group": "example.com", "scope": "Cluster",
-                "names": { "plural": "pools", "singular": "pool", "kind": "Pool", "shortNames": ["pl"] },
-                "versions": [
-                    { "name": "v1", "served": true, "storage": true,
-                      "schema": { "openAPIV3Schema": { "type": "object" } },
-                      "subresources": { "status": {}, "scale": {
-                          "specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size" } } },
-                    { "name": "v1beta1", "served": false, "storage": false,
-                      "schema": { "openAPIV3Schema": { "type": "object" } } },
-                ],
-            },
-        })
+        let mut definition = crate::kinds::definition::tests::definition();
+        let spec = &mut definition["spec"];
+        spec["scope"] = "Cluster".into();
+        spec["names"]["singular"] = "pool".into();
+        spec["names"]["shortNames"] = json!(["pl"]);
+        spec["versions"][0]["subresources"] = json!({
+            "status": {}, "scale": { "specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size" },
+        });
+        let schema = spec["versions"][0]["schema"].clone();
+        let old = json!({ "name": "v1beta1", "served": false, "storage": false, "schema": schema });
+        spec["versions"].as_array_mut().unwrap().push(old);
+        definition
     }
 
     #[test]

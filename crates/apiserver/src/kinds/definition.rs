@@ -179,13 +179,14 @@ fn validate_path(path: &Field<'_>) -> Option<FieldError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::kinds::resource;
 
-    fn definition() -> Value {
+    /// The smallest definition there can be.
+    pub fn definition() -> Value {
         json!({
             "metadata": { "name": "pools.example.com" },
             "spec": {

@@ -58,9 +58,7 @@ pub fn wait_for_answer(address: &str) {
 #[test]
 fn clients_of_a_service_reach_its_endpoints_as_they_change() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         let (one, two) = (serve_tcp("10.244.1.5"), serve_tcp("10.244.1.6"));
         assert_eq!(ask_tcp(), None, "nothing leads there yet");
         let _agent = world.spawn_agent();
@@ -110,9 +108,7 @@ fn a_ready_node_has_the_plugin_its_configuration_and_a_network() {
 #[test]
 fn connections_go_on_while_the_agent_is_dead_and_its_return_writes_nothing() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
         let agent = world.spawn_agent();
         wait_for_answer("10.244.1.5");
@@ -149,9 +145,7 @@ fn assert_echoes(stream: &mut TcpStream, when: &str) {
 #[test]
 fn established_connections_live_through_a_crash_a_return_and_the_end_of_readiness() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         let (one, two) = (serve_echo("10.244.1.5"), serve_tcp("10.244.1.6"));
         world.create_endpoints("shop", "TCP", &[one]);
         let agent = world.spawn_agent();
@@ -173,9 +167,7 @@ fn established_connections_live_through_a_crash_a_return_and_the_end_of_readines
 #[test]
 fn an_agent_that_finds_no_api_server_waits_and_leaves_the_kernel_as_it_is() {
     isolated(|| {
-        let mut world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let mut world = World::start_with_shop("TCP");
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
         world.spawn_agent().crash();
         world.stop_server();
@@ -220,9 +212,7 @@ fn ask_udp(client: &UdpSocket) -> Option<String> {
 #[test]
 fn an_endpoint_of_udp_that_leaves_keeps_conversations_and_no_port_that_asked_once() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "UDP");
+        let world = World::start_with_shop("UDP");
         let (one, two) = (serve_udp("10.244.1.5"), serve_udp("10.244.1.6"));
         world.create_endpoints("shop", "UDP", &[one]);
         let _agent = world.spawn_agent();
@@ -289,9 +279,7 @@ fn the_tunnels_checksums_are_left_to_whom_they_were_until_told_otherwise() {
 #[test]
 fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "UDP");
+        let world = World::start_with_shop("UDP");
         let (one, two) = (serve_udp("10.244.1.5"), serve_udp("10.244.1.6"));
         world.create_endpoints("shop", "UDP", &[one]);
         let _agent = world.spawn_agent();

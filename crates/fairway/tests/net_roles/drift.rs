@@ -18,9 +18,7 @@ use crate::world::{DEADLINE, World};
 #[test]
 fn a_table_that_somebody_deletes_is_back_within_seconds_and_told_on_the_node() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);
         let _agent = world.spawn_agent();
         wait_for_answer("10.244.1.5");
@@ -52,9 +50,7 @@ fn a_route_that_somebody_deletes_is_back_within_seconds() {
 fn an_address_the_node_gets_later_serves_node_ports() {
     const LATER: &str = "192.0.2.9:30080";
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         let ports = json!([{ "name": "main", "port": 80, "targetPort": 8080, "nodePort": 30080 }]);
         world.merge(&SERVICES, "default", "shop", json!({ "spec": { "type": "NodePort", "ports": ports } }));
         world.create_endpoints("shop", "TCP", &[serve_tcp("10.244.1.5")]);

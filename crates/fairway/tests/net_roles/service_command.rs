@@ -31,9 +31,7 @@ fn is_held(report: &Value) -> bool {
 #[test]
 fn a_service_is_shown_with_who_serves_who_does_not_and_what_the_kernel_holds() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        world.create_service("shop", "10.96.0.50", "TCP");
+        let world = World::start_with_shop("TCP");
         let (code, text) = world.run(&["service", "show", "shop"]);
         assert_eq!(code, Some(1), "nobody serves it: {text}");
         create_slice(&world);

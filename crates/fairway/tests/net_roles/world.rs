@@ -68,6 +68,14 @@ impl World {
         world
     }
 
+    /// The same with this node and the Service `shop` at 10.96.0.50, without endpoints.
+    pub fn start_with_shop(protocol: &str) -> Self {
+        let world = Self::start();
+        world.create_node();
+        world.create_service("shop", "10.96.0.50", protocol);
+        world
+    }
+
     /// Starts the API server, with what it kept, after [`stop_server`](Self::stop_server).
     pub fn start_server(&mut self, reach: Reach) {
         let socket = self.directory.path().join("api.sock");
