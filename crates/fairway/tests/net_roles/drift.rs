@@ -47,6 +47,20 @@ fn a_route_that_somebody_deletes_is_back_within_seconds() {
 }
 
 #[test]
+fn a_cni_configuration_that_somebody_deletes_is_back_within_seconds() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        let configuration = world.cni_conf_dir().join("05-fairway.conflist");
+        let text = std::fs::read_to_string(&configuration).unwrap();
+        std::fs::remove_file(&configuration).unwrap();
+        let again = wait_for("the configuration again", DEADLINE, || std::fs::read_to_string(&configuration).ok());
+        assert_eq!(again, text);
+    });
+}
+
+#[test]
 fn an_address_the_node_gets_later_serves_node_ports() {
     const LATER: &str = "192.0.2.9:30080";
     isolated(|| {

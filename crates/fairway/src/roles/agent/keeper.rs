@@ -21,7 +21,7 @@ use super::retry::Retry;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
 
-/// How often the agent looks whether the kernel is still as it left it.
+/// How often the agent looks whether the node is still as it left it.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the node's status may take to be written; the kernel must not wait for it longer.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ impl Keeper {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
                 () = retry.wait() => {}
-                _ = audits.tick() => if self.is_as_left().await? { continue },
+                _ = audits.tick() => if self.node_is_as_left().await? { continue },
                 Ok(()) = self.checksums.changed() => {
                     let checksums = *self.checksums.borrow_and_update();
                     self.kernel.run(move |kernel| kernel.set_tunnel_checksums(checksums)).await?;
@@ -121,8 +121,14 @@ impl Keeper {
         synced
     }
 
+    /// Whether kernel and files are as this agent left them.
+    async fn node_is_as_left(&mut self) -> Result<bool> {
+        let files_are = self.pod_network.is_as_left().await?;
+        Ok(self.kernel_is_as_left().await? && files_are)
+    }
+
     /// Whether the kernel is as this agent left it; who changed it otherwise is told on the node.
-    async fn is_as_left(&mut self) -> Result<bool> {
+    async fn kernel_is_as_left(&mut self) -> Result<bool> {
         let audit = match self.kernel.run(Kernel::audit).await? {
             Ok(audit) => audit,
             Err(error) => {

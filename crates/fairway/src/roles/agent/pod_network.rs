@@ -11,7 +11,7 @@ pub(super) use files::CniFiles;
 pub use files::{CONFIGURATION, PLUGIN};
 
 /// Who connects new pods on this node.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Connector {
     /// Fairway's plugin.
     Own,
@@ -20,10 +20,15 @@ pub(super) enum Connector {
 }
 
 /// Offers the pod network to the node's runtime, or leaves pods to others.
+///
+/// Its files are looked at when there is something new to write, and when [`is_as_left`](Self::is_as_left) asks: a
+/// cluster changes far more often than they do.
 #[derive(Debug)]
 pub(super) struct PodNetwork {
     files: CniFiles,
     connector: Connector,
+    /// The ranges for which all is written; none while the files have to be looked at.
+    offered: Option<Vec<IpNet>>,
     /// Configurations of others that the runtime prefers, as they were last told.
     preferred: Vec<String>,
 }
@@ -31,35 +36,62 @@ pub(super) struct PodNetwork {
 impl PodNetwork {
     /// The network that is offered in these files.
     pub(super) const fn new(files: CniFiles, connector: Connector) -> Self {
-        Self { files, connector, preferred: Vec::new() }
+        Self { files, connector, offered: None, preferred: Vec::new() }
     }
 
     /// Has the runtime connect new pods of this node by whom it is to be; what is to be told of it.
     pub(super) async fn offer(&mut self, node: &Node) -> Result<Vec<Rejected>> {
-        match self.connector {
-            Connector::Own => self.install(&node.name, node.pod_cidrs.clone()).await,
-            Connector::Other => {
-                self.files.withdraw().context("cannot leave new pods to another plugin")?;
-                Ok(Vec::new())
-            }
+        if self.offered.as_ref() == Some(&node.pod_cidrs) {
+            return Ok(Vec::new());
         }
+        self.offered = None;
+        let preferred = self.write(node.pod_cidrs.clone()).await?;
+        self.offered = Some(node.pod_cidrs.clone());
+        if preferred == self.preferred {
+            return Ok(Vec::new());
+        }
+        let news = preferred.iter().map(|name| in_the_way(&node.name, name)).collect();
+        self.preferred = preferred;
+        Ok(news)
     }
 
-    async fn install(&mut self, node: &Name, ranges: Vec<IpNet>) -> Result<Vec<Rejected>> {
-        let mut files = self.files.clone();
+    /// Looks whether the runtime still finds what it was offered; what it does not find the next offer writes again.
+    pub(super) async fn is_as_left(&mut self) -> Result<bool> {
+        let Some(offered) = self.offered.clone() else { return Ok(true) };
+        let (files, preferred) = (self.files.clone(), self.preferred.clone());
+        let work = move |connector| match connector {
+            Connector::Own => {
+                files.are_installed(&offered) && files.preferred_to_ours().is_ok_and(|now| now == preferred)
+            }
+            Connector::Other => files.are_withdrawn(),
+        };
+        let connector = self.connector;
+        let is_as_left = tokio::task::spawn_blocking(move || work(connector)).await?;
+        if !is_as_left {
+            self.offered = None;
+        }
+        Ok(is_as_left)
+    }
+
+    /// Writes what is not as it is to be; the configurations of others that are in the way.
+    async fn write(&mut self, ranges: Vec<IpNet>) -> Result<Vec<String>> {
+        let (mut files, connector) = (self.files.clone(), self.connector);
         let work = move || -> Result<_> {
-            files.install(&ranges)?;
-            let preferred = files.preferred_to_ours().context("cannot read the CNI configurations")?;
+            let preferred = match connector {
+                Connector::Own => {
+                    files.install(&ranges)?;
+                    files.preferred_to_ours().context("cannot read the CNI configurations")?
+                }
+                Connector::Other => {
+                    files.withdraw().context("cannot leave new pods to another plugin")?;
+                    Vec::new()
+                }
+            };
             Ok((files, preferred))
         };
         let (files, preferred) = tokio::task::spawn_blocking(work).await??;
         self.files = files;
-        if preferred == self.preferred {
-            return Ok(Vec::new());
-        }
-        let news = preferred.iter().map(|name| in_the_way(node, name)).collect();
-        self.preferred = preferred;
-        Ok(news)
+        Ok(preferred)
     }
 }
 
@@ -68,4 +100,69 @@ fn in_the_way(node: &Name, configuration: &str) -> Rejected {
     warn!(configuration, "the runtime prefers another CNI configuration: new pods get no network of Fairway's");
     let why = format!("the runtime prefers {configuration} to Fairway's: new pods get its network; remove it");
     Rejected { object: Subject::node(node), field: "CNI configuration".into(), why, reason: RejectedReason::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+
+    fn node(range: &str) -> Node {
+        Node {
+            name: "node1".into(),
+            addresses: vec![],
+            pod_cidrs: vec![range.parse().unwrap()],
+            leaving: false,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn network(root: &Path, connector: Connector) -> PodNetwork {
+        PodNetwork::new(CniFiles::new(root.join("bin"), root.join("net.d"), root.join("state")), connector)
+    }
+
+    #[tokio::test]
+    async fn files_are_looked_at_for_something_new_and_when_asked_and_not_at_every_change() {
+        let root = tempfile::tempdir().unwrap();
+        let configuration = root.path().join("net.d").join(CONFIGURATION);
+        let mut network = network(root.path(), Connector::Own);
+        network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(network.is_as_left().await.unwrap());
+        std::fs::remove_file(&configuration).unwrap();
+        network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(!configuration.exists(), "nothing is new");
+        assert!(!network.is_as_left().await.unwrap());
+        network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(configuration.exists());
+        network.offer(&node("10.244.2.0/24")).await.unwrap();
+        assert!(std::fs::read_to_string(&configuration).unwrap().contains("10.244.2.0/24"));
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_comes_before_ours_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut network = network(root.path(), Connector::Own);
+        assert_eq!(network.offer(&node("10.244.1.0/24")).await.unwrap(), []);
+        std::fs::write(root.path().join("net.d/00-other.conf"), "{}").unwrap();
+        assert!(!network.is_as_left().await.unwrap());
+        let told = network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(told[0].why.contains("00-other.conf"), "{told:?}");
+        assert!(network.is_as_left().await.unwrap());
+        assert_eq!(network.offer(&node("10.244.1.0/24")).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn pods_left_to_another_plugin_stay_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        network(root.path(), Connector::Own).offer(&node("10.244.1.0/24")).await.unwrap();
+        let mut network = network(root.path(), Connector::Other);
+        network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(network.is_as_left().await.unwrap());
+        std::fs::write(root.path().join("net.d").join(CONFIGURATION), "{}").unwrap();
+        assert!(!network.is_as_left().await.unwrap());
+        network.offer(&node("10.244.1.0/24")).await.unwrap();
+        assert!(!root.path().join("net.d").join(CONFIGURATION).exists());
+    }
 }

@@ -51,6 +51,18 @@ impl CniFiles {
         written.with_context(|| format!("cannot write the CNI configuration {}", path.display()))
     }
 
+    /// Whether [`install`](Self::install) would leave everything alone, as far as can be told without comparing programs.
+    pub(super) fn are_installed(&self, pod_ranges: &[IpNet]) -> bool {
+        let configuration = fs::read_to_string(self.conf_dir.join(CONFIGURATION));
+        stamp(&self.bin_dir.join(PLUGIN)) == self.right
+            && configuration.is_ok_and(|found| found == self.configuration(pod_ranges))
+    }
+
+    /// Whether runtimes find no configuration of ours.
+    pub(super) fn are_withdrawn(&self) -> bool {
+        !self.conf_dir.join(CONFIGURATION).exists()
+    }
+
     /// Removes the configuration, so that new pods get another network. The plugin stays for the pods it has connected.
     pub(super) fn withdraw(&self) -> io::Result<()> {
         match fs::remove_file(self.conf_dir.join(CONFIGURATION)) {
