@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use model::Name;
+use model::{Name, NodeNetworks};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A Lease is renewed so many times in its duration.
 const RENEWALS: u32 = 4;
 const LABEL: &str = "fairway.network/presence";
+/// What a node tells of the networks it is on.
+const NETWORKS: &str = "fairway.network/networks";
 
 /// One node's presence at something.
 #[derive(Clone, Debug)]
@@ -35,24 +37,30 @@ pub struct Presence {
     leases: Api<Lease>,
     purpose: &'static str,
     node: Name,
+    networks: watch::Receiver<NodeNetworks>,
     duration: Duration,
 }
 
 impl Presence {
-    /// The presence of `node` at `purpose`, by which its Lease is named; it counts for `duration` after it was renewed
-    /// the last time.
-    pub fn new(client: Client, namespace: &str, purpose: &'static str, node: Name, duration: Duration) -> Self {
-        Self { leases: Api::namespaced(client, namespace), purpose, node, duration }
+    /// The presence of a node, on the networks it is on, at `purpose`, by which its Lease is named; it counts for
+    /// `duration` after it was renewed the last time.
+    pub fn new(
+        (client, namespace): (Client, &str),
+        purpose: &'static str,
+        (node, networks): (Name, watch::Receiver<NodeNetworks>),
+        duration: Duration,
+    ) -> Self {
+        Self { leases: Api::namespaced(client, namespace), purpose, node, networks, duration }
     }
 
     /// Takes part until `cancel`, and tells who else does. At the end the Lease is given back.
-    pub async fn keep(&self, present: &watch::Sender<BTreeSet<Name>>, cancel: &CancellationToken) {
+    pub async fn keep(&self, present: &watch::Sender<BTreeMap<Name, NodeNetworks>>, cancel: &CancellationToken) {
         let (to_renewed, renewed) = watch::channel(None);
         tokio::join!(
             cancel.run_until_cancelled(self.renew(&to_renewed)),
             cancel.run_until_cancelled(self.follow(present, &renewed)),
         );
-        present.send_replace(BTreeSet::new());
+        present.send_replace(BTreeMap::new());
         self.leave().await;
     }
 
@@ -87,7 +95,10 @@ impl Presence {
     async fn write_lease(&self) -> Result<Lease, kube::Error> {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": self.lease_name(), "labels": { LABEL: self.purpose } },
+            "metadata": {
+                "name": self.lease_name(), "labels": { LABEL: self.purpose },
+                "annotations": { NETWORKS: self.networks.borrow().to_string() },
+            },
             "spec": {
                 "holderIdentity": self.node.as_str(),
                 "leaseDurationSeconds": self.duration.as_secs(),
@@ -99,7 +110,11 @@ impl Presence {
     }
 
     /// Watches the Leases of all and tells whose count.
-    async fn follow(&self, present: &watch::Sender<BTreeSet<Name>>, renewed: &watch::Receiver<Option<Instant>>) {
+    async fn follow(
+        &self,
+        present: &watch::Sender<BTreeMap<Name, NodeNetworks>>,
+        renewed: &watch::Receiver<Option<Instant>>,
+    ) {
         let config = watcher::Config::default().labels(&format!("{LABEL}={}", self.purpose));
         let mut events = watcher(self.leases.clone(), config).default_backoff().boxed();
         let mut looks = interval(LOOK);
@@ -118,7 +133,7 @@ impl Presence {
             // Before the others give up on this node it has to have given up itself.
             let own = renewed.borrow().is_some_and(|renewed| now < renewed + self.duration * 2 / 3);
             if own {
-                counted.insert(self.node.clone())
+                counted.insert(self.node.clone(), self.networks.borrow().clone())
             } else {
                 counted.remove(&self.node)
             };
@@ -131,12 +146,19 @@ impl Presence {
     }
 }
 
-/// When each node's Lease was last seen to be renewed.
+/// What was last seen of each node's Lease.
 #[derive(Debug, Default)]
 struct Seen {
-    nodes: BTreeMap<Name, (Option<MicroTime>, Instant)>,
+    nodes: BTreeMap<Name, Renewal>,
     /// What a list that has not ended yet has brought.
     listed: BTreeSet<Name>,
+}
+
+#[derive(Debug)]
+struct Renewal {
+    time: Option<MicroTime>,
+    seen: Instant,
+    networks: NodeNetworks,
 }
 
 impl Seen {
@@ -155,18 +177,23 @@ impl Seen {
 
     fn note(&mut self, lease: &Lease, now: Instant) -> Option<Name> {
         let node = holder(lease)?;
-        let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
-        let stands_still = self.nodes.get(&node).is_some_and(|(known, _)| *known == renewed);
+        let time = lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        let stands_still = self.nodes.get(&node).is_some_and(|known| known.time == time);
         if !stands_still {
-            self.nodes.insert(node.clone(), (renewed, now));
+            self.nodes.insert(node.clone(), Renewal { time, seen: now, networks: networks(lease) });
         }
         Some(node)
     }
 
-    fn counted(&self, now: Instant, duration: Duration) -> BTreeSet<Name> {
-        let alive = self.nodes.iter().filter(|(_, (_, seen))| now < *seen + duration);
-        alive.map(|(node, _)| node.clone()).collect()
+    fn counted(&self, now: Instant, duration: Duration) -> BTreeMap<Name, NodeNetworks> {
+        let alive = self.nodes.iter().filter(|(_, renewal)| now < renewal.seen + duration);
+        alive.map(|(node, renewal)| (node.clone(), renewal.networks.clone())).collect()
     }
+}
+
+fn networks(lease: &Lease) -> NodeNetworks {
+    let annotations = lease.metadata.annotations.as_ref();
+    NodeNetworks::parse(annotations.and_then(|annotations| annotations.get(NETWORKS)).map(String::as_str))
 }
 
 fn holder(lease: &Lease) -> Option<Name> {
@@ -186,7 +213,7 @@ mod tests {
     }
 
     fn names(seen: &Seen, now: Instant) -> Vec<String> {
-        seen.counted(now, DURATION).iter().map(ToString::to_string).collect()
+        seen.counted(now, DURATION).keys().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -198,6 +225,17 @@ mod tests {
         assert!(names(&seen, start + DURATION).is_empty(), "the same renewal seen again is no renewal");
         seen.take(Event::Apply(lease("a", 2)), start + DURATION);
         assert_eq!(names(&seen, start + DURATION), ["a"]);
+    }
+
+    #[test]
+    fn a_node_tells_the_networks_it_is_on() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let mut told = lease("a", 1);
+        told.metadata.annotations = Some([(NETWORKS.to_owned(), "10.89.0.0/24".to_owned())].into());
+        seen.take(Event::Apply(told), start);
+        seen.take(Event::Apply(lease("b", 1)), start);
+        let wanted = [("a", NodeNetworks::Told(vec!["10.89.0.0/24".parse().unwrap()])), ("b", NodeNetworks::Untold)];
+        assert_eq!(seen.counted(start, DURATION), wanted.map(|(name, networks)| (name.into(), networks)).into());
     }
 
     #[test]

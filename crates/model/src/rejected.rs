@@ -68,6 +68,8 @@ pub enum RejectedReason {
     IPConflict,
     /// Another machine answers for a load balancer address too.
     DuplicateAddress,
+    /// No node that could answer for a load balancer address is on a network of it.
+    NoNodeOnNetwork,
     /// A Service has no endpoint that serves.
     NoReadyEndpoints,
     /// A node cannot serve the health check of a Service.

@@ -3,32 +3,47 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{Cluster, IpFamily, Name, NamespacedName, Service, ServiceKind, TrafficPolicy};
+use model::{Cluster, IpFamily, Name, NamespacedName, NodeNetworks, Service, ServiceKind, TrafficPolicy};
 
 /// An address that one node of the cluster answers for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// The Services that have it, at least one.
     pub services: BTreeSet<NamespacedName>,
-    /// The node that answers; none if no node can serve it.
-    pub node: Option<Name>,
+    /// Who answers.
+    pub answerer: Answerer,
 }
 
-/// Every address that Fairway gave, with the node that answers for it among the `alive` ones.
+/// Who answers for an address. Of Services that share it the greatest counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answerer {
+    /// Nobody: no node that is there can serve it.
+    Nobody,
+    /// Nobody: of the nodes that can serve it none is on a network of it. This one of them is to say so.
+    OffNetwork(Name),
+    /// This node.
+    Node(Name),
+}
+
+/// Every address that Fairway gave, with the node that answers for it among those that are there, each of which is on
+/// some networks.
 ///
 /// All nodes that know of the same live nodes come to the same choice: each address goes to the node that a hash of
 /// both ranks highest, so that addresses are spread, and a node that comes or goes moves only those it gains or had.
-/// With externalTrafficPolicy Local only nodes with an endpoint of it are asked; otherwise any, as long as the Service
-/// has one at all.
-pub fn announcements(cluster: &Cluster, alive: &BTreeSet<Name>) -> BTreeMap<IpAddr, Announcement> {
+/// Only nodes on a network of the address are asked: on any other nobody looks for it. With externalTrafficPolicy Local
+/// only those with an endpoint of it; otherwise any, as long as the Service has one at all.
+pub fn announcements(cluster: &Cluster, there: &BTreeMap<Name, NodeNetworks>) -> BTreeMap<IpAddr, Announcement> {
     let mut found: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
     for service in cluster.services.values() {
         for address in given_addresses(service) {
-            let node = choose(cluster, service, *address, alive);
-            let entry = found.entry(*address).or_insert_with(|| Announcement { services: BTreeSet::new(), node: None });
+            let answerer = choose(cluster, service, *address, there);
+            let nobody = || Announcement { services: BTreeSet::new(), answerer: Answerer::Nobody };
+            let entry = found.entry(*address).or_insert_with(nobody);
             entry.services.insert(service.name.clone());
             // Those that share an address rank the nodes alike; one of them may have no endpoint.
-            entry.node = entry.node.take().or(node);
+            if entry.answerer < answerer {
+                entry.answerer = answerer;
+            }
         }
     }
     found
@@ -42,14 +57,24 @@ fn given_addresses(service: &Service) -> &[IpAddr] {
     }
 }
 
-fn choose(cluster: &Cluster, service: &Service, address: IpAddr, alive: &BTreeSet<Name>) -> Option<Name> {
+fn choose(cluster: &Cluster, service: &Service, address: IpAddr, there: &BTreeMap<Name, NodeNetworks>) -> Answerer {
     let serving = serving_nodes(cluster, service, IpFamily::of(address));
-    let candidates = match service.external_policy {
-        _ if serving.is_empty() => return None,
-        TrafficPolicy::Cluster => alive.iter().collect::<Vec<_>>(),
-        TrafficPolicy::Local => alive.iter().filter(|node| serving.contains(&Some(*node))).collect(),
+    let can_serve = |node: &Name| match service.external_policy {
+        TrafficPolicy::Cluster => !serving.is_empty(),
+        TrafficPolicy::Local => serving.contains(&Some(node)),
     };
-    candidates.into_iter().max_by_key(|node| (rank(node, address), *node)).cloned()
+    let able = || there.iter().filter(|(node, _)| can_serve(node));
+    let on_network = able().filter(|(_, networks)| networks.may_have(address));
+    match (first(on_network, address), first(able(), address)) {
+        (Some(node), _) => Answerer::Node(node),
+        (None, Some(node)) => Answerer::OffNetwork(node),
+        (None, None) => Answerer::Nobody,
+    }
+}
+
+/// The node that ranks highest.
+fn first<'a, T>(nodes: impl Iterator<Item = (&'a Name, T)>, address: IpAddr) -> Option<Name> {
+    nodes.map(|(node, _)| node).max_by_key(|node| (rank(node, address), *node)).cloned()
 }
 
 /// The nodes of the endpoints that serve; ready ones, or those on their way out when no other is left (KEP-1669).

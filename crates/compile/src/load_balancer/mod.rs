@@ -14,7 +14,7 @@ use model::{
     ServiceKind, Subject, TrafficPolicy,
 };
 
-pub use announce::{Announcement, announcements};
+pub use announce::{Announcement, Answerer, announcements};
 use pools::Pools;
 
 /// What is to be written, and what is to be told.

@@ -1,7 +1,6 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::from_kube;
+use model::{NodeNetworks, from_kube};
 use serde_json::{Value, json};
 
 use super::*;
@@ -240,13 +239,22 @@ fn what_was_decided_is_decided_again_once_it_is_written() {
     assert_eq!(assign(&fresh.0, true).addresses, assign(&written.0, true).addresses);
 }
 
-fn nodes(names: &[&str]) -> BTreeSet<Name> {
-    names.iter().map(|name| Name::from(*name)).collect()
+/// Nodes that are there, as `name` or `name networks`.
+fn there(nodes: &[&str]) -> BTreeMap<Name, NodeNetworks> {
+    let node = |text: &&str| match text.split_once(' ') {
+        Some((name, networks)) => (Name::from(name), NodeNetworks::parse(Some(networks))),
+        None => (Name::from(*text), NodeNetworks::Untold),
+    };
+    nodes.iter().map(node).collect()
 }
 
-fn answering(world: &World, alive: &[&str]) -> Vec<Option<String>> {
-    let found = announcements(&world.0, &nodes(alive));
-    found.into_values().map(|announcement| announcement.node.map(|node| node.to_string())).collect()
+fn answerers(world: &World, nodes: &[&str]) -> Vec<Answerer> {
+    announcements(&world.0, &there(nodes)).into_values().map(|announcement| announcement.answerer).collect()
+}
+
+fn answering(world: &World, nodes: &[&str]) -> Vec<Option<String>> {
+    let node = |answerer| if let Answerer::Node(node) = answerer { Some(node.to_string()) } else { None };
+    answerers(world, nodes).into_iter().map(node).collect()
 }
 
 #[test]
@@ -283,6 +291,27 @@ fn with_local_policy_only_nodes_with_an_endpoint_answer() {
     let world = world().service("a", 1, &local).endpoints("a", &["n2"]);
     assert_eq!(answering(&world, &["n1", "n2", "n3"]), [Some("n2".into())]);
     assert_eq!(answering(&world, &["n1", "n3"]), [None]);
+}
+
+#[test]
+fn only_nodes_on_a_network_of_an_address_answer_for_it() {
+    let world = world().service("a", 1, &json!({ "has": ["10.0.0.1"] })).endpoints("a", &["far1"]);
+    let far = ["far1 10.0.1.0/24", "far2 fd00::/64,10.0.1.0/24", "far3 "];
+    for near in ["near1", "near2", "near3", "near4"] {
+        let on_both = format!("{near} 10.0.1.0/24,10.0.0.0/24");
+        let all = [&far[..], &[&on_both]].concat();
+        assert_eq!(answerers(&world, &all), [Answerer::Node(near.into())]);
+    }
+    assert!(matches!(&*answerers(&world, &far), [Answerer::OffNetwork(node)] if node.as_str().starts_with("far")));
+    assert_eq!(answerers(&world, &[]), [Answerer::Nobody]);
+}
+
+#[test]
+fn with_local_policy_an_endpoint_off_the_network_is_of_no_use_and_told_by_its_node() {
+    let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
+    let world = world().service("a", 1, &local).endpoints("a", &["far"]);
+    let nodes = ["far 10.0.1.0/24", "near 10.0.0.0/24"];
+    assert_eq!(answerers(&world, &nodes), [Answerer::OffNetwork("far".into())]);
 }
 
 #[test]

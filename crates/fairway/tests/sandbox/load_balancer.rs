@@ -5,13 +5,20 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use apiserver::client::{Client, EVENTS, ListOptions, PODS, SERVICES};
+use apiserver::client::{Client, EVENTS, Gvr, ListOptions, PODS, SERVICES};
 use sandbox::machine::StateDir;
 use serde_json::{Value, json};
 
 use crate::harness::{Place, Said, until};
 
 const NAMESPACE: &str = "default";
+const POOLS: Gvr = Gvr {
+    group: "fairway.network",
+    version: "v1alpha1",
+    plural: "loadbalancerpools",
+    kind: "LoadBalancerPool",
+    namespaced: false,
+};
 
 /// A sandbox of this test.
 struct Sandbox {
@@ -21,8 +28,12 @@ struct Sandbox {
 
 impl Sandbox {
     fn up(nodes: &str) -> Self {
+        Self::up_with(&["--nodes", nodes])
+    }
+
+    fn up_with(options: &[&str]) -> Self {
         let place = Place::new();
-        let name = place.up(&["--nodes", nodes]);
+        let name = place.up(options);
         Self { place, name }
     }
 
@@ -119,6 +130,39 @@ fn a_service_gets_an_address_that_is_reached_from_outside_and_from_the_host() {
     forward.kill().unwrap();
     forward.wait().unwrap();
     assert!(answer.starts_with("HTTP/1.") && answer.ends_with("web-node1"), "{answer}");
+}
+
+#[test]
+fn only_nodes_on_the_network_of_an_address_answer_for_it_and_an_address_of_no_network_is_told() {
+    let sandbox = Sandbox::up_with(&["--nodes", "2", "--networks", "2"]);
+    servers(&sandbox, &["node2"]);
+    let api = client(&sandbox);
+    let pool = json!({ "metadata": { "name": "elsewhere" }, "spec": { "addresses": ["203.0.113.0/28"], "autoAssign": false } });
+    block_on(api.create(&POOLS, "", &pool)).unwrap();
+    let service = |name: &str, pool: &str| {
+        json!({
+            "metadata": { "name": name, "annotations": { "fairway.network/address-pool": pool } },
+            "spec": { "type": "LoadBalancer", "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
+        })
+    };
+    let near = ["one", "two", "three", "four", "five", "six"];
+    for name in near {
+        block_on(api.create(&SERVICES, NAMESPACE, &service(name, "default"))).unwrap();
+    }
+    block_on(api.create(&SERVICES, NAMESPACE, &service("far", "elsewhere"))).unwrap();
+    let told = |reason: &str| {
+        let about =
+            |event: Value| Some((event["involvedObject"]["name"].as_str()?.to_owned(), event["message"].to_string()));
+        let events = events(&sandbox).into_iter().filter(|event| event["reason"] == reason);
+        events.filter_map(about).collect::<Vec<_>>()
+    };
+    // node2 is on 10.89.1.0/24, behind a router; nobody would ask it.
+    until("all are answered for", || near.iter().all(|name| told("NodeAssigned").iter().any(|(of, _)| of == name)));
+    for (service, message) in told("NodeAssigned") {
+        assert!(message.contains("node node1 answers for 10.89.0."), "{service}: {message}");
+    }
+    until("the pool of no network is told", || !told("NoNodeOnNetwork").is_empty());
+    assert!(told("NoNodeOnNetwork").iter().all(|(service, why)| service == "far" && why.contains("203.0.113.")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The links on which addresses are answered for: those that have an address the Node object tells.
+//! The links on which addresses are answered for: those on a network of one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,16 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use datapath::neighbourhood::NeighbourSocket;
 use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
-use datapath::route::{LinkIndex, MacAddress, Rtnetlink};
-use model::{Cluster, IpFamily, Name};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::places::Place;
 use super::{AnnouncerMetrics, Held};
 
 /// How many claims of others may wait; more are dropped, as they come again.
@@ -24,17 +23,12 @@ const PENDING: usize = 64;
 /// How often a thread that listens looks whether it is to end.
 const LOOK_UP: Duration = Duration::from_millis(250);
 
-/// One family on one link.
-type Place = (LinkIndex, MacAddress, IpFamily);
-
 /// The links, each with a thread that answers.
 pub(super) struct Links {
     held: watch::Receiver<Held>,
     metrics: Arc<AnnouncerMetrics>,
     cancel: CancellationToken,
     ears: BTreeMap<Place, Ear>,
-    /// The node's addresses by which the links were found; none before they were looked for.
-    found_by: Option<Vec<IpAddr>>,
     to_claims: mpsc::Sender<Neighbour>,
     claims: mpsc::Receiver<Neighbour>,
 }
@@ -49,7 +43,7 @@ impl Links {
     /// No links yet; all tasks end with `cancel`.
     pub(super) fn new(held: watch::Receiver<Held>, metrics: Arc<AnnouncerMetrics>, cancel: CancellationToken) -> Self {
         let (to_claims, claims) = mpsc::channel(PENDING);
-        Self { held, metrics, cancel, ears: BTreeMap::new(), found_by: None, to_claims, claims }
+        Self { held, metrics, cancel, ears: BTreeMap::new(), to_claims, claims }
     }
 
     /// Another machine's next claim of an address that is held here.
@@ -61,37 +55,29 @@ impl Links {
         }
     }
 
-    /// Lets the next [`follow`](Self::follow) look at the links even if the node's addresses are the same.
-    pub(super) fn look_again(&mut self) {
-        self.found_by = None;
-    }
-
-    /// Listens on the links that the node's addresses are on.
-    pub(super) fn follow(&mut self, cluster: &Cluster, node: &Name) -> Result<()> {
-        let addresses = cluster.nodes.get(node).map(|node| node.addresses.clone()).unwrap_or_default();
-        if self.found_by.as_ref() == Some(&addresses) {
-            return Ok(());
-        }
-        let wanted = places(&addresses)?;
+    /// Listens at those of the places that are on a network of one of the addresses.
+    pub(super) fn follow<'a>(&mut self, places: &[Place], addresses: impl Iterator<Item = &'a IpAddr>) -> Result<()> {
+        let addresses: Vec<IpAddr> = addresses.copied().collect();
+        let is_wanted = |place: &&Place| addresses.iter().any(|address| place.may_have(*address));
+        let wanted: BTreeSet<&Place> = places.iter().filter(is_wanted).collect();
         self.ears.retain(|_, ear| !ear.task.is_finished());
         for (_, ear) in self.ears.extract_if(.., |place, _| !wanted.contains(place)) {
             ear.cancel.cancel();
         }
         for place in wanted {
-            if !self.ears.contains_key(&place) {
+            if !self.ears.contains_key(place) {
                 let ear = self.listen(place)?;
-                self.ears.insert(place, ear);
+                self.ears.insert(place.clone(), ear);
             }
         }
-        self.found_by = Some(addresses);
         Ok(())
     }
 
-    fn listen(&self, place: Place) -> Result<Ear> {
-        let (link, mac, family) = place;
-        let socket = Arc::new(NeighbourSocket::open(link, mac, family)?);
+    fn listen(&self, place: &Place) -> Result<Ear> {
+        let socket = Arc::new(NeighbourSocket::open(place.link, place.mac, place.family)?);
         let cancel = self.cancel.child_token();
         let listening = Listening {
+            place: place.clone(),
             socket: Arc::clone(&socket),
             held: self.held.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -105,9 +91,8 @@ impl Links {
     /// Tells everybody that these addresses are here.
     pub(super) fn announce(&self, addresses: impl IntoIterator<Item = IpAddr>) {
         for address in addresses {
-            let of_family = self.ears.iter().filter(|((_, _, family), _)| *family == IpFamily::of(address));
-            for ((_, mac, _), ear) in of_family {
-                for frame in announcement(*mac, address) {
+            for (place, ear) in self.ears.iter().filter(|(place, _)| place.may_have(address)) {
+                for frame in announcement(place.mac, address) {
                     send(&ear.socket, &frame);
                 }
                 self.metrics.announced.inc();
@@ -126,17 +111,9 @@ impl Links {
     }
 }
 
-fn places(node: &[IpAddr]) -> Result<BTreeSet<Place>> {
-    let mut netlink = Rtnetlink::open().context("cannot read the links")?;
-    let of_node = netlink.addresses()?.into_iter().filter(|(_, address)| node.contains(&address.addr()));
-    let of_node: BTreeSet<LinkIndex> = of_node.map(|(link, _)| link).collect();
-    let links = netlink.links()?.into_iter().filter(|link| of_node.contains(&link.index));
-    let with_mac = links.filter_map(|link| Some((link.index, link.mac?)));
-    Ok(with_mac.flat_map(|(link, mac)| [(link, mac, IpFamily::V4), (link, mac, IpFamily::V6)]).collect())
-}
-
 /// What is heard on one link.
 struct Listening {
+    place: Place,
     socket: Arc<NeighbourSocket>,
     held: watch::Receiver<Held>,
     metrics: Arc<AnnouncerMetrics>,
@@ -155,18 +132,22 @@ impl Listening {
     }
 
     fn take(&self, heard: Heard) {
-        let mac = self.socket.mac();
+        let mac = self.place.mac;
         match heard {
-            Heard::Question { target, asker } if asker.mac != mac && self.held.borrow().contains_key(&target) => {
+            Heard::Question { target, asker } if asker.mac != mac && self.is_held_here(target) => {
                 send(&self.socket, &answer(mac, target, &asker));
                 self.metrics.answered.inc();
             }
-            Heard::Claim(claim) if claim.mac != mac && self.held.borrow().contains_key(&claim.address) => {
+            Heard::Claim(claim) if claim.mac != mac && self.is_held_here(claim.address) => {
                 // If there are too many, the next of them will do.
                 let _ = self.claims.try_send(claim);
             }
             Heard::Question { .. } | Heard::Claim(_) => {}
         }
+    }
+
+    fn is_held_here(&self, address: IpAddr) -> bool {
+        self.place.may_have(address) && self.held.borrow().contains_key(&address)
     }
 }
 
