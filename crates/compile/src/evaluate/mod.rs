@@ -9,7 +9,10 @@ pub use reason::{FrontendKind, Reason, Scope, Selection};
 
 use std::net::{IpAddr, SocketAddr};
 
-use model::{Affinity, Clients, Cluster, Endpoint, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
+use model::{
+    Affinity, Clients, Cluster, Endpoint, IpFamily, Name, Node, Protocol, Service, ServiceKind, ServicePort,
+    TrafficPolicy,
+};
 
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
 use crate::{NodePortAddresses, NodeView, RoutingMode};
@@ -26,6 +29,9 @@ pub struct Verdict {
 /// What becomes of `packet` on the node `view` names.
 pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict {
     let world = World { cluster, view, packet };
+    if world.is_for_tunnel() && !world.is_of_other_node(packet.source) {
+        return Verdict { outcome: Outcome::Dropped, by: Reason::NotOfNode };
+    }
     for service in cluster.services.values().filter(|service| !service.delegated) {
         for port in service.ports.iter().filter(|port| port.protocol == packet.protocol) {
             if let Some(frontend) = world.frontend(service, port) {
@@ -229,6 +235,37 @@ impl World<'_> {
         };
         let mut holders = self.cluster.nodes.values().filter(|node| node.addresses.contains(&address));
         holders.any(|node| is_near || node.name == self.view.name)
+    }
+
+    /// Whether the packet would be unpacked by this node's end of the tunnel.
+    fn is_for_tunnel(&self) -> bool {
+        let packet = self.packet;
+        let address = |family| self.told_addresses().find(|own| IpFamily::of(*own) == family);
+        let Some(end) = address(IpFamily::V4).or_else(|| address(IpFamily::V6)) else { return false };
+        let family = IpFamily::of(end);
+        (packet.protocol, packet.port) == (Protocol::Udp, self.view.routing.tunnel_port.get())
+            && packet.entered != Entry::Host
+            && IpFamily::of(packet.destination) == family
+            && self.is_own(packet.destination)
+            && self.other_nodes().any(|node| self.is_behind_tunnel(node, family))
+    }
+
+    /// Whether some of a node's pods are reached through a tunnel in `family`.
+    fn is_behind_tunnel(&self, node: &Node, family: IpFamily) -> bool {
+        let near = |address: &IpAddr| self.is_node_that_knows_pods(*address);
+        let plainly =
+            |pods: IpFamily| node.addresses.iter().any(|address| IpFamily::of(*address) == pods && near(address));
+        self.view.routing.mode != RoutingMode::Native
+            && node.addresses.iter().any(|address| IpFamily::of(*address) == family)
+            && node.pod_cidrs.iter().any(|range| !plainly(IpFamily::of(range.network())))
+    }
+
+    fn other_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.cluster.nodes.values().map(AsRef::as_ref).filter(|node| node.name != self.view.name)
+    }
+
+    fn is_of_other_node(&self, address: IpAddr) -> bool {
+        self.other_nodes().any(|node| node.addresses.contains(&address))
     }
 
     /// Whether an address may be one of this node or of its pods.

@@ -11,6 +11,8 @@ pub enum Reason {
     NoService,
     /// The destination belongs to no Service, and a pod's packet leaves the cluster.
     LeavesCluster,
+    /// It is for the tunnel between the nodes, and none of the other nodes sent it.
+    NotOfNode,
     /// A Service's source ranges: the client is in none of them.
     SourceRanges {
         /// Its name.
@@ -77,6 +79,7 @@ impl fmt::Display for Reason {
             Self::LeavesCluster => {
                 f.write_str("no Service has this address, protocol and port; a pod's packet leaves the cluster")
             }
+            Self::NotOfNode => f.write_str("the tunnel takes packets of the cluster's other nodes only"),
             Self::SourceRanges { service, port } => {
                 write_port(f, service, port)?;
                 write!(f, "{}: the client is in none of its source ranges", FrontendKind::LoadBalancerIp)

@@ -10,7 +10,7 @@ use model::{Clients, IpFamily, Name, SharedMap};
 use super::balancer::{Choice, LoadBalancer, SharedChain, Target};
 use super::layout::{self, SetKind};
 use super::network::Network;
-use super::{Dispatch, Frontend, SourceRule, Treatment};
+use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
 use crate::ruleset::{Data, Element, ElementKey, Ruleset, Set, Value};
@@ -53,6 +53,14 @@ impl Elements {
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
             self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
         }
+        self.replace_tunnel_guard(tunnel_guard::ruleset(network));
+    }
+
+    fn replace_tunnel_guard(&mut self, guard: Ruleset) {
+        self.ruleset.sets.retain(|name, _| !tunnel_guard::SETS.contains(&name.as_str()));
+        self.ruleset.chains.remove(tunnel_guard::CHAIN);
+        self.ruleset.sets.extend(guard.sets);
+        self.ruleset.chains.extend(guard.chains);
     }
 
     /// Sets what the maps the CNI plugin keeps begin with, should they have to be made.

@@ -201,7 +201,11 @@ fn leaving_rules(family: IpFamily) -> Vec<Rule> {
 }
 
 pub(super) fn frontend_key(family: IpFamily) -> Vec<Load> {
-    vec![destination(family), Load::Meta(MetaField::Protocol), Load::Header(HeaderField::DestinationPort)]
+    vec![destination(family), Load::Meta(MetaField::Protocol), destination_port()]
+}
+
+pub(super) const fn destination_port() -> Load {
+    Load::Header(HeaderField::DestinationPort)
 }
 
 pub(super) const fn source(family: IpFamily) -> Load {

@@ -19,6 +19,8 @@
 //! - `masquerade_all`, `masquerade_outsiders`: for translated connections, by where they were first sent, whose source is
 //!   masqueraded.
 //!
+//! While there is a tunnel, `tunnel_guard` drops what comes for it from others than the `nodes`.
+//!
 //! A change of Services or endpoints adds no rule that looks into a map with many elements, or the kernel would walk that
 //! map. It does validate all verdicts that lead to chains whenever one comes: 2 ms at ten thousand Services. Numbers in
 //! their place, and a small map from numbers to verdicts, would spare that; but nft up to 1.0.6 at least aborts when it
@@ -38,6 +40,7 @@ mod network;
 mod routing;
 mod service;
 mod tunnel;
+mod tunnel_guard;
 
 pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};

@@ -58,6 +58,8 @@ pub(super) struct Network {
     pub(super) pods: Vec<IpNet>,
     /// Ranges of everything that is not outside the cluster: pods, nodes, Services; none inside another.
     pub(super) cluster: Vec<IpNet>,
+    /// The addresses of the cluster's other nodes.
+    pub(super) other_nodes: Vec<IpAddr>,
     /// Routes by destination.
     pub(super) routes: Vec<Route>,
     /// What some of them lead through; none when none do.
@@ -78,9 +80,12 @@ impl Network {
         let pods = nodes.flat_map(|node| &node.pod_cidrs).chain(&view.pod_ranges).copied();
         let pods = outermost(pods.collect());
         let all = pods.iter().copied().chain(nodes_inside(view, cluster)).chain(view.service_ranges.iter().copied());
+        let others = cluster.nodes.values().filter(|node| node.name != view.name);
+        let other_nodes = others.flat_map(|node| node.addresses.iter().copied()).collect();
         let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
         let cluster_ranges = outermost(all.collect());
-        let mut network = Self { own_addresses, held, zone, here, cluster: cluster_ranges, pods, ..Self::default() };
+        let mut network =
+            Self { own_addresses, held, zone, here, cluster: cluster_ranges, pods, other_nodes, ..Self::default() };
         network.node_port_addresses = network.serving_node_ports(&view.node_port_addresses);
         network.refuse_the_rest(view, own_pods.map_or(&[], Vec::as_slice));
         network.add_routes(view, cluster);
