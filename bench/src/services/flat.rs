@@ -22,7 +22,7 @@ impl Flat {
     fn start(&mut self) -> Result<bool> {
         let plan = Plan::of(NodeView::new(NODES[0].name), &self.cluster);
         let mut datapath = Datapath::open()?;
-        let outcome = datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None })?;
+        let outcome = datapath.apply(&Wanted { routes: &[], ..Wanted::from(&plan) })?;
         self.agent = Some((datapath, plan));
         Ok(!outcome.wrote_nothing())
     }
@@ -59,7 +59,7 @@ impl Case for Flat {
         }
         if let Some((datapath, plan)) = &mut self.agent {
             *plan = plan.next(&self.cluster);
-            datapath.apply(&Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None })?;
+            datapath.apply(&Wanted { routes: &[], ..Wanted::from(&*plan) })?;
         }
         Ok(begun.elapsed())
     }

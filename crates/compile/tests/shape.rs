@@ -54,7 +54,7 @@ fn a_load_balancer_that_comes_looks_into_maps_that_come_with_it() {
     let expected = [
         "AddSet lb_41_endpoints",
         "AddChain lb_41",
-        "AddRule lb_41 dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 41 offset 0 map @lb_41_endpoints",
+        "AddRule lb_41 meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 41 offset 0 map @lb_41_endpoints",
         "-40 lb_40_endpoints",
         "+41 lb_41_endpoints",
         "-1 services",

@@ -1,11 +1,13 @@
 //! Makes a namespace's kernel hold what is wanted, writing only what differs.
 
+mod affinity;
 mod audit;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use compile::plan::affinity::Affine;
 use compile::plan::{self, Hop, Tunnel};
 use compile::ruleset::{Operation, Ruleset};
 use compile::{Plan, diff};
@@ -29,6 +31,8 @@ pub struct Datapath {
     links: Rtnetlink,
     committed: Option<Committed>,
     seen: Seen,
+    /// How many audits still look for what packets remembered while endpoints left.
+    looks_at_memory: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ struct Committed {
     ruleset: Ruleset,
     routes: RouteMap,
     tunnel: HeldTunnel,
+    /// By what clients' memories were last put right; none when they were not.
+    affine: Option<Affine>,
 }
 
 /// Planned routes: where they lead by destination.
@@ -50,11 +56,13 @@ pub struct Wanted<'a> {
     pub routes: &'a [plan::Route],
     /// The tunnel some of them lead through.
     pub tunnel: Option<&'a Tunnel>,
+    /// The frontends whose clients stay with their endpoint; without it, what is remembered of clients is left alone.
+    pub affine: Option<&'a Affine>,
 }
 
 impl<'a> From<&'a Plan> for Wanted<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { ruleset: plan.ruleset(), routes: plan.routes(), tunnel: plan.tunnel() }
+        Self { ruleset: plan.ruleset(), routes: plan.routes(), tunnel: plan.tunnel(), affine: Some(plan.affine()) }
     }
 }
 
@@ -113,14 +121,14 @@ impl Datapath {
     /// Connects to the calling thread's namespace. Reads and changes nothing yet.
     pub fn open() -> Result<Self, DatapathError> {
         let table = Table::open().map_err(DatapathError::Table)?;
-        Ok(Self { table, links: Rtnetlink::open()?, committed: None, seen: Seen::default() })
+        Ok(Self { table, links: Rtnetlink::open()?, committed: None, seen: Seen::default(), looks_at_memory: 0 })
     }
 
     /// Connects to `netns`. Reads and changes nothing yet.
     pub fn open_in(netns: &Netns) -> Result<Self, DatapathError> {
         let table = Table::open_in(netns).map_err(DatapathError::Table)?;
         let links = Rtnetlink::open_in(netns).map_err(DatapathError::Routes)?;
-        Ok(Self { table, links, committed: None, seen: Seen::default() })
+        Ok(Self { table, links, committed: None, seen: Seen::default(), looks_at_memory: 0 })
     }
 
     /// Whether the next [`Datapath::apply`] trusts what it remembers; otherwise it begins with a listing.
@@ -148,6 +156,7 @@ impl Datapath {
         self.set_routes(settable, &mut committed.routes, &mut outcome);
         self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
         committed.ruleset = wanted.ruleset.clone();
+        self.keep_memory_right(&mut committed.affine, wanted.affine, &mut outcome)?;
         self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
         self.reduce_tunnel(tunnel.as_ref(), &mut committed, wanted.tunnel, &mut outcome);
         self.committed = Some(committed);
@@ -160,7 +169,7 @@ impl Datapath {
         let routes = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
         let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
         let routes = routes.iter().filter_map(|route| planned(route, device)).collect();
-        Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel) })
+        Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel), affine: None })
     }
 
     fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {

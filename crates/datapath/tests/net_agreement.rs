@@ -221,3 +221,43 @@ fn keeps_to_its_endpoint(world: &World, datapath: &mut Datapath, family: IpFamil
     apply(Affinity::None, &ENDPOINTS[..3]);
     assert_eq!(answers(world, &at_cluster_ip, 40).len(), 3, "without affinity all endpoints are met again");
 }
+
+#[test]
+fn what_clients_had_outlives_an_agent_and_not_an_endpoint_that_left_without_one() {
+    isolated(|| {
+        let world = World::make();
+        for family in FAMILIES {
+            let sticky = Affinity::ClientIp { timeout: Duration::from_secs(60) };
+            let mut cluster = service_in(family, sticky, &ENDPOINTS[..3]);
+            let plan_of = |cluster: &Cluster| Plan::of(NodeView::new(NODES[0].name), cluster);
+            let plan = plan_of(&cluster);
+            let started = || Datapath::open().expect("a connection");
+            started().apply(&wanted(&plan)).expect("the kernel takes the plan");
+            let packet = Packet {
+                source: address_of(family, CLIENTS[0]),
+                destination: address_of(family, plain_address(0)),
+                protocol: Protocol::Tcp,
+                port: PLAIN_PORT,
+                entered: Entry::Pod,
+            };
+            let met = answers(&world, &packet, 5);
+            assert_eq!(met.len(), 1, "{met:?}");
+
+            let mut restarted = started();
+            assert!(restarted.apply(&wanted(&plan)).expect("the kernel takes the plan").wrote_nothing());
+            sample::add_plain(&mut cluster, 7, 2);
+            restarted.apply(&wanted(&plan_of(&cluster))).expect("the kernel takes the plan");
+            assert_eq!(answers(&world, &packet, 10), met, "neither a restart nor another Service moves a client");
+
+            let has_left = |place: &Ipv4Addr| met.iter().any(|at| place_of(at.ip()) == *place);
+            let left: Vec<Ipv4Addr> = ENDPOINTS[..3].iter().copied().filter(|place| !has_left(place)).collect();
+            let plan = plan_of(&service_in(family, sticky, &left));
+            // As by an agent that was killed before it had looked at what clients had.
+            restarted.apply(&Wanted { affine: None, ..wanted(&plan) }).expect("the kernel takes the plan");
+            assert_eq!(answers(&world, &packet, 5), met, "what clients had is looked at by its reader only");
+            started().apply(&wanted(&plan)).expect("the kernel takes the plan");
+            let now = answers(&world, &packet, 10);
+            assert!(now.len() == 1 && now.is_disjoint(&met), "{met:?} has left, and still {now:?} is met");
+        }
+    });
+}

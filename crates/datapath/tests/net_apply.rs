@@ -14,7 +14,7 @@ use datapath::{Datapath, Drift, Outcome, Wanted};
 mod support;
 
 fn wanted(ruleset: &Ruleset) -> Wanted<'_> {
-    Wanted { ruleset, routes: &[], tunnel: None }
+    Wanted { ruleset, routes: &[], tunnel: None, affine: None }
 }
 
 /// Whether the kernel holds `ruleset`, by listing it.
@@ -167,12 +167,19 @@ fn routes_to_other_nodes_follow_and_those_of_pods_and_machine_stay() {
         let ruleset = Ruleset::default();
         let mut datapath = Datapath::open().unwrap();
         let first = [route("10.244.1.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3")];
-        let outcome = datapath.apply(&Wanted { ruleset: &ruleset, routes: &first, tunnel: None }).unwrap();
+        let outcome =
+            datapath.apply(&Wanted { ruleset: &ruleset, routes: &first, tunnel: None, affine: None }).unwrap();
         assert_eq!((outcome.routes_set, outcome.routes_deleted), (2, 0));
         let mut restarted = Datapath::open().unwrap();
-        assert!(restarted.apply(&Wanted { ruleset: &ruleset, routes: &first, tunnel: None }).unwrap().wrote_nothing());
+        assert!(
+            restarted
+                .apply(&Wanted { ruleset: &ruleset, routes: &first, tunnel: None, affine: None })
+                .unwrap()
+                .wrote_nothing()
+        );
         let second = [route("10.244.1.0/24", "10.89.0.9")];
-        let outcome = restarted.apply(&Wanted { ruleset: &ruleset, routes: &second, tunnel: None }).unwrap();
+        let outcome =
+            restarted.apply(&Wanted { ruleset: &ruleset, routes: &second, tunnel: None, affine: None }).unwrap();
         assert_eq!((outcome.routes_set, outcome.routes_deleted), (1, 1));
         assert_eq!(held(&mut links), [pod.destination.to_string(), "10.244.1.0/24 via 10.89.0.9".to_owned()]);
         let all = links.routes(RouteFilter::Main).unwrap();
@@ -186,7 +193,7 @@ fn a_next_hop_that_is_no_neighbour_stops_nothing_else_and_is_tried_again() {
         let (mut links, _) = links_with_underlay();
         let routes = [route("10.244.1.0/24", "192.0.2.1"), route("10.244.2.0/24", "10.89.0.3")];
         let ruleset = support::everything();
-        let wanted = Wanted { ruleset: &ruleset, routes: &routes, tunnel: None };
+        let wanted = Wanted { ruleset: &ruleset, routes: &routes, tunnel: None, affine: None };
         let mut datapath = Datapath::open().unwrap();
         let outcome = datapath.apply(&wanted).unwrap();
         assert_eq!((outcome.routes_set, outcome.routes_failed), (1, 1));
@@ -210,14 +217,14 @@ fn addresses_of_pods_that_are_gone_end_here_unless_somebody_else_has_a_way() {
         let of_another = Route::on_link("10.244.0.0/24".parse().unwrap(), uplink);
         links.replace_route(&of_another).unwrap();
         let ruleset = Ruleset::default();
-        let wanted = Wanted { ruleset: &ruleset, routes: &refused, tunnel: None };
+        let wanted = Wanted { ruleset: &ruleset, routes: &refused, tunnel: None, affine: None };
         assert_eq!(Datapath::open().unwrap().apply(&wanted).unwrap().routes_set, 2);
         assert!(Datapath::open().unwrap().apply(&wanted).unwrap().wrote_nothing());
         let gone = "10.244.0.77".parse().unwrap();
         assert_eq!(links.link_towards(gone).unwrap(), Some(uplink), "the other route is in force");
         assert!(links.delete_route(&of_another).unwrap());
         assert_eq!(links.link_towards(gone).unwrap(), None, "it is the host's own");
-        let nothing = Wanted { ruleset: &ruleset, routes: &[], tunnel: None };
+        let nothing = Wanted { ruleset: &ruleset, routes: &[], tunnel: None, affine: None };
         assert_eq!(Datapath::open().unwrap().apply(&nothing).unwrap().routes_deleted, 2);
     });
 }
@@ -254,10 +261,22 @@ fn a_route_of_somebody_else_is_neither_replaced_nor_taken_away_with_ours() {
         let ruleset = Ruleset::default();
         let routes = [route("10.244.1.0/24", "10.89.0.2")];
         let mut datapath = Datapath::open().unwrap();
-        assert_eq!(datapath.apply(&Wanted { ruleset: &ruleset, routes: &routes, tunnel: None }).unwrap().routes_set, 1);
+        assert_eq!(
+            datapath
+                .apply(&Wanted { ruleset: &ruleset, routes: &routes, tunnel: None, affine: None })
+                .unwrap()
+                .routes_set,
+            1
+        );
         let holds = |links: &mut Rtnetlink, wanted: &Route| links.routes(RouteFilter::Main).unwrap().contains(wanted);
         assert!(holds(&mut links, &of_another) && holds(&mut links, &of_another.clone().ours().behind_others()));
-        assert_eq!(datapath.apply(&Wanted { ruleset: &ruleset, routes: &[], tunnel: None }).unwrap().routes_deleted, 1);
+        assert_eq!(
+            datapath
+                .apply(&Wanted { ruleset: &ruleset, routes: &[], tunnel: None, affine: None })
+                .unwrap()
+                .routes_deleted,
+            1
+        );
         assert!(holds(&mut links, &of_another) && !holds(&mut links, &of_another.clone().ours().behind_others()));
     });
 }

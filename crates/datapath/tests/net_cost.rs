@@ -61,7 +61,7 @@ fn peak<T>(work: impl FnOnce() -> T) -> (isize, T) {
 }
 
 fn wanted(plan: &Plan) -> Wanted<'_> {
-    Wanted { ruleset: plan.ruleset(), routes: &[], tunnel: None }
+    Wanted { routes: &[], ..Wanted::from(plan) }
 }
 
 /// What it takes to bring one endpoint more of one Service into the kernel: from the snapshot to the acknowledgement.

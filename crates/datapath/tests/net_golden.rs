@@ -2,13 +2,22 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::io::Write;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use compile::host_ports::HostPort;
 use compile::ruleset::{Element, Operation, Ruleset, TABLE};
-use compile::sample::{NODES, add_plain, plain_cluster};
+use compile::sample::{
+    self, Choices, ENDPOINTS, FAMILIES, NODES, add_plain, address_of, plain_address, plain_cluster, plain_service,
+    plain_slice,
+};
 use compile::{NodeView, Plan, diff};
 use datapath::nft::{Table, chains_of_others};
 use datapath::testing::isolated;
+use model::{Affinity, Clients, Cluster, Protocol, Service, ServiceKind, TrafficPolicy};
 
 #[expect(clippy::expect_used, reason = "a panic is how a test fails")]
 mod support;
@@ -73,7 +82,7 @@ fn nft_lists_what_it_would_have_made_of_the_same_text() {
     isolated(|| {
         let wanted = support::everything();
         let mut table = Table::open().unwrap();
-        table.apply(&compile::diff(&Ruleset::default(), &wanted)).unwrap();
+        table.apply(&diff(&Ruleset::default(), &wanted)).unwrap();
         let list = ["--debug=netlink", "list", "table", "inet", TABLE];
         let ours = nft(&list, "");
         let read = nft(&["list", "table", "inet", TABLE], "");
@@ -100,6 +109,106 @@ fn nft_lists_the_table_of_a_plan_with_whose_element_each_is() {
         let listing = nft(&["list", "table", "inet", TABLE], "");
         let expected = "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\" : goto lb_5";
         assert!(listing.contains(expected), "{listing}");
+    });
+}
+
+/// What nft prints of the table that has just been filled with `plan`.
+fn listed(plan: &Plan) -> String {
+    let mut table = Table::open().unwrap();
+    table.apply(&diff(&Ruleset::default(), plan.ruleset())).unwrap();
+    let listing = nft(&["list", "table", "inet", TABLE], "");
+    table.apply(&[Operation::DeleteTable]).unwrap();
+    listing
+}
+
+/// A Service in both families at cluster addresses, an external address and a node port, with endpoints on both nodes.
+fn add_dual_stack(cluster: &mut Cluster, index: u32, change: impl FnOnce(&mut Service)) {
+    let mut service = plain_service(index);
+    service.ports[0].node_port = NonZeroU16::new(30_000 + index as u16);
+    let addresses = FAMILIES.map(|family| address_of(family, plain_address(index)));
+    let external_ips = FAMILIES.map(|family| address_of(family, plain_address(1_000 + index))).to_vec();
+    let cluster_ips = addresses.to_vec();
+    service.kind = ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips: Vec::new() };
+    change(&mut service);
+    let slice = plain_slice(&service, ENDPOINTS);
+    let mut other = slice.clone();
+    other.name.name = format!("{}-v6", slice.name.name).into();
+    other.family = FAMILIES[1];
+    for (endpoint, place) in other.endpoints.iter_mut().zip(ENDPOINTS) {
+        endpoint.address = address_of(other.family, place);
+    }
+    cluster.insert_slice(slice);
+    cluster.insert_slice(other);
+    cluster.services.insert(service.name.clone(), Arc::new(service));
+}
+
+#[test]
+fn nft_lists_a_table_that_holds_every_feature() {
+    let mut cluster = plain_cluster(2, 5);
+    let sticky = Affinity::ClientIp { timeout: Duration::from_secs(10_800) };
+    add_plain(&mut cluster, 2, 0);
+    add_dual_stack(&mut cluster, 10, |service| service.affinity = sticky);
+    add_dual_stack(&mut cluster, 11, |service| {
+        service.affinity = sticky;
+        service.external_policy = TrafficPolicy::Local;
+    });
+    add_dual_stack(&mut cluster, 12, |service| service.internal_policy = TrafficPolicy::Local);
+    add_dual_stack(&mut cluster, 13, |service| {
+        service.affinity = sticky;
+        if let ServiceKind::Virtual { load_balancer_ips, .. } = &mut service.kind {
+            *load_balancer_ips = FAMILIES.map(|family| address_of(family, Ipv4Addr::new(10, 96, 8, 13))).to_vec();
+        }
+        service.clients = Clients::Within(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+    });
+    let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+    let host_port = |family| HostPort {
+        address: None,
+        protocol: Protocol::Udp,
+        port: NonZeroU16::new(5_353).unwrap(),
+        endpoint: (address_of(family, ENDPOINTS[0]), 53).into(),
+    };
+    plan.set_host_ports(&FAMILIES.map(host_port));
+    isolated(|| {
+        let listing = listed(&plan);
+        let expected = [
+            "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\" : goto lb_5",
+            "10.96.1.2 . tcp . 80 comment \"shop/plain000002:http\" : goto refuse",
+            "10.96.1.10 . tcp . 80 comment \"shop/plain000010:http\" : goto lb_9_10800s",
+            "fd00::a60:10a . tcp . 80 comment \"shop/plain000010:http\" : goto lb6_9_10800s",
+            "10.89.0.1 . tcp . 30011 comment \"shop/plain000011:http\" : goto lb_split_9_4_10800s",
+            "10.96.8.13 . tcp . 80 comment \"shop/plain000013:http\" : goto guard_lb_9_10800s",
+            "10.96.8.13 . tcp . 80 . 192.0.2.0/24",
+            "fd00::a60:80d . tcp . 80 . 2001:db8::/32",
+            "udp . 5353 : 10.244.1.2 . 53",
+            "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 5 map @endpoints\n",
+            "dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @affinity\n",
+            "dnat ip6 to ip6 saddr . ip6 daddr . meta l4proto . th dport map @affinity6\n",
+            "update @affinity { ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 3h : ip daddr . th dport }",
+            "update @affinity6 { ip6 saddr . ct original ip6 daddr . meta l4proto . ct original proto-dst timeout 3h : ip6 daddr . th dport }",
+            "ip saddr . ip daddr @hairpins masquerade fully-random",
+            "@masquerade_all masquerade fully-random",
+            "@masquerade_outsiders jump outsiders",
+        ];
+        for expected in expected {
+            assert!(listing.contains(expected), "{expected} is not in\n{listing}");
+        }
+        assert!(!listing.contains("@nh"), "addresses by name and not by place:\n{listing}");
+    });
+}
+
+#[test]
+fn nft_lists_the_table_of_any_cluster() {
+    isolated(|| {
+        for seed in 0..40_u32 {
+            let step = |state: &mut u32| {
+                *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                Some((*state >> 24) as u8)
+            };
+            let bytes: Vec<u8> = (0..400).scan(seed, |state, _| step(state)).collect();
+            let cluster = sample::cluster(&mut Choices::new(&bytes));
+            let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+            assert!(listed(&plan).contains("chain prerouting"));
+        }
     });
 }
 

@@ -31,7 +31,7 @@ fn agent(ports: &[HostPort]) -> Ruleset {
 }
 
 fn apply(datapath: &mut Datapath, ruleset: &Ruleset) -> usize {
-    datapath.apply(&Wanted { ruleset, routes: &[], tunnel: None }).unwrap().operations
+    datapath.apply(&Wanted { ruleset, routes: &[], tunnel: None, affine: None }).unwrap().operations
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use model::{IpFamily, Name};
 
-use super::layout::{REFUSE, SetKind, endpoints_spec, frontend_key, in_set, regular, source};
-use crate::ruleset::{Chain, FieldType, Load, NatKind, Rule, SetSpec, SetUpdate, Statement, Verdict};
+use super::layout::{
+    REFUSE, SetKind, destination, endpoints_spec, frontend_key, in_set, original_frontend_key, regular, rule_of, source,
+};
+use crate::ruleset::{Chain, FieldType, HeaderField, Load, NatKind, Rule, SetSpec, SetUpdate, Statement, Verdict};
 
 /// Load balancers for up to this many endpoints exist whether used or not. A new chain makes the kernel validate the
 /// table anew, which takes it three times as long as a new Service; most Services never need one.
@@ -46,6 +48,8 @@ pub(super) enum SharedChain {
     Balancer(LoadBalancer),
     /// One that lets only a frontend's clients on to a load balancer, or to the refusal when there is no endpoint.
     Guard(IpFamily, Option<LoadBalancer>),
+    /// One that remembers which endpoint a client has, for so many seconds.
+    Remember(IpFamily, u32),
 }
 
 impl SharedChain {
@@ -56,6 +60,8 @@ impl SharedChain {
             Self::Guard(_, Some(balancer)) => format!("guard_{}", balancer.chain_name()).into(),
             Self::Guard(IpFamily::V4, None) => format!("guard_{REFUSE}").into(),
             Self::Guard(IpFamily::V6, None) => format!("guard6_{REFUSE}").into(),
+            Self::Remember(IpFamily::V4, seconds) => format!("remember_{seconds}s").into(),
+            Self::Remember(IpFamily::V6, seconds) => format!("remember6_{seconds}s").into(),
         }
     }
 
@@ -63,6 +69,7 @@ impl SharedChain {
         match self {
             Self::Balancer(balancer) => balancer.chain(),
             Self::Guard(family, balancer) => guard(family, balancer),
+            Self::Remember(family, seconds) => remember(family, Duration::from_secs(seconds.into())),
         }
     }
 
@@ -75,7 +82,7 @@ impl SharedChain {
             Self::Balancer(balancer) if balancer.chooses() && !balancer.is_standing() => {
                 Some((balancer.endpoints_map(), endpoints_spec(balancer.family)))
             }
-            Self::Balancer(_) | Self::Guard(..) => None,
+            Self::Balancer(_) | Self::Guard(..) | Self::Remember(..) => None,
         }
     }
 
@@ -89,10 +96,12 @@ impl SharedChain {
         let balancer = match self {
             Self::Balancer(balancer) => Some(balancer),
             Self::Guard(_, balancer) => balancer,
+            Self::Remember(..) => None,
         };
+        let memory = balancer.and_then(LoadBalancer::memory);
         let parts = balancer.into_iter().flat_map(|balancer| balancer.parts().into_iter().chain([balancer]));
-        let guard = matches!(self, Self::Guard(..)).then_some(self);
-        parts.map(Self::Balancer).chain(guard).collect()
+        let itself = (!matches!(self, Self::Balancer(_))).then_some(self);
+        parts.map(Self::Balancer).chain(memory).chain(itself).collect()
     }
 }
 
@@ -103,9 +112,23 @@ fn guard(family: IpFamily, balancer: Option<LoadBalancer>) -> Chain {
     let on = balancer.map_or_else(|| REFUSE.into(), LoadBalancer::chain_name);
     let allowed = in_set(key, SetKind::Clients, family, false);
     regular([
-        Rule::new([allowed, Statement::Verdict(Verdict::Goto(on))]),
+        rule_of(family, [allowed, Statement::Verdict(Verdict::Goto(on))]),
         Rule::new([Statement::Verdict(Verdict::Drop)]),
     ])
+}
+
+/// Connections come here when they are translated already. One that is there stays as it is, for another time-out.
+fn remember(family: IpFamily, timeout: Duration) -> Chain {
+    let mut key = original_frontend_key(family);
+    key.insert(0, source(family));
+    let update = Statement::Update {
+        change: SetUpdate::Update,
+        set: SetKind::Affinity.name(family).into(),
+        key,
+        timeout: Some(timeout),
+        data: vec![destination(family), Load::Header(HeaderField::DestinationPort)],
+    };
+    regular([rule_of(family, [update])])
 }
 
 /// A chain that sends each connection to one of a number of endpoints.
@@ -143,6 +166,11 @@ impl LoadBalancer {
         };
         let affinity = self.affinity.map(|seconds| format!("_{seconds}s")).unwrap_or_default();
         format!("{lb}_{choice}{affinity}").into()
+    }
+
+    /// The chain that remembers which endpoint it chose for a client, when there is affinity.
+    pub(super) fn memory(self) -> Option<SharedChain> {
+        self.affinity.map(|seconds| SharedChain::Remember(self.family, seconds))
     }
 
     const fn chooses(self) -> bool {
@@ -188,8 +216,8 @@ impl LoadBalancer {
         };
         let from = |kind| in_set(vec![source(self.family)], kind, self.family, false);
         vec![
-            Rule::new([from(SetKind::Pods), go(parts.first())]),
-            Rule::new([from(SetKind::Own), go(parts.first())]),
+            rule_of(self.family, [from(SetKind::Pods), go(parts.first())]),
+            rule_of(self.family, [from(SetKind::Own), go(parts.first())]),
             Rule::new([go(parts.get(1))]),
         ]
     }
@@ -198,39 +226,19 @@ impl LoadBalancer {
         let mut key = frontend_key(self.family);
         key.push(Load::Random { modulus, offset: 0 });
         let random = self.endpoint_in(self.endpoints_map(), key);
-        let balance = Rule::new([self.translate_to(random.clone())]);
-        match self.affinity {
-            None => vec![balance],
-            Some(seconds) => self.remember(&random, Duration::from_secs(seconds.into()), balance),
-        }
+        let balance = rule_of(self.family, [self.translate_to(random)]);
+        self.affinity.map(|_| self.stay()).into_iter().chain([balance]).collect()
     }
 
-    /// The client's endpoint when it has one that still serves, else a new one that is remembered, else (the memory is
-    /// full) any.
-    fn remember(self, random: &Load, timeout: Duration, balance: Rule) -> Vec<Rule> {
+    /// The endpoint the client had.
+    ///
+    /// Whether that still serves is not asked: nft up to 1.0.6 at least aborts when it lists a rule that looks up what it
+    /// looked up. What is remembered of endpoints that left is [taken out](super::affinity::stale) instead.
+    fn stay(self) -> Rule {
         let mut key = frontend_key(self.family);
         key.insert(0, source(self.family));
-        let remembered = self.endpoint_in(SetKind::Affinity.name(self.family).into(), key.clone());
-        let mut live = frontend_key(self.family);
-        live.push(remembered.clone());
-        let update = |change, data: &Load| Statement::Update {
-            change,
-            set: SetKind::Affinity.name(self.family).into(),
-            key: key.clone(),
-            timeout: (change != SetUpdate::Delete).then_some(timeout),
-            data: vec![data.clone()],
-        };
-        vec![
-            Rule::new([
-                in_set(live, SetKind::Live, self.family, false),
-                update(SetUpdate::Update, &remembered),
-                self.translate_to(remembered.clone()),
-            ]),
-            Rule::new([update(SetUpdate::Delete, &remembered)]),
-            Rule::new([update(SetUpdate::Add, random)]),
-            Rule::new([self.translate_to(remembered)]),
-            balance,
-        ]
+        let remembered = self.endpoint_in(SetKind::Affinity.name(self.family).into(), key);
+        rule_of(self.family, [self.translate_to(remembered)])
     }
 
     fn endpoint_in(self, map: Name, key: Vec<Load>) -> Load {

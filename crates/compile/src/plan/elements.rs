@@ -13,7 +13,7 @@ use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, Element, ElementKey, Ruleset, Set, Value};
+use crate::ruleset::{Data, Element, ElementKey, Ruleset, Set, Value, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -211,14 +211,10 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
         SourceRule::MasqueradeAll => Some(SetKind::MasqueradeAll),
     };
     entries.extend(masquerade.map(|kind| entry(kind, None)));
-    let choices = treatment.dispatch.choices();
-    for (balancer, endpoints) in balancer.choosing().into_iter().zip(choices) {
+    let memory = balancer.memory().map(|memory| Data::Verdict(Verdict::Jump(memory.name())));
+    entries.extend(memory.map(|verdict| entry(SetKind::Remember, Some(verdict))));
+    for (balancer, endpoints) in balancer.choosing().into_iter().zip(treatment.dispatch.choices()) {
         entries.extend(slots(frontend, balancer, endpoints));
-    }
-    if treatment.affinity.is_some() {
-        let live: BTreeSet<&SocketAddr> = choices.into_iter().flatten().collect();
-        let key = |endpoint| frontend_key(frontend, values(endpoint));
-        entries.extend(live.into_iter().map(|endpoint| (Place::Shared(SetKind::Live), key(endpoint), None)));
     }
     entries
 }

@@ -48,10 +48,10 @@ sets! {
     MasqueradeAll => "masquerade_all", "masquerade_all6";
     /// Pairs of an endpoint's address with itself.
     Hairpins => "hairpins", "hairpins6";
-    /// Frontend and endpoint, for frontends with affinity: who may still be remembered.
-    Live => "live", "live6";
     /// Frontend and range of clients, for frontends that are not for all.
     Clients => "clients", "clients6";
+    /// Original frontends of translated connections to what remembers the endpoint a client has.
+    Remember => "remember", "remember6";
     /// Client and frontend to the endpoint it had; filled by packets.
     Affinity => "affinity", "affinity6";
     /// Ranges of pods.
@@ -63,18 +63,17 @@ sets! {
 }
 
 impl SetKind {
-    fn spec(self, family: IpFamily) -> SetSpec {
+    pub(super) fn spec(self, family: IpFamily) -> SetSpec {
         let address = FieldType::address(family);
         let frontend = [address, FieldType::Protocol, FieldType::Port];
         let endpoint = vec![address, FieldType::Port];
         let plain = |key: Vec<FieldType>| SetSpec { key, data: None, interval: false, dynamic: None };
         let map = |key: Vec<FieldType>, data| SetSpec { data: Some(data), ..plain(key) };
         match self {
-            Self::Services => map(frontend.to_vec(), DataType::Verdict),
+            Self::Services | Self::Remember => map(frontend.to_vec(), DataType::Verdict),
             Self::MasqueradeOutsiders | Self::MasqueradeAll => plain(frontend.to_vec()),
             Self::Endpoints => map([&frontend[..], &[FieldType::Mark]].concat(), DataType::Fields(endpoint)),
             Self::Hairpins => plain(vec![address, address]),
-            Self::Live => plain([&frontend[..], &endpoint].concat()),
             Self::Affinity => SetSpec {
                 dynamic: Some(Dynamic { size: AFFINITY_SIZE }),
                 ..map([&[address], &frontend[..]].concat(), DataType::Fields(endpoint))
@@ -110,6 +109,14 @@ pub(super) const fn outsiders(family: IpFamily) -> &'static str {
     }
 }
 
+/// The chain of connections that are translated already.
+const fn translated(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::V4 => "translated",
+        IpFamily::V6 => "translated6",
+    }
+}
+
 const fn leaving(family: IpFamily) -> &'static str {
     match family {
         IpFamily::V4 => "leaving",
@@ -133,12 +140,14 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
         ("prerouting".into(), base(ChainKind::Nat, Hook::Prerouting, -100, |family| [services_rule(family)].into())),
         ("input".into(), base(ChainKind::Filter, Hook::Input, 0, gone_rule)),
         ("output".into(), base(ChainKind::Nat, Hook::Output, -100, |family| [services_rule(family)].into())),
+        ("arrival".into(), base(ChainKind::Nat, Hook::Input, 100, arrival_rule)),
         ("postrouting".into(), base(ChainKind::Nat, Hook::Postrouting, 100, |family| [goto(leaving(family))].into())),
     ]);
     for family in FAMILIES {
         chains.insert(leaving(family).into(), regular(leaving_rules(family)));
+        chains.insert(translated(family).into(), regular(translated_rules(family)));
         let is_known = in_set(vec![source(family)], SetKind::Cluster, family, false);
-        let known = Rule::new([is_known, Statement::Verdict(Verdict::Return)]);
+        let known = rule_of(family, [is_known, Statement::Verdict(Verdict::Return)]);
         chains.insert(outsiders(family).into(), regular([known, Rule::new([masquerade()])]));
         chains.extend(standing(family).map(SharedChain::Balancer).map(|shared| (shared.name(), shared.chain())));
     }
@@ -149,12 +158,16 @@ pub(super) fn regular(rules: impl Into<Arc<[Rule]>>) -> Chain {
     Chain { hook: None, rules: rules.into() }
 }
 
+/// A rule for packets of one family. Those whose statements read addresses say so even where only such packets come: nft
+/// lists what is read as `ip saddr` then, and as so many bits of the packet otherwise.
+pub(super) fn rule_of(family: IpFamily, statements: impl IntoIterator<Item = Statement>) -> Rule {
+    let is_family = Statement::Match(Load::Meta(MetaField::Family), Comparison::Equal, Value::Family(family));
+    Rule { statements: [is_family].into_iter().chain(statements).collect() }
+}
+
 /// A base chain with one rule for each family.
 fn base(kind: ChainKind, hook: Hook, priority: i32, act: impl Fn(IpFamily) -> Vec<Statement>) -> Chain {
-    let rules = FAMILIES.map(|family| {
-        let is_family = Statement::Match(Load::Meta(MetaField::Family), Comparison::Equal, Value::Family(family));
-        Rule::new([vec![is_family], act(family)].concat())
-    });
+    let rules = FAMILIES.map(|family| rule_of(family, act(family)));
     Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
 }
 
@@ -177,26 +190,53 @@ fn services_rule(family: IpFamily) -> Statement {
 
 /// What happens to the source of a connection that leaves this node, by whatever way.
 fn leaving_rules(family: IpFamily) -> Vec<Rule> {
-    let translated = || Statement::AnyBit(Load::Conntrack(ConntrackField::Status), conntrack_status::DESTINATION_NAT);
-    let original = vec![
-        Load::Conntrack(ConntrackField::OriginalDestination(family)),
-        Load::Meta(MetaField::Protocol),
-        Load::Conntrack(ConntrackField::OriginalDestinationPort),
-    ];
+    vec![
+        Rule::new([is_translated(), Statement::Verdict(Verdict::Jump(translated(family).into()))]),
+        rule_of(
+            family,
+            [
+                in_set(vec![source(family)], SetKind::Pods, family, false),
+                in_set(vec![destination(family)], SetKind::Cluster, family, true),
+                masquerade(),
+            ],
+        ),
+    ]
+}
+
+/// What is remembered of a translated connection, and what happens to its source.
+fn translated_rules(family: IpFamily) -> Vec<Rule> {
+    let original = original_frontend_key(family);
     let pair = vec![source(family), destination(family)];
     vec![
-        Rule::new([translated(), in_set(pair, SetKind::Hairpins, family, false), masquerade()]),
-        Rule::new([translated(), in_set(original.clone(), SetKind::MasqueradeAll, family, false), masquerade()]),
+        Rule::new([remember_branch(family)]),
+        rule_of(family, [in_set(pair, SetKind::Hairpins, family, false), masquerade()]),
+        Rule::new([in_set(original.clone(), SetKind::MasqueradeAll, family, false), masquerade()]),
         Rule::new([
-            translated(),
             in_set(original, SetKind::MasqueradeOutsiders, family, false),
             Statement::Verdict(Verdict::Jump(outsiders(family).into())),
         ]),
-        Rule::new([
-            in_set(vec![source(family)], SetKind::Pods, family, false),
-            in_set(vec![destination(family)], SetKind::Cluster, family, true),
-            masquerade(),
-        ]),
+    ]
+}
+
+/// A connection that ends on this node does not leave it: what is remembered of it is so as it arrives.
+fn arrival_rule(family: IpFamily) -> Vec<Statement> {
+    vec![is_translated(), remember_branch(family)]
+}
+
+fn remember_branch(family: IpFamily) -> Statement {
+    Statement::Branch { key: original_frontend_key(family), map: SetKind::Remember.name(family).into() }
+}
+
+const fn is_translated() -> Statement {
+    Statement::AnyBit(Load::Conntrack(ConntrackField::Status), conntrack_status::DESTINATION_NAT)
+}
+
+/// The key of the frontend to which a connection's first packet was sent, whatever has become of it since.
+pub(super) fn original_frontend_key(family: IpFamily) -> Vec<Load> {
+    vec![
+        Load::Conntrack(ConntrackField::OriginalDestination(family)),
+        Load::Meta(MetaField::Protocol),
+        Load::Conntrack(ConntrackField::OriginalDestinationPort),
     ]
 }
 
@@ -212,7 +252,7 @@ pub(super) const fn source(family: IpFamily) -> Load {
     Load::Header(HeaderField::SourceAddress(family))
 }
 
-const fn destination(family: IpFamily) -> Load {
+pub(super) const fn destination(family: IpFamily) -> Load {
     Load::Header(HeaderField::DestinationAddress(family))
 }
 

@@ -16,6 +16,7 @@
 //!   programs, are neither read nor written. Load balancers that are not always there have such a map of their own;
 //! - `clients`: ranges of clients, for the frontends that are not for all; only these lead to `guard_...`, where it is
 //!   asked;
+//! - `affinity`: which endpoint a client of a Service with affinity has; filled by packets;
 //! - `masquerade_all`, `masquerade_outsiders`: for translated connections, by where they were first sent, whose source is
 //!   masqueraded.
 //!
@@ -29,6 +30,7 @@
 //! NAT chains see the first packet of a connection only; connection tracking does the rest. All of it exists once per
 //! address family.
 
+pub mod affinity;
 mod backend;
 mod balancer;
 mod elements;
@@ -61,6 +63,7 @@ use model::{Cluster, IpFamily, Name, NamespacedName, Rejected, SharedMap};
 use crate::FrontendKind;
 use crate::host_ports::HostPort;
 use crate::ruleset::{Element, Ruleset, Set};
+use affinity::Affine;
 use elements::Elements;
 use network::Network;
 
@@ -118,6 +121,8 @@ pub struct Plan {
     /// Who asks for each frontend; the first in the order of names gets it.
     claims: SharedMap<Frontend, Claims>,
     elements: Elements,
+    /// The frontends whose clients stay with their endpoint.
+    affine: Affine,
     health_checks: SharedMap<NamespacedName, HealthCheck>,
     /// This node's addresses at which each node port is served.
     node_ports: SharedMap<NodePort, Vec<IpAddr>>,
@@ -154,6 +159,7 @@ impl Plan {
             services: SharedMap::new(),
             claims: SharedMap::new(),
             elements,
+            affine: Affine::new(),
             health_checks: SharedMap::new(),
             node_ports: SharedMap::new(),
             without_local: BTreeMap::new(),
@@ -188,6 +194,11 @@ impl Plan {
     /// The wanted content of the table.
     pub fn ruleset(&self) -> &Ruleset {
         self.elements.ruleset()
+    }
+
+    /// The frontends whose clients stay with the endpoint they had, see [`affinity`].
+    pub const fn affine(&self) -> &Affine {
+        &self.affine
     }
 
     /// The wanted routes for pod addresses, ordered by destination.
@@ -346,6 +357,10 @@ impl Plan {
         }
         if old != new {
             self.replace_node_port(frontend, old.as_deref(), new.as_deref());
+            match new.as_ref().filter(|new| new.affinity.is_some()) {
+                Some(new) => self.affine.insert(*frontend, Arc::clone(new)),
+                None => self.affine.remove(frontend),
+            };
             self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
         }
     }

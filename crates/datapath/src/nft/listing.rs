@@ -168,6 +168,17 @@ pub(super) enum Piece {
     Ends(Vec<ListedElement>),
 }
 
+impl Piece {
+    /// Those of its elements that are whole and fit the set's shape.
+    pub(super) fn into_elements(self) -> impl Iterator<Item = (ElementKey, Option<Data>)> {
+        let elements = match self {
+            Self::Elements(elements) => elements,
+            Self::Ends(_) => Vec::new(),
+        };
+        elements.into_iter().flatten()
+    }
+}
+
 /// What a listing of a set came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Assembled {

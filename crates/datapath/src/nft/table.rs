@@ -118,6 +118,17 @@ impl Table {
         }
     }
 
+    /// Lists what packets put into a dynamic set; empty when there is no such set.
+    ///
+    /// What comes or goes meanwhile may be missing, and so may others while the kernel makes the set larger.
+    pub fn read_memory(&mut self, name: &Name, spec: &SetSpec) -> Result<Elements, NftError> {
+        match self.list_pieces(name, spec) {
+            Ok(pieces) => Ok(pieces.into_iter().flat_map(Piece::into_elements).collect()),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Elements::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The number the kernel counts up with every transaction of anybody in the namespace.
     pub fn generation(&mut self) -> Result<u32, NftError> {
         let parse = |message: &Message<'_>| {
