@@ -5,6 +5,8 @@
 //	probe hold ADDRESS HZ              asks a server over one connection, until it is told to end
 //	probe resolve ADDRESS HZ NAME      asks a DNS server for a name, until it is told to end
 //	probe names ADDRESS NAME WORKERS SECONDS   asks a DNS server as fast as it answers
+//	probe connects COUNT ADDRESS...    opens so many connections to addresses in turn; how long each took, in JSON
+//	probe change URL CA CERT KEY ADDRESS   creates the object on standard input; how long until the address answers
 //
 // Those that go on until they are told to end print a line of JSON for each second, the last one a line when it ends.
 package main
@@ -25,7 +27,9 @@ var errUsage = errors.New(`usage: probe first ADDRESS...
        probe steady ADDRESS HZ
        probe hold ADDRESS HZ
        probe resolve ADDRESS HZ NAME
-       probe names ADDRESS NAME WORKERS SECONDS`)
+       probe names ADDRESS NAME WORKERS SECONDS
+       probe connects COUNT ADDRESS...
+       probe change URL CA CERT KEY ADDRESS`)
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -50,6 +54,10 @@ func run(words []string) error {
 		return resolve(rest[0], rest[1], rest[2])
 	case verb == "names" && len(rest) == 4:
 		return names(rest)
+	case verb == "connects" && len(rest) > 1:
+		return connects(rest[0], rest[1:])
+	case verb == "change" && len(rest) == 5:
+		return change(rest[0], rest[1:4], rest[4])
 	default:
 		return errUsage
 	}

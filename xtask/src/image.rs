@@ -42,8 +42,8 @@ pub fn make(words: &[String]) -> Result<()> {
     ensure!(!elf::needs_loader(&binary)?, "{} is not static: it asks for a loader", program.display());
     let output = &options.output;
     let length = write(&binary, &options.tags, output)?;
-    println!("{}   {} MiB   {}", output.display(), length >> 20, options.tags.join(" "));
-    println!("on a node with containerd: ctr -n k8s.io images import {}", output.display());
+    eprintln!("{}   {} MiB   {}", output.display(), length >> 20, options.tags.join(" "));
+    eprintln!("on a node with containerd: ctr -n k8s.io images import {}", output.display());
     Ok(())
 }
 

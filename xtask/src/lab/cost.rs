@@ -1,6 +1,6 @@
 //! What a stack costs: how long pods and Services take to come up, what its programs use, how fast names resolve.
 
-mod footprint;
+pub mod footprint;
 mod names;
 mod reach;
 mod sandboxes;
@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::assets::Assets;
+use super::assets::{Assets, repository};
 use super::cluster::Cluster;
-use super::compare::{STACKS, in_new_lab};
+use super::compare::{NODES, STACKS, in_new_lab};
 use super::programs::Programs;
 use super::progress::Progress;
 use super::site::{Node, Shape, Site};
 use super::stack::Stack;
-use super::suite;
+use super::statistics::percentile;
 use footprint::Footprint;
 
 /// What was measured on one stack.
@@ -53,7 +53,7 @@ struct Bench<'a> {
 /// is made.
 pub fn compare(archive: Option<&Path>) -> Result<()> {
     for stack in STACKS {
-        in_new_lab("cost", stack, archive, measure_site)?;
+        in_new_lab("cost", Shape::new(NODES, stack)?, archive, measure_site)?;
     }
     print()
 }
@@ -93,12 +93,11 @@ fn measure(site: &Site, shape: Shape) -> Result<Cost> {
 }
 
 fn path(stack: Stack) -> Result<PathBuf> {
-    Ok(suite::results_root()?.join(format!("cost-{}.json", stack.name())))
+    Ok(repository()?.join(format!("lab/results/cost-{}.json", stack.name())))
 }
 
 fn write(stack: Stack, cost: &Cost) -> Result<()> {
     let path = path(stack)?;
-    fs::create_dir_all(suite::results_root()?)?;
     fs::write(&path, serde_json::to_vec_pretty(cost)?).with_context(|| format!("cannot write {}", path.display()))?;
     println!("measured: {}", path.display());
     Ok(())
@@ -135,22 +134,4 @@ fn table(reference: &Cost, ours: &Cost) -> String {
         let _ = write!(text, "\n| {name} | {theirs:.1} | {own:.1} | {:.2} |", own / theirs);
     }
     text
-}
-
-fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_values() {
-        assert_eq!(percentile(&[3.0, 1.0, 2.0], 50), 2.0);
-        assert_eq!(percentile(&[3.0, 1.0, 2.0], 99), 3.0);
-        assert!(percentile(&[], 50).is_nan());
-    }
 }

@@ -23,7 +23,7 @@ pub fn install(site: &Site, nodes: &[Node], archive: Option<&Path>, progress: Pr
     let program = bring(site, nodes, archive, progress)?;
     let mut install = site.control().command(Inside::Network, program.to_str().context("a path that is not text")?)?;
     progress.say(format!("install     fairway {}", INSTALL.join(" ")));
-    show(install.args(INSTALL).arg("--kubeconfig").arg(site.kubeconfig()))
+    show(install.args(INSTALL).arg("--kubeconfig").arg(site.kubeconfig()).stdout(std::io::stderr()))
 }
 
 /// Brings the image to the nodes, and returns the program in it.

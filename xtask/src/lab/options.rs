@@ -20,13 +20,13 @@ pub enum Scope {
 }
 
 impl Options {
-    /// Reads `--name value` and `--name=value`.
+    /// Reads `--name value` and `--name=value`, and `-o` as `--output`.
     pub fn parse(words: &[String], scope: Scope) -> Result<Self> {
         let mut options = Self { given: Vec::new(), words: Vec::new() };
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
             let foreign = scope == Scope::Before && !options.words.is_empty();
-            let Some(option) = word.strip_prefix("--").filter(|_| !foreign) else {
+            let Some(option) = option(word).filter(|_| !foreign) else {
                 options.words.push(word.clone());
                 continue;
             };
@@ -48,6 +48,11 @@ impl Options {
         Some(value)
     }
 
+    /// The first of the other words.
+    pub fn first_word(&self) -> Option<&str> {
+        self.words.first().map(String::as_str)
+    }
+
     /// The other words, of which there may be `most`; whatever was not taken is refused.
     pub fn finish(self, most: usize) -> Result<Vec<String>> {
         if let Some((name, _)) = self.given.first() {
@@ -57,6 +62,28 @@ impl Options {
             bail!("too many words: {word:?}");
         }
         Ok(self.words)
+    }
+}
+
+fn option(word: &str) -> Option<&str> {
+    if word == "-o" { Some("output") } else { word.strip_prefix("--") }
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A table in Markdown.
+    Table,
+    /// JSON, for programs.
+    Json,
+}
+
+/// The value of `-o`.
+pub fn take_form(options: &mut Options) -> Result<Form> {
+    match options.take("output").as_deref() {
+        None | Some("table") => Ok(Form::Table),
+        Some("json") => Ok(Form::Json),
+        Some(other) => bail!("-o is table or json, not {other:?}"),
     }
 }
 
@@ -88,6 +115,14 @@ mod tests {
         let mut options = Options::parse(&words("--name a get pods --name b"), Scope::Before).unwrap();
         assert_eq!(options.take("name"), Some("a".into()));
         assert_eq!(options.finish(usize::MAX).unwrap(), words("get pods --name b"));
+    }
+
+    #[test]
+    fn results_are_printed_as_asked() {
+        let form = |text: &str| take_form(&mut Options::parse(&words(text), Scope::Everywhere).unwrap());
+        assert_eq!(form("conformance").unwrap(), Form::Table);
+        assert_eq!(form("conformance -o json").unwrap(), Form::Json);
+        assert!(form("-o yaml").unwrap_err().to_string().contains("yaml"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 /// How often a condition is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Lines on the terminal, each with the time since the beginning.
+/// Lines on standard error, each with the time since the beginning: standard output is for results.
 #[derive(Clone, Copy)]
 pub struct Progress {
     began: Instant,
@@ -22,7 +22,7 @@ impl Progress {
 
     /// Says what is done now.
     pub fn say(&self, what: impl Display) {
-        println!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
+        eprintln!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
     }
 
     /// The time since the beginning.

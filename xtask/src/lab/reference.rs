@@ -19,6 +19,8 @@ use super::versions::COREDNS_IMAGE;
 
 /// kube-proxy's name among a node's services.
 pub const PROXY: &str = "kube-proxy";
+/// The families in which kube-proxy in nftables mode has a table.
+pub const PROXY_TABLES: [&str; 2] = ["ip", "ip6"];
 const RANGE_LIMIT: Duration = Duration::from_secs(60);
 const MANIFEST: &str = include_str!("../../../lab/reference/coredns.yaml");
 
@@ -68,9 +70,13 @@ fn proxy_configuration(node: &Node) -> PathBuf {
 
 /// Starts kube-proxy on a node that has its configuration.
 pub fn start_proxy(node: &Node, programs: &Programs) -> Result<()> {
-    let path = proxy_configuration(node);
-    let program = programs.kubernetes.join("kube-proxy");
-    node.machine.start(&Service { name: PROXY, program, arguments: vec![flag("config", path.display())] })
+    node.machine.start(&proxy_service(node, programs))
+}
+
+/// kube-proxy on a node that has its configuration.
+pub fn proxy_service(node: &Node, programs: &Programs) -> Service {
+    let arguments = vec![flag("config", proxy_configuration(node).display())];
+    Service { name: PROXY, program: programs.kubernetes.join("kube-proxy"), arguments }
 }
 
 fn write_network(node: &Node, range: &str) -> Result<()> {

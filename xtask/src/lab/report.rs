@@ -4,8 +4,10 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+use super::conditions::Conditions;
 
 /// How a spec ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,12 @@ pub struct Report {
     pub stack: String,
     /// How long all of it took.
     pub seconds: u64,
+    /// Under which conditions; earlier labs did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
+    /// What kept it from its end: specs may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// The specs, in the order they ended.
     pub specs: Vec<Spec>,
 }
@@ -69,6 +77,16 @@ impl Report {
     /// Specs that ended so.
     pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Spec> {
         self.specs.iter().filter(move |spec| spec.outcome == outcome)
+    }
+
+    /// An error if it did not come to its end or a spec failed.
+    pub fn verdict(&self) -> Result<()> {
+        let failed = self.with(Outcome::Failed).count();
+        match &self.fault {
+            Some(fault) => bail!("{} on {}: {fault}", self.suite, self.stack),
+            None if failed > 0 => bail!("{} on {}: {failed} specs failed", self.suite, self.stack),
+            None => Ok(()),
+        }
     }
 
     /// Writes it.
@@ -189,7 +207,8 @@ S [SKIPPED] [0.100 seconds]
     fn a_report_names_what_failed_and_counts() {
         let spec = |name: &str, outcome| Spec { name: name.into(), outcome, seconds: 1.0 };
         let specs = vec![spec("a", Outcome::Passed), spec("b", Outcome::Failed)];
-        let report = Report { suite: "s".into(), stack: "reference".into(), seconds: 61, specs };
+        let report =
+            Report { suite: "s".into(), stack: "reference".into(), seconds: 61, conditions: None, fault: None, specs };
         let text = "FAILED     1.0 s  b\ns on reference: 1 of 2 passed, 1 failed, 0 skipped, in 1 min 1 s";
         assert_eq!(report.to_string(), text);
     }

@@ -5,9 +5,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::assets::{Assets, repository};
+use super::conditions::Conditions;
 use super::machine::Inside;
 use super::progress::Progress;
 use super::report::{Outcome, Report, Transcript};
@@ -21,6 +22,8 @@ pub struct Selection {
     pub focus: String,
     /// But not these.
     pub skip: String,
+    /// Whether that is what is usual for this name.
+    usual: bool,
 }
 
 /// What says nothing about a network on this machine: load balancers of a cloud, SCTP sockets, a second address
@@ -42,38 +45,45 @@ impl Selection {
         };
         Self {
             name: name.to_owned(),
+            usual: focus.is_none() && skip.is_none(),
             focus: focus.unwrap_or_else(|| usual_focus.to_owned()),
             skip: skip.unwrap_or_else(|| usual_skip.to_owned()),
         }
     }
+
+    /// Where its comparison is kept for that stack: with the project if it is the usual one.
+    pub fn kept(&self, stack: &str) -> Result<PathBuf> {
+        let folder = if self.usual { repository()?.join("lab/results") } else { results_root()? };
+        Ok(folder.join(format!("{}-{stack}.json", file_name(&self.name))))
+    }
 }
 
-/// Runs the selection and tells of each spec as it ends; the report is kept beside the suite's own files.
+/// Runs the selection and tells of each spec as it ends; the report is kept beside the suite's own files. It is there,
+/// and tells of the fault, when the suite does not come to its end.
 pub fn run(site: &Site, selection: &Selection) -> Result<Report> {
     let shape = site.read_shape()?;
-    let progress = Progress::begin();
+    let (progress, conditions) = (Progress::begin(), Conditions::read()?);
     let suite = Assets::build(progress)?.programs.suite;
     let folder = results_folder(selection, shape.stack.name())?;
     let mut command = site.control().command(Inside::Processes, path_text(&suite)?)?;
     command.args(arguments(site, selection, shape.nodes, &folder));
-    let transcript = follow(&mut command, &folder, progress)?;
+    let mut transcript = Transcript::default();
+    let fault = follow(&mut command, &folder, progress, &mut transcript).err().map(|error| format!("{error:#}"));
     let report = Report {
         suite: selection.name.clone(),
         stack: shape.stack.name().to_owned(),
         seconds: progress.elapsed().as_secs(),
+        conditions: Some(conditions),
+        fault,
         specs: transcript.specs,
     };
     report.write(&folder.join("report.json"))?;
-    println!("\n{report}\nJUnit and log: {}", folder.display());
-    if report.specs.is_empty() {
-        bail!("the suite ran nothing; see {}", folder.join("suite.log").display());
-    }
     Ok(report)
 }
 
-/// Where the results of the last run are.
-pub fn report_path(suite: &str, stack: &str) -> Result<PathBuf> {
-    Ok(results_root()?.join(format!("{suite}-{stack}")).join("report.json"))
+/// Where the suite's own files of that run are.
+pub fn folder_of(report: &Report) -> Result<PathBuf> {
+    Ok(results_root()?.join(format!("{}-{}", file_name(&report.suite), report.stack)))
 }
 
 fn arguments(site: &Site, selection: &Selection, nodes: usize, folder: &Path) -> Vec<String> {
@@ -92,12 +102,11 @@ fn arguments(site: &Site, selection: &Selection, nodes: usize, folder: &Path) ->
 }
 
 /// Reads what the suite prints, keeps it, and says each result as it comes.
-fn follow(command: &mut Command, folder: &Path, progress: Progress) -> Result<Transcript> {
+fn follow(command: &mut Command, folder: &Path, progress: Progress, transcript: &mut Transcript) -> Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (told, mut errors) = (child.stdout.take().context("no output")?, child.stderr.take().context("no errors")?);
     let mut log = File::create(folder.join("suite.log"))?;
     let mut error_log = File::create(folder.join("suite.err"))?;
-    let mut transcript = Transcript::default();
     std::thread::scope(|scope| -> Result<()> {
         scope.spawn(move || std::io::copy(&mut errors, &mut error_log));
         for line in BufReader::new(told).split(b'\n') {
@@ -111,11 +120,12 @@ fn follow(command: &mut Command, folder: &Path, progress: Progress) -> Result<Tr
         }
         Ok(())
     })?;
-    let status = child.wait()?;
+    let (status, log) = (child.wait()?, folder.join("suite.log"));
     if !status.success() && !transcript.specs.iter().any(|spec| spec.outcome == Outcome::Failed) {
-        bail!("the suite ended early ({status}); see {}", folder.join("suite.log").display());
+        bail!("the suite ended early ({status}); see {}", log.display());
     }
-    Ok(transcript)
+    ensure!(!transcript.specs.is_empty(), "the suite ran nothing; see {}", log.display());
+    Ok(())
 }
 
 fn results_folder(selection: &Selection, stack: &str) -> Result<PathBuf> {

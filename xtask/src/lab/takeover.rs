@@ -15,7 +15,7 @@ use super::options::Options;
 use super::probes::{Probes, Verdict};
 use super::programs::Programs;
 use super::progress::{Progress, wait_for};
-use super::reference::{PROXY, start_proxy};
+use super::reference::{PROXY, PROXY_TABLES, start_proxy};
 use super::site::{Node, Site};
 use super::stack::Stack;
 use super::{fairway, options};
@@ -25,8 +25,6 @@ use traces::Traces;
 /// Time after a step, for what it may have broken.
 const CALM: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(120);
-/// The tables of kube-proxy in nftables mode.
-const PROXY_TABLES: [&str; 2] = ["ip", "ip6"];
 /// The pods keep the network they have.
 const WITHOUT_PODS: [&str; 3] = ["install", "--set", "cni.enabled=false"];
 const WITHOUT_DNS: [&str; 4] = ["--set", "dns.enabled=false", "--set", "dns.service=false"];

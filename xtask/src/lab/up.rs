@@ -30,7 +30,7 @@ pub fn up(site: &Site, shape: Shape, archive: Option<PathBuf>) -> Result<()> {
     }
     let made = make(site, shape, &assets, progress);
     made.with_context(|| format!("the lab {:?} is half up; `cargo xtask lab down` clears it away", site.name))?;
-    say_what_next(site, shape, progress);
+    progress.say("up");
     Ok(())
 }
 
@@ -83,9 +83,10 @@ fn route_to_pods(site: &Site, nodes: &[Node]) -> Result<()> {
     })
 }
 
-fn say_what_next(site: &Site, shape: Shape, progress: Progress) {
+/// Prints what may be done with a lab that has come up.
+pub fn say_what_next(site: &Site, shape: Shape) {
     let name = if site.name == super::DEFAULT_NAME { String::new() } else { format!(" --name {}", site.name) };
-    progress.say("up. What next:");
+    println!("What next:");
     println!("    cargo xtask lab kubectl{name} get pods -A -o wide");
     if shape.stack != Stack::Bare {
         println!("    cargo xtask lab suite{name} conformance");

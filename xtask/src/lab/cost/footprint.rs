@@ -36,25 +36,30 @@ impl Footprint {
 
 /// Measures for half a minute while `act` is done again and again; and how often it was.
 pub fn over_time(nodes: &[Node], mut act: impl FnMut(usize) -> Result<()>) -> Result<(Footprint, usize)> {
-    let (began, before) = (Instant::now(), Usage::of(nodes)?);
+    let usage = || Usage::of(nodes)?.context("no process of the stack runs");
+    let (began, before) = (Instant::now(), usage()?);
     let mut rounds = 0;
     while began.elapsed() < TIME {
         act(rounds)?;
         rounds += 1;
         pause(BETWEEN_ROUNDS);
     }
-    let (after, seconds) = (Usage::of(nodes)?, began.elapsed().as_secs_f64());
+    let (after, seconds) = (usage()?, began.elapsed().as_secs_f64());
     let footprint = Footprint { memory_mib: after.memory_mib, cpu_ms: after.cpu_ms - before.cpu_ms, seconds };
     Ok((footprint, rounds))
 }
 
-struct Usage {
-    memory_mib: f64,
-    cpu_ms: f64,
+/// What the programs of a stack have used so far.
+pub struct Usage {
+    /// Resident memory.
+    pub memory_mib: f64,
+    /// Processor time since each began.
+    pub cpu_ms: f64,
 }
 
 impl Usage {
-    fn of(nodes: &[Node]) -> Result<Self> {
+    /// On all nodes together; nothing where none of them runs.
+    pub fn of(nodes: &[Node]) -> Result<Option<Self>> {
         let all = ProcessTable::read()?;
         let ticks: f64 = output(Command::new("getconf").arg("CLK_TCK"))?.trim().parse()?;
         let mut usage = Self { memory_mib: 0.0, cpu_ms: 0.0 };
@@ -67,8 +72,8 @@ impl Usage {
                 found += 1;
             }
         }
-        ensure!(found >= nodes.len(), "only {found} processes of the stack found");
-        Ok(usage)
+        ensure!(found == 0 || found >= nodes.len(), "only {found} processes of the stack found");
+        Ok((found > 0).then_some(usage))
     }
 }
 
