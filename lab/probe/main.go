@@ -1,6 +1,7 @@
 // Clients that measure, from wherever they are started: a pod, a node, the control plane's machine.
 //
 //	probe first ADDRESS...             waits until an HTTP server answers at each address; when that was, one a line
+//	probe ask ADDRESS                  asks an HTTP server once, whose answer is awaited for 0.9 seconds
 //	probe steady ADDRESS HZ            asks a server over a new connection each time, until it is told to end
 //	probe hold ADDRESS HZ              asks a server over one connection, until it is told to end
 //	probe resolve ADDRESS HZ NAME      asks a DNS server for a name, until it is told to end
@@ -24,6 +25,7 @@ import (
 )
 
 var errUsage = errors.New(`usage: probe first ADDRESS...
+       probe ask ADDRESS
        probe steady ADDRESS HZ
        probe hold ADDRESS HZ
        probe resolve ADDRESS HZ NAME
@@ -45,6 +47,8 @@ func run(words []string) error {
 	switch verb, rest := words[0], words[1:]; {
 	case verb == "first":
 		return first(rest)
+	case verb == "ask" && len(rest) == 1:
+		return ask(rest[0], askLimit)
 	case verb == "steady" && len(rest) == 2:
 		return keepAsking(rest[1], func() error { return ask(rest[0], askLimit) })
 	case verb == "hold" && len(rest) == 2:

@@ -4,6 +4,7 @@ mod assets;
 mod cache;
 mod certificates;
 mod cgroups;
+mod chart;
 mod cluster;
 mod compare;
 mod conditions;
@@ -12,6 +13,7 @@ mod cost;
 mod down;
 mod fairway;
 mod images;
+mod load_balancer;
 mod machine;
 mod network;
 mod node;
@@ -31,6 +33,7 @@ mod status;
 mod storm;
 mod suite;
 mod takeover;
+mod traces;
 mod up;
 mod versions;
 mod workloads;
@@ -44,7 +47,7 @@ use assets::Assets;
 use cluster::Cluster;
 use options::{Options, Scope};
 use progress::Progress;
-use site::{Shape, Site};
+use site::{Families, Shape, Site};
 use suite::Selection;
 
 /// The lab of those who name none.
@@ -57,7 +60,9 @@ usage: cargo xtask lab COMMAND [--name NAME]
   up                          brings a cluster up
       --nodes 2               with so many nodes
       --stack fairway         with this network: fairway, reference (bridge, kube-proxy, CoreDNS) or bare (none)
+      --families dual         with IPv4 and IPv6
       --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
+      --set NAME=VALUE        with this setting of Fairway, such as routing=vxlan; may be repeated
   load FILE                   gives the nodes an image, for a new build of Fairway
   status                      machines, services and nodes
   kubectl ...                 kubectl in the lab's network
@@ -65,7 +70,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
   stop MACHINE SERVICE        ends a service of a machine for good
   signal MACHINE SERVICE 9    sends it a signal; a service that ends is started again
   helm ...                    helm, built from source, for checking charts
-  suite conformance           Kubernetes' own suite; also: network, netpol, or words that specs' names contain
+  suite conformance           Kubernetes' own suite; also: network, netpol, dual, or words that specs' names contain
       --focus RE --skip RE    instead of the selection's own
   compare conformance         the same on both stacks, one after the other in labs of their own, and a table
       --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
@@ -82,6 +87,10 @@ usage: cargo xtask lab COMMAND [--name NAME]
       --seed N                in the order of an earlier storm
       --focus WORDS           only what is called so: \"agent\", \"etcd\", \"upgrade\", ...
       --upgrade FILE          upgrades to this image; otherwise to the same program with other bytes at its end
+  load-balancer               reaches a Service of type LoadBalancer of a lab with Fairway from outside the cluster, and cuts
+                              the power of the node that answers for it
+  chart                       installs by the Helm chart on a lab with --stack bare, runs a few specs and removes it all
+      --image FILE
   takeover                    hands a lab with the reference stack over to Fairway and back while pods ask each other
       --rate 1000 --image FILE
   down                        removes everything `up` made
@@ -113,6 +122,8 @@ pub fn run(words: &[String]) -> Result<()> {
         "cost" => options.finish(0).and_then(|_| cost::measure_site(&site)),
         "takeover" => takeover::TakeOver::of(options)?.run(&site),
         "storm" => storm::Storm::of(options)?.rage(&site),
+        "chart" => chart(&site, options),
+        "load-balancer" => options.finish(0).and_then(|_| load_balancer::check(&site)),
         "compare" => compare(options),
         "table" => table(options),
         "help" | "--help" | "-h" => {
@@ -126,17 +137,24 @@ pub fn run(words: &[String]) -> Result<()> {
 fn up(site: &Site, mut options: Options) -> Result<()> {
     let nodes = options.take("nodes").map_or(Ok(2), |text| text.parse()).context("--nodes takes a number")?;
     let stack = stack::Stack::of_name(&options.take("stack").unwrap_or_else(|| "fairway".to_owned()))?;
+    let families = options.take("families").map_or(Ok(Families::default()), |name| Families::of_name(&name))?;
+    let (archive, settings) = (options.take("image").map(std::path::PathBuf::from), options.take_all("set"));
+    options.finish(0)?;
+    let shape = Shape { settings, ..Shape::new(nodes, stack, families)? };
+    up::up(site, &shape, archive)?;
+    up::say_what_next(site, &shape);
+    Ok(())
+}
+
+fn chart(site: &Site, mut options: Options) -> Result<()> {
     let archive = options.take("image").map(std::path::PathBuf::from);
     options.finish(0)?;
-    let shape = Shape::new(nodes, stack)?;
-    up::up(site, shape, archive)?;
-    up::say_what_next(site, shape);
-    Ok(())
+    chart::try_out(site, archive.as_deref())
 }
 
 fn load(site: &Site, words: &[String]) -> Result<()> {
     let archive = words.first().context("load which archive?")?;
-    let nodes = site.nodes(site.read_shape()?);
+    let nodes = site.nodes(&site.read_shape()?);
     nodes.iter().try_for_each(|node| node::import_images(node, archive.as_ref()))
 }
 

@@ -67,12 +67,13 @@ impl Cluster {
         wait_for("the API server", limit, || self.kubectl(&["get", "--raw", "/readyz"]).map(Some)).map(|_| ())
     }
 
-    /// Waits for the first range of pod addresses of a node.
-    pub fn wait_for_pod_range(&self, node: &str, limit: Duration) -> Result<String> {
-        let path = "jsonpath={.spec.podCIDR}";
+    /// Waits for the ranges of pod addresses of a node, one for each family.
+    pub fn wait_for_pod_ranges(&self, node: &str, limit: Duration) -> Result<Vec<String>> {
+        let path = "jsonpath={.spec.podCIDRs[*]}";
         wait_for(format_args!("the pod addresses of {node}"), limit, || {
-            let range = self.kubectl(&["get", "node", node, "-o", path])?;
-            Ok((!range.is_empty()).then_some(range))
+            let ranges = self.kubectl(&["get", "node", node, "-o", path])?;
+            let ranges: Vec<String> = ranges.split_whitespace().map(str::to_owned).collect();
+            Ok((!ranges.is_empty()).then_some(ranges))
         })
     }
 

@@ -26,7 +26,8 @@ const OUTCOMES: [Outcome; 3] = [Outcome::Passed, Outcome::Failed, Outcome::Skipp
 /// `archive`, or is made. An error if a stack did not come to the end, or if a spec failed on Fairway.
 pub fn run(selection: &Selection, archive: Option<&Path>, form: Form) -> Result<()> {
     for stack in ORDER {
-        let done = in_new_lab("compare", Shape::new(NODES, stack)?, archive, |site| suite::run(site, selection));
+        let shape = Shape::new(NODES, stack, selection.families())?;
+        let done = in_new_lab("compare", &shape, archive, |site| suite::run(site, selection));
         let report = done.unwrap_or_else(|error| faulty(selection, stack, &error));
         report.write(&selection.kept(stack.name())?)?;
     }
@@ -36,7 +37,7 @@ pub fn run(selection: &Selection, archive: Option<&Path>, form: Form) -> Result<
 /// Does something in a lab that is there for nothing else, and takes it down however that went.
 pub fn in_new_lab<T>(
     purpose: &str,
-    shape: Shape,
+    shape: &Shape,
     archive: Option<&Path>,
     act: impl FnOnce(&Site) -> Result<T>,
 ) -> Result<T> {

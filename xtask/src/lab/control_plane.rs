@@ -11,7 +11,7 @@ use super::cluster::Cluster;
 use super::machine::{Machine, Mount, Service};
 use super::network;
 use super::programs::Programs;
-use super::site::{API_PORT, CONTROL, POD_CIDR, SERVICE_CIDR, Site};
+use super::site::{API_PORT, CONTROL, Families, Site};
 use crate::process::find_program;
 
 const ETCD: &str = "http://127.0.0.1:2379";
@@ -19,7 +19,7 @@ const ETCD: &str = "http://127.0.0.1:2379";
 const API_LIMIT: Duration = Duration::from_secs(180);
 
 /// Starts the control plane and waits until it answers.
-pub fn start(site: &Site, programs: &Programs) -> Result<()> {
+pub fn start(site: &Site, families: Families, programs: &Programs) -> Result<()> {
     let control = site.control();
     fs::create_dir_all(&control.folder).with_context(|| format!("cannot make {}", control.folder.display()))?;
     let authority = Authority::found(site.folder.join("certificates"))?;
@@ -29,8 +29,8 @@ pub fn start(site: &Site, programs: &Programs) -> Result<()> {
         authority.write_kubeconfig(name, &control.folder.join(format!("{name}.kubeconfig")))?;
     }
     control.boot(&programs.machine, &[Mount::Empty { target: "/run" }])?;
-    network::lay_bridge(&control)?;
-    start_services(&control, &authority, &programs.kubernetes)?;
+    network::lay_bridge(&control, families)?;
+    start_services(&control, families, &authority, &programs.kubernetes)?;
     let ready = Cluster::of(site).wait_for_api(API_LIMIT);
     ready.with_context(|| format!("kube-apiserver's last words:\n{}", control.log_end("kube-apiserver")))
 }
@@ -39,12 +39,12 @@ pub fn start(site: &Site, programs: &Programs) -> Result<()> {
 const CLIENTS: [(&str, &str); 2] =
     [("kube-controller-manager", "system:kube-controller-manager"), ("kube-scheduler", "system:kube-scheduler")];
 
-fn start_services(control: &Machine, authority: &Authority, programs: &Path) -> Result<()> {
+fn start_services(control: &Machine, families: Families, authority: &Authority, programs: &Path) -> Result<()> {
     let etcd = find_program("etcd").context("no etcd; `cargo xtask lab build` installs it")?;
     control.start(&Service { name: "etcd", program: etcd, arguments: etcd_arguments(&control.folder) })?;
     let services = [
-        ("kube-apiserver", api_server_arguments(authority)),
-        ("kube-controller-manager", controller_manager_arguments(authority, &control.folder)),
+        ("kube-apiserver", api_server_arguments(families, authority)),
+        ("kube-controller-manager", controller_manager_arguments(families, authority, &control.folder)),
         ("kube-scheduler", scheduler_arguments(&control.folder)),
     ];
     for (name, arguments) in services {
@@ -66,7 +66,7 @@ fn etcd_arguments(folder: &Path) -> Vec<String> {
     ]
 }
 
-fn api_server_arguments(authority: &Authority) -> Vec<String> {
+fn api_server_arguments(families: Families, authority: &Authority) -> Vec<String> {
     let certificate = |file: &str| authority.certificate(file).display().to_string();
     let key = |file: &str| authority.key(file).display().to_string();
     vec![
@@ -80,7 +80,7 @@ fn api_server_arguments(authority: &Authority) -> Vec<String> {
         flag("service-account-issuer", "https://kubernetes.default.svc"),
         flag("service-account-key-file", certificate(SERVICE_ACCOUNTS)),
         flag("service-account-signing-key-file", key(SERVICE_ACCOUNTS)),
-        flag("service-cluster-ip-range", SERVICE_CIDR),
+        flag("service-cluster-ip-range", families.service_ranges()),
         flag("authorization-mode", "Node,RBAC"),
         flag("enable-admission-plugins", "NodeRestriction"),
         flag("allow-privileged", true),
@@ -92,12 +92,12 @@ fn api_server_arguments(authority: &Authority) -> Vec<String> {
     ]
 }
 
-fn controller_manager_arguments(authority: &Authority, folder: &Path) -> Vec<String> {
+fn controller_manager_arguments(families: Families, authority: &Authority, folder: &Path) -> Vec<String> {
     vec![
         kubeconfig(folder, "kube-controller-manager"),
         flag("allocate-node-cidrs", true),
-        flag("cluster-cidr", POD_CIDR),
-        flag("service-cluster-ip-range", SERVICE_CIDR),
+        flag("cluster-cidr", families.pod_ranges()),
+        flag("service-cluster-ip-range", families.service_ranges()),
         flag("root-ca-file", authority.root().display()),
         flag("cluster-signing-cert-file", authority.root().display()),
         flag("cluster-signing-key-file", authority.key("ca").display()),

@@ -18,7 +18,7 @@ use super::cluster::Cluster;
 use super::compare::{NODES, STACKS, in_new_lab};
 use super::programs::Programs;
 use super::progress::Progress;
-use super::site::{Node, Shape, Site};
+use super::site::{Families, Node, Shape, Site};
 use super::stack::Stack;
 use super::statistics::percentile;
 use footprint::Footprint;
@@ -53,7 +53,7 @@ struct Bench<'a> {
 /// is made.
 pub fn compare(archive: Option<&Path>) -> Result<()> {
     for stack in STACKS {
-        in_new_lab("cost", Shape::new(NODES, stack)?, archive, measure_site)?;
+        in_new_lab("cost", &Shape::new(NODES, stack, Families::default())?, archive, measure_site)?;
     }
     print()
 }
@@ -68,10 +68,10 @@ pub fn print() -> Result<()> {
 /// Measures the stack of a lab that is up.
 pub fn measure_site(site: &Site) -> Result<()> {
     let shape = site.read_shape()?;
-    write(shape.stack, &measure(site, shape)?)
+    write(shape.stack, &measure(site, &shape)?)
 }
 
-fn measure(site: &Site, shape: Shape) -> Result<Cost> {
+fn measure(site: &Site, shape: &Shape) -> Result<Cost> {
     let progress = Progress::begin();
     let assets = Assets::build(progress)?;
     let bench = Bench { cluster: Cluster::of(site), nodes: site.nodes(shape), programs: &assets.programs };

@@ -16,14 +16,21 @@ use crate::image;
 use crate::process::{output, run, show};
 
 /// Kubernetes' suite writes DNS servers a Corefile only when it knows them by the name of CoreDNS.
-const INSTALL: [&str; 3] = ["install", "--set", "dns.name=coredns"];
+pub const SETTINGS: [&str; 1] = ["dns.name=coredns"];
 
 /// Brings it up on nodes that have joined; `archive` is the image, made from this working tree if there is none.
-pub fn install(site: &Site, nodes: &[Node], archive: Option<&Path>, progress: Progress) -> Result<()> {
+pub fn install(
+    site: &Site,
+    nodes: &[Node],
+    settings: &[String],
+    archive: Option<&Path>,
+    progress: Progress,
+) -> Result<()> {
     let program = bring(site, nodes, archive, progress)?;
+    let words = words_with(settings, &[]);
     let mut install = site.control().command(Inside::Network, program.to_str().context("a path that is not text")?)?;
-    progress.say(format!("install     fairway {}", INSTALL.join(" ")));
-    show(install.args(INSTALL).arg("--kubeconfig").arg(site.kubeconfig()).stdout(std::io::stderr()))
+    progress.say(format!("install     fairway {}", words.join(" ")));
+    show(install.args(words).arg("--kubeconfig").arg(site.kubeconfig()).stdout(std::io::stderr()))
 }
 
 /// Brings the image to the nodes, and returns the program in it.
@@ -44,12 +51,22 @@ pub fn other_build(site: &Site, tag: &str) -> Result<PathBuf> {
 }
 
 /// Brings the nodes the image of an archive and installs Fairway again from it, as `docs/upgrade.md` has it.
-pub fn upgrade(site: &Site, nodes: &[Node], archive: &Path) -> Result<()> {
+pub fn upgrade(site: &Site, archive: &Path) -> Result<()> {
+    let shape = site.read_shape()?;
+    let nodes = site.nodes(&shape);
     nodes.iter().try_for_each(|node| import_images(node, archive))?;
     let name = image_of(archive)?;
     let tag = name.rsplit_once(':').map(|(_, tag)| tag).with_context(|| format!("{name} has no tag"))?;
     let program = take_program(archive, &site.folder.join("fairway"))?;
-    command(site, &program, &[&INSTALL[..], &["--set", &format!("image.tag={tag}")]].concat()).map(|_| ())
+    let words = words_with(&shape.settings, &[&format!("image.tag={tag}")]);
+    command(site, &program, &words.iter().map(String::as_str).collect::<Vec<_>>()).map(|_| ())
+}
+
+/// `install` with the lab's own settings, the user's, and more.
+fn words_with(settings: &[String], more: &[&str]) -> Vec<String> {
+    let all = SETTINGS.iter().copied().chain(settings.iter().map(String::as_str)).chain(more.iter().copied());
+    let set = all.flat_map(|setting| ["--set".to_owned(), setting.to_owned()]);
+    std::iter::once("install".to_owned()).chain(set).collect()
 }
 
 /// Runs a command of Fairway's against the lab; what it printed.

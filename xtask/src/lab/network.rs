@@ -1,25 +1,26 @@
 //! The wires of a lab: a bridge on the control plane's machine, and a wire to it from each node.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::machine::{Inside, Machine};
-use super::site::{CONTROL, Node};
-use crate::process::run;
+use super::site::{CONTROL, CONTROL_IPV6, Families, Node};
+use crate::process::{output, run};
 
 const BRIDGE: &str = "lab";
 /// A node's interface to the others.
 const UPLINK: &str = "eth0";
 
 /// Makes the bridge.
-pub fn lay_bridge(control: &Machine) -> Result<()> {
-    let address = format!("{CONTROL}/24");
+pub fn lay_bridge(control: &Machine, families: Families) -> Result<()> {
     ip(control, &["link", "set", "lo", "up"])?;
     ip(control, &["link", "add", BRIDGE, "type", "bridge"])?;
-    ip(control, &["address", "add", &address, "dev", BRIDGE])?;
-    ip(control, &["link", "set", BRIDGE, "up"])
+    ip(control, &["link", "set", BRIDGE, "up"])?;
+    let all = [IpAddr::from(CONTROL), CONTROL_IPV6.into()];
+    let some = if families == Families::Dual { &all[..] } else { &all[..1] };
+    some.iter().try_for_each(|address| give(control, *address, BRIDGE))
 }
 
 /// Connects a node to the bridge.
@@ -30,16 +31,43 @@ pub fn connect(control: &Machine, node: &Node) -> Result<()> {
     let _ = ip(control, &["link", "delete", name]);
     ip(control, &["link", "add", name, "type", "veth", "peer", "name", UPLINK, "netns", &inside])?;
     ip(control, &["link", "set", name, "master", BRIDGE, "up"])?;
-    let (address, gateway) = (format!("{}/24", node.address), CONTROL.to_string());
     ip(&node.machine, &["link", "set", "lo", "up"])?;
-    ip(&node.machine, &["address", "add", &address, "dev", UPLINK])?;
     ip(&node.machine, &["link", "set", UPLINK, "up"])?;
-    ip(&node.machine, &["route", "add", "default", "via", &gateway])
+    for address in &node.addresses {
+        let (everything, gateway) = match address {
+            IpAddr::V4(_) => ("0.0.0.0/0", CONTROL.to_string()),
+            IpAddr::V6(_) => ("::/0", CONTROL_IPV6.to_string()),
+        };
+        give(&node.machine, *address, UPLINK)?;
+        ip(&node.machine, &["route", "add", everything, "via", &gateway])?;
+    }
+    Ok(())
 }
 
-/// Sends packets for `range` by way of `via`, seen from `machine`.
-pub fn route(machine: &Machine, range: &str, via: Ipv4Addr) -> Result<()> {
-    ip(machine, &["route", "replace", range, "via", &via.to_string()])
+/// Sends packets for the ranges by way of the node, seen from `machine`.
+pub fn route(machine: &Machine, ranges: &[String], node: &Node) -> Result<()> {
+    for range in ranges {
+        let same_family = |address: &&IpAddr| address.is_ipv6() == range.contains(':');
+        let via = node.addresses.iter().find(same_family);
+        let via = via.with_context(|| format!("{} has no address for {range}", node.name()))?;
+        ip(machine, &["route", "replace", range, "via", &via.to_string()])?;
+    }
+    Ok(())
+}
+
+/// The Ethernet address of a node's interface to the others.
+pub fn hardware_address(node: &Node) -> Result<String> {
+    let told = output(node.machine.command(Inside::Network, "ip")?.args(["-brief", "link", "show", UPLINK]))?;
+    let address = told.split_whitespace().nth(2).map(str::to_owned);
+    address.with_context(|| format!("{} has no interface {UPLINK}", node.name()))
+}
+
+fn give(machine: &Machine, address: IpAddr, link: &str) -> Result<()> {
+    match address {
+        IpAddr::V4(_) => ip(machine, &["address", "add", &format!("{address}/24"), "dev", link]),
+        // Nobody else has it: it can be used at once.
+        IpAddr::V6(_) => ip(machine, &["address", "add", &format!("{address}/64"), "dev", link, "nodad"]),
+    }
 }
 
 fn ip(machine: &Machine, words: &[&str]) -> Result<()> {

@@ -76,7 +76,7 @@ pub fn start_kubelet(node: &Node, programs: &Programs) -> Result<()> {
         flag("config", folder.join("kubelet.json").display()),
         flag("kubeconfig", folder.join("kubelet.kubeconfig").display()),
         flag("hostname-override", node.name()),
-        flag("node-ip", node.address),
+        flag("node-ip", node.address_list()),
     ];
     node.machine.start(&Service { name: "kubelet", program: programs.kubernetes.join("kubelet"), arguments })
 }
@@ -105,7 +105,8 @@ fn write_files(node: &Node) -> Result<()> {
     }
     let name = node.name();
     fs::write(folder.join("etc/upper/hostname"), format!("{name}\n"))?;
-    fs::write(folder.join("etc/upper/hosts"), format!("127.0.0.1 localhost\n{} {name}\n", node.address))?;
+    let own: String = node.addresses.iter().map(|address| format!("{address} {name}\n")).collect();
+    fs::write(folder.join("etc/upper/hosts"), format!("127.0.0.1 localhost\n{own}"))?;
     // Nobody answers there, and says so at once: the lab has no outside.
     fs::write(folder.join("etc/upper/resolv.conf"), format!("nameserver {CONTROL}\n"))?;
     fs::write(folder.join("containerd.toml"), containerd_configuration())?;

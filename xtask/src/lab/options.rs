@@ -48,6 +48,14 @@ impl Options {
         Some(value)
     }
 
+    /// All values of an option, in order.
+    pub fn take_all(&mut self, name: &str) -> Vec<String> {
+        let (taken, left): (Vec<_>, _) =
+            std::mem::take(&mut self.given).into_iter().partition(|(given, _)| given == name);
+        self.given = left;
+        taken.into_iter().map(|(_, value)| value).collect()
+    }
+
     /// The first of the other words.
     pub fn first_word(&self) -> Option<&str> {
         self.words.first().map(String::as_str)
@@ -115,6 +123,13 @@ mod tests {
         let mut options = Options::parse(&words("--name a get pods --name b"), Scope::Before).unwrap();
         assert_eq!(options.take("name"), Some("a".into()));
         assert_eq!(options.finish(usize::MAX).unwrap(), words("get pods --name b"));
+    }
+
+    #[test]
+    fn an_option_may_be_given_often() {
+        let mut options = Options::parse(&words("--set a=1 --name b --set c=2"), Scope::Everywhere).unwrap();
+        assert_eq!(options.take_all("set"), ["a=1", "c=2"]);
+        assert_eq!((options.take_all("set").len(), options.take("name")), (0, Some("b".into())));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::options::{Form, Options};
 use super::programs::Programs;
 use super::progress::Progress;
 use super::reference::PROXY;
-use super::site::{Node, Shape, Site};
+use super::site::{Families, Node, Shape, Site};
 use super::stack::Stack;
 use contender::Contender;
 use load::Load;
@@ -73,17 +73,17 @@ impl Comparison {
 
     /// Measures in a lab of one node, and prints the table.
     pub fn run(self) -> Result<()> {
-        let shape = Shape::new(1, Stack::Reference)?;
-        let measured = in_new_lab("proxies", shape, None, |site| self.measure(site, shape))?;
+        let shape = Shape::new(1, Stack::Reference, Families::Ipv4)?;
+        let measured = in_new_lab("proxies", &shape, None, |site| self.measure(site))?;
         let path = path()?;
         fs::write(&path, serde_json::to_vec_pretty(&measured)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         show(&measured, self.form)
     }
 
-    fn measure(&self, site: &Site, shape: Shape) -> Result<Measured> {
+    fn measure(&self, site: &Site) -> Result<Measured> {
         let (progress, conditions) = (Progress::begin(), Conditions::read()?);
-        let (assets, nodes) = (Assets::build(progress)?, site.nodes(shape));
+        let (assets, nodes) = (Assets::build(progress)?, site.nodes(&site.read_shape()?));
         let program = fairway::bring(site, &[], self.archive.as_deref(), progress)?;
         let bench = Bench {
             cluster: Cluster::of(site),

@@ -14,7 +14,7 @@ use super::control_plane::flag;
 use super::machine::Service;
 use super::network;
 use super::programs::Programs;
-use super::site::{CLUSTER_DOMAIN, DNS_SERVICE, Node, POD_CIDR, Site};
+use super::site::{CLUSTER_DOMAIN, DNS_SERVICE, Families, Node, Site};
 use super::versions::COREDNS_IMAGE;
 
 /// kube-proxy's name among a node's services.
@@ -25,28 +25,28 @@ const RANGE_LIMIT: Duration = Duration::from_secs(60);
 const MANIFEST: &str = include_str!("../../../lab/reference/coredns.yaml");
 
 /// Brings it up on nodes that have joined.
-pub fn install(site: &Site, nodes: &[Node], assets: &Assets) -> Result<()> {
+pub fn install(site: &Site, nodes: &[Node], families: Families, assets: &Assets) -> Result<()> {
     let cluster = Cluster::of(site);
     let mut ranges = Vec::new();
     for node in nodes {
-        ranges.push(cluster.wait_for_pod_range(node.name(), RANGE_LIMIT)?);
+        ranges.push(cluster.wait_for_pod_ranges(node.name(), RANGE_LIMIT)?);
     }
     let authority = Authority::open(site.folder.join("certificates"));
     authority.issue_client("kube-proxy", "", "system:kube-proxy")?;
-    for (node, range) in nodes.iter().zip(&ranges) {
-        for (other, its_range) in nodes.iter().zip(&ranges).filter(|(other, _)| other.name() != node.name()) {
-            network::route(&node.machine, its_range, other.address)?;
+    for (node, own) in nodes.iter().zip(&ranges) {
+        for (other, its) in nodes.iter().zip(&ranges).filter(|(other, _)| other.name() != node.name()) {
+            network::route(&node.machine, its, other)?;
         }
-        configure_proxy(node, &authority)?;
+        configure_proxy(node, families, &authority)?;
         start_proxy(node, &assets.programs)?;
-        write_network(node, range)?;
+        write_network(node, own)?;
     }
     let filled = [("${IMAGE}", COREDNS_IMAGE), ("${ADDRESS}", DNS_SERVICE), ("${DOMAIN}", CLUSTER_DOMAIN)];
     let manifest = filled.iter().fold(MANIFEST.to_owned(), |text, (name, value)| text.replace(name, value));
     cluster.apply(&manifest)
 }
 
-fn configure_proxy(node: &Node, authority: &Authority) -> Result<()> {
+fn configure_proxy(node: &Node, families: Families, authority: &Authority) -> Result<()> {
     let folder = &node.machine.folder;
     let kubeconfig = folder.join("kube-proxy.kubeconfig");
     authority.write_kubeconfig("kube-proxy", &kubeconfig)?;
@@ -54,7 +54,7 @@ fn configure_proxy(node: &Node, authority: &Authority) -> Result<()> {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
-        "clusterCIDR": POD_CIDR,
+        "clusterCIDR": families.pod_ranges(),
         "hostnameOverride": node.name(),
         "clientConnection": { "kubeconfig": kubeconfig },
         // The size of the connection table is the host's affair.
@@ -79,13 +79,16 @@ pub fn proxy_service(node: &Node, programs: &Programs) -> Service {
     Service { name: PROXY, program: programs.kubernetes.join("kube-proxy"), arguments }
 }
 
-fn write_network(node: &Node, range: &str) -> Result<()> {
+fn write_network(node: &Node, ranges: &[String]) -> Result<()> {
     let path = node.machine.folder.join("cni/net.d/10-reference.conflist");
-    fs::write(&path, network_configuration(range).to_string())
+    fs::write(&path, network_configuration(ranges).to_string())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn network_configuration(range: &str) -> Value {
+fn network_configuration(ranges: &[String]) -> Value {
+    let everything = |range: &String| if range.contains(':') { "::/0" } else { "0.0.0.0/0" };
+    let routes: Vec<Value> = ranges.iter().map(|range| json!({ "dst": everything(range) })).collect();
+    let ranges: Vec<Value> = ranges.iter().map(|range| json!([{ "subnet": range }])).collect();
     json!({
         "cniVersion": "1.0.0",
         "name": "reference",
@@ -95,7 +98,7 @@ fn network_configuration(range: &str) -> Value {
                 "bridge": "cni0",
                 "isGateway": true,
                 "hairpinMode": true,
-                "ipam": { "type": "host-local", "ranges": [[{ "subnet": range }]], "routes": [{ "dst": "0.0.0.0/0" }] },
+                "ipam": { "type": "host-local", "ranges": ranges, "routes": routes },
             },
             { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true, "backend": "nftables" },
         ],

@@ -1,7 +1,7 @@
 //! One lab: its name, its folder and the addresses in it.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -16,12 +16,13 @@ use super::stack::Stack;
 pub const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Where the API server listens.
 pub const API_PORT: u16 = 6443;
-/// The addresses of pods.
-pub const POD_CIDR: &str = "10.244.0.0/16";
-/// The addresses of Services.
-pub const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// Its address where there are two families.
+pub const CONTROL_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x77, 0, 0, 0, 0, 1);
 /// The API server as a Service.
 pub const API_SERVICE: &str = "10.96.0.1";
+/// The ranges of each family: pods, Services.
+const IPV4_RANGES: [&str; 2] = ["10.244.0.0/16", "10.96.0.0/16"];
+const IPV6_RANGES: [&str; 2] = ["fd00:10:244::/56", "fd00:10:96::/112"];
 /// The DNS server as a Service.
 pub const DNS_SERVICE: &str = "10.96.0.10";
 /// The domain of the cluster.
@@ -39,12 +40,55 @@ pub struct Site {
 }
 
 /// What a lab was made as.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// How many nodes.
     pub nodes: usize,
     /// What its network is.
     pub stack: Stack,
+    /// Which addresses it has.
+    pub families: Families,
+    /// What Fairway is installed with, as `NAME=VALUE`.
+    pub settings: Vec<String>,
+}
+
+/// The address families of a lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Families {
+    /// IPv4 alone.
+    #[default]
+    Ipv4,
+    /// IPv4, which is preferred, and IPv6.
+    Dual,
+}
+
+impl Families {
+    /// The families of that name.
+    pub fn of_name(name: &str) -> Result<Self> {
+        match name {
+            "ipv4" => Ok(Self::Ipv4),
+            "dual" => Ok(Self::Dual),
+            other => bail!("no families {other:?}: ipv4 or dual"),
+        }
+    }
+
+    /// The addresses of pods, as programs take them.
+    pub fn pod_ranges(self) -> String {
+        self.ranges(0)
+    }
+
+    /// The addresses of Services.
+    pub fn service_ranges(self) -> String {
+        self.ranges(1)
+    }
+
+    fn ranges(self, kind: usize) -> String {
+        match self {
+            Self::Ipv4 => IPV4_RANGES[kind].to_owned(),
+            Self::Dual => format!("{},{}", IPV4_RANGES[kind], IPV6_RANGES[kind]),
+        }
+    }
 }
 
 impl Site {
@@ -64,8 +108,8 @@ impl Site {
     }
 
     /// The nodes of a lab of that shape.
-    pub fn nodes(&self, shape: Shape) -> Vec<Node> {
-        (1..=shape.nodes).map(|number| Node::new(self, number)).collect()
+    pub fn nodes(&self, shape: &Shape) -> Vec<Node> {
+        (1..=shape.nodes).map(|number| Node::new(self, shape.families, number)).collect()
     }
 
     /// The administrator's kubeconfig.
@@ -74,8 +118,8 @@ impl Site {
     }
 
     /// Remembers the shape for later commands.
-    pub fn write_shape(&self, shape: Shape) -> Result<()> {
-        fs::write(self.folder.join("lab.json"), serde_json::to_vec(&shape)?).context("cannot write lab.json")
+    pub fn write_shape(&self, shape: &Shape) -> Result<()> {
+        fs::write(self.folder.join("lab.json"), serde_json::to_vec(shape)?).context("cannot write lab.json")
     }
 
     /// The shape of a lab that is up.
@@ -93,11 +137,11 @@ impl Site {
 
 impl Shape {
     /// A lab of so many nodes.
-    pub fn new(nodes: usize, stack: Stack) -> Result<Self> {
+    pub fn new(nodes: usize, stack: Stack, families: Families) -> Result<Self> {
         if !(1..=MOST_NODES).contains(&nodes) {
             bail!("{nodes} nodes: between 1 and {MOST_NODES} are possible");
         }
-        Ok(Self { nodes, stack })
+        Ok(Self { nodes, stack, families, settings: Vec::new() })
     }
 }
 
@@ -106,19 +150,29 @@ impl Shape {
 pub struct Node {
     /// Its machine; the node's name in the cluster is the machine's.
     pub machine: Machine,
-    /// Its address on the bridge.
-    pub address: Ipv4Addr,
+    /// Its addresses on the bridge, the preferred first.
+    pub addresses: Vec<IpAddr>,
     /// Its own cgroup, in every hierarchy.
     pub cgroup: String,
 }
 
 impl Node {
-    fn new(site: &Site, number: usize) -> Self {
+    fn new(site: &Site, families: Families, number: usize) -> Self {
         let machine = site.machine(&format!("node-{number}"));
         let cgroup = format!("{}{number}", cgroup_prefix(site));
-        let last = u32::try_from(10 + number).unwrap_or(u32::MAX);
-        let address = Ipv4Addr::from(u32::from(CONTROL) - 1 + last);
-        Self { machine, address, cgroup }
+        let after = u32::try_from(9 + number).unwrap_or(u32::MAX);
+        let ipv4 = Ipv4Addr::from(u32::from(CONTROL) + after);
+        let ipv6 = Ipv6Addr::from(u128::from(CONTROL_IPV6) + u128::from(after));
+        let addresses = match families {
+            Families::Ipv4 => vec![ipv4.into()],
+            Families::Dual => vec![ipv4.into(), ipv6.into()],
+        };
+        Self { machine, addresses, cgroup }
+    }
+
+    /// Its addresses, as programs take them.
+    pub fn address_list(&self) -> String {
+        self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// The node's name in the cluster.
@@ -139,14 +193,14 @@ mod tests {
     #[test]
     fn nodes_are_numbered_from_11_beside_the_control_plane() {
         let site = Site { name: "x".into(), folder: "/f".into() };
-        let nodes = site.nodes(Shape { nodes: 2, stack: Stack::Reference });
-        let told: Vec<_> = nodes.iter().map(|node| (node.name(), node.address.to_string(), &*node.cgroup)).collect();
+        let nodes = site.nodes(&Shape::new(2, Stack::Reference, Families::Dual).unwrap());
+        let told: Vec<_> = nodes.iter().map(|node| (node.name(), node.address_list(), &*node.cgroup)).collect();
         let node = |name, address: &str, cgroup| (name, address.to_owned(), cgroup);
         assert_eq!(
             told,
             [
-                node("node-1", "10.77.0.11", "fairway-lab-x-node-1"),
-                node("node-2", "10.77.0.12", "fairway-lab-x-node-2")
+                node("node-1", "10.77.0.11,fd00:10:77::b", "fairway-lab-x-node-1"),
+                node("node-2", "10.77.0.12,fd00:10:77::c", "fairway-lab-x-node-2")
             ]
         );
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assets::Assets;
 use super::progress::Progress;
-use super::site::{Node, Site};
+use super::site::{Node, Shape, Site};
 use super::{fairway, reference};
 
 /// A network stack.
@@ -50,14 +50,15 @@ impl Stack {
         let wanted = plugins.iter().filter(|plugin| all || plugin.ends_with("loopback"));
         wanted.into_iter().try_for_each(|plugin| install_plugin(node, plugin))
     }
+}
 
-    /// Brings the network up on nodes that have joined.
-    pub fn install(self, site: &Site, nodes: &[Node], assets: &Assets, progress: Progress) -> Result<()> {
-        match self {
-            Self::Fairway => fairway::install(site, nodes, assets.fairway.as_deref(), progress),
-            Self::Reference => reference::install(site, nodes, assets),
-            Self::Bare => Ok(()),
-        }
+/// Brings the network of that shape up on nodes that have joined.
+pub fn install(site: &Site, shape: &Shape, assets: &Assets, progress: Progress) -> Result<()> {
+    let nodes = site.nodes(shape);
+    match shape.stack {
+        Stack::Fairway => fairway::install(site, &nodes, &shape.settings, assets.fairway.as_deref(), progress),
+        Stack::Reference => reference::install(site, &nodes, shape.families, assets),
+        Stack::Bare => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ pub fn status(site: &Site) -> Result<()> {
     let shape = site.read_shape()?;
     println!("lab {}, {} nodes, stack {}", site.name, shape.nodes, shape.stack.name());
     print_machine(&site.control());
-    site.nodes(shape).iter().for_each(|node| print_machine(&node.machine));
+    site.nodes(&shape).iter().for_each(|node| print_machine(&node.machine));
     show(Cluster::of(site).command()?.args(["get", "nodes", "-o", "wide"]))
 }
 
@@ -28,7 +28,7 @@ pub fn enter(site: &Site, machine: &str, words: &[String]) -> Result<Command> {
 
 /// The machine of that name.
 pub fn machine_of_name(site: &Site, name: &str) -> Result<Machine> {
-    let nodes = site.nodes(site.read_shape()?).into_iter().map(|node| node.machine);
+    let nodes = site.nodes(&site.read_shape()?).into_iter().map(|node| node.machine);
     let found = nodes.chain([site.control()]).find(|machine| machine.name == name);
     found.with_context(|| format!("no machine {name:?} in this lab; `cargo xtask lab status` lists them"))
 }

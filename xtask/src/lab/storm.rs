@@ -51,7 +51,7 @@ impl Storm {
     pub fn rage(self, site: &Site) -> Result<()> {
         let shape = site.read_shape()?;
         ensure!(shape.stack == Stack::Fairway, "the storm is for a lab with --stack fairway");
-        let (cluster, nodes, progress) = (Cluster::of(site), site.nodes(shape), Progress::begin());
+        let (cluster, nodes, progress) = (Cluster::of(site), site.nodes(&shape), Progress::begin());
         let field = Field { site, nodes: &nodes, cluster: &cluster };
         let blows = self.blows(&field)?;
         progress.say(format!("{} blows, in the order of --seed {}", blows.len(), self.seed));

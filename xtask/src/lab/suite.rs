@@ -12,7 +12,7 @@ use super::conditions::Conditions;
 use super::machine::Inside;
 use super::progress::Progress;
 use super::report::{Outcome, Report, Transcript};
-use super::site::Site;
+use super::site::{Families, Site};
 
 /// A part of the suite.
 pub struct Selection {
@@ -34,6 +34,13 @@ const NOT_HERE: &str = concat!(
     r"|Feature:PerformanceDNS|Forward PTR lookup|Feature:KubeProxyDaemonSetMigration|\[Disruptive\]"
 );
 
+/// A handful that fails when anything at all is wrong: pods on two nodes, names, Services, node ports, host ports.
+const SMOKE: &str = concat!(
+    r"\[sig-network\].*(intra-pod communication: http|node-pod communication: udp|should provide DNS for services",
+    r"|should serve a basic endpoint from pods|change the type from ExternalName to NodePort",
+    r"|no conflict between pods with same hostPort).*\[Conformance\]"
+);
+
 impl Selection {
     /// The selection of that name; any other name is what the specs' names must contain.
     pub fn of_name(name: &str, focus: Option<String>, skip: Option<String>) -> Self {
@@ -41,6 +48,8 @@ impl Selection {
             "conformance" => (r"\[sig-network\].*\[Conformance\]", ""),
             "network" => (r"\[sig-network\]", NOT_HERE),
             "netpol" => ("Netpol", "SCTP"),
+            "smoke" => (SMOKE, ""),
+            "dual" => (r"\[Feature:IPv6DualStack\]", "SCTP"),
             other => (other, ""),
         };
         Self {
@@ -49,6 +58,11 @@ impl Selection {
             focus: focus.unwrap_or_else(|| usual_focus.to_owned()),
             skip: skip.unwrap_or_else(|| usual_skip.to_owned()),
         }
+    }
+
+    /// The address families of a lab it says something about.
+    pub fn families(&self) -> Families {
+        if self.name == "dual" { Families::Dual } else { Families::Ipv4 }
     }
 
     /// Where its comparison is kept for that stack: with the project if it is the usual one.

@@ -1,8 +1,6 @@
 //! Taking Services and names over from the reference stack and handing them back, as `docs/take-over.md` has it, while pods
 //! ask each other all the time.
 
-mod traces;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,9 +16,9 @@ use super::progress::{Progress, wait_for};
 use super::reference::{PROXY, PROXY_TABLES, start_proxy};
 use super::site::{Node, Site};
 use super::stack::Stack;
+use super::traces::Traces;
 use super::{fairway, options};
 use crate::process::run;
-use traces::Traces;
 
 /// Time after a step, for what it may have broken.
 const CALM: Duration = Duration::from_secs(10);
@@ -72,7 +70,7 @@ impl TakeOver {
         let shape = site.read_shape()?;
         ensure!(shape.stack == Stack::Reference, "taking over is for a lab with --stack reference");
         let progress = Progress::begin();
-        let (nodes, programs) = (site.nodes(shape), Assets::build(progress)?.programs);
+        let (nodes, programs) = (site.nodes(&shape), Assets::build(progress)?.programs);
         let program = fairway::bring(site, &nodes, self.archive.as_deref(), progress)?;
         let ground = Ground { site: site.clone(), cluster: Cluster::of(site), nodes, programs, program };
         let before = ground.traces()?;

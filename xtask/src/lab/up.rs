@@ -9,14 +9,14 @@ use super::assets::Assets;
 use super::cluster::Cluster;
 use super::progress::Progress;
 use super::site::{Node, Shape, Site};
-use super::stack::Stack;
+use super::stack::{self, Stack};
 use super::{control_plane, down, network, node, packages};
 
 const JOIN_LIMIT: Duration = Duration::from_secs(120);
 const PODS_LIMIT: Duration = Duration::from_secs(180);
 
 /// Brings up a lab that is not there; with Fairway's image from `archive`, if there is one already.
-pub fn up(site: &Site, shape: Shape, archive: Option<PathBuf>) -> Result<()> {
+pub fn up(site: &Site, shape: &Shape, archive: Option<PathBuf>) -> Result<()> {
     if !packages::is_root()? {
         bail!("a lab needs root: its nodes mount file systems and own cgroups");
     }
@@ -34,18 +34,18 @@ pub fn up(site: &Site, shape: Shape, archive: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn make(site: &Site, shape: Shape, assets: &Assets, progress: Progress) -> Result<()> {
+fn make(site: &Site, shape: &Shape, assets: &Assets, progress: Progress) -> Result<()> {
     progress.say("control     etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
     std::fs::create_dir_all(&site.folder)?;
     site.write_shape(shape)?;
-    control_plane::start(site, &assets.programs)?;
+    control_plane::start(site, shape.families, &assets.programs)?;
     let nodes = site.nodes(shape);
     let names: Vec<&str> = nodes.iter().map(Node::name).collect();
     progress.say(format!("nodes       {}: containerd, images, kubelet", names.join(" ")));
     join(site, shape, &nodes, assets)?;
     progress.say(format!("network     {}", shape.stack.name()));
     route_to_pods(site, &nodes)?;
-    shape.stack.install(site, &nodes, assets, progress)?;
+    stack::install(site, shape, assets, progress)?;
     if shape.stack == Stack::Bare {
         return Ok(());
     }
@@ -58,7 +58,7 @@ fn make(site: &Site, shape: Shape, assets: &Assets, progress: Progress) -> Resul
 }
 
 /// Boots all nodes at once.
-fn join(site: &Site, shape: Shape, nodes: &[Node], assets: &Assets) -> Result<()> {
+fn join(site: &Site, shape: &Shape, nodes: &[Node], assets: &Assets) -> Result<()> {
     let start = |node: &Node| {
         node::create(site, node, &assets.programs)?;
         shape.stack.prepare(node, &assets.programs.plugins)?;
@@ -78,13 +78,13 @@ fn join(site: &Site, shape: Shape, nodes: &[Node], assets: &Assets) -> Result<()
 fn route_to_pods(site: &Site, nodes: &[Node]) -> Result<()> {
     let cluster = Cluster::of(site);
     nodes.iter().try_for_each(|node| {
-        let range = cluster.wait_for_pod_range(node.name(), JOIN_LIMIT)?;
-        network::route(&site.control(), &range, node.address)
+        let ranges = cluster.wait_for_pod_ranges(node.name(), JOIN_LIMIT)?;
+        network::route(&site.control(), &ranges, node)
     })
 }
 
 /// Prints what may be done with a lab that has come up.
-pub fn say_what_next(site: &Site, shape: Shape) {
+pub fn say_what_next(site: &Site, shape: &Shape) {
     let name = if site.name == super::DEFAULT_NAME { String::new() } else { format!(" --name {}", site.name) };
     println!("What next:");
     println!("    cargo xtask lab kubectl{name} get pods -A -o wide");

@@ -11,7 +11,7 @@ use crate::lab::cost::footprint::Usage;
 use crate::lab::machine::{Inside, Service};
 use crate::lab::progress::wait_for;
 use crate::lab::reference::{PROXY, PROXY_TABLES, proxy_service};
-use crate::lab::site::{POD_CIDR, SERVICE_CIDR, Site};
+use crate::lab::site::{Families, Site};
 use crate::process::run;
 
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -36,8 +36,8 @@ impl Contender {
             "agent".to_owned(),
             flag("kubeconfig", site.kubeconfig().display()),
             flag("node-name", bench.node.name()),
-            flag("cluster-cidr", POD_CIDR),
-            flag("service-cidr", SERVICE_CIDR),
+            flag("cluster-cidr", Families::Ipv4.pod_ranges()),
+            flag("service-cidr", Families::Ipv4.service_ranges()),
             // The pods keep the reference stack's network.
             flag("cni", false),
         ];

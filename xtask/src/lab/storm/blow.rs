@@ -53,7 +53,7 @@ impl Blow {
         match self {
             Self::Kill(victim) => kill(victim),
             Self::Freeze => freeze(field),
-            Self::Upgrade(archive) => fairway::upgrade(field.site, field.nodes, archive),
+            Self::Upgrade(archive) => fairway::upgrade(field.site, archive),
         }
     }
 
