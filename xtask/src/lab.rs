@@ -91,6 +91,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
                               the power of the node that answers for it
   chart                       installs by the Helm chart on a lab with --stack bare, runs a few specs and removes it all
       --image FILE
+  takeover pods               hands the pods over to Fairway too, node by node, on a lab with the reference stack
   takeover                    hands a lab with the reference stack over to Fairway and back while pods ask each other
       --rate 1000 --image FILE
   down                        removes everything `up` made

@@ -21,6 +21,10 @@ use super::versions::COREDNS_IMAGE;
 pub const PROXY: &str = "kube-proxy";
 /// The families in which kube-proxy in nftables mode has a table.
 pub const PROXY_TABLES: [&str; 2] = ["ip", "ip6"];
+/// The bridge that pods are on.
+pub const BRIDGE: &str = "cni0";
+/// The configuration of its plugins, in a node's folder.
+pub const NETWORK: &str = "cni/net.d/10-reference.conflist";
 const RANGE_LIMIT: Duration = Duration::from_secs(60);
 const MANIFEST: &str = include_str!("../../../lab/reference/coredns.yaml");
 
@@ -80,7 +84,7 @@ pub fn proxy_service(node: &Node, programs: &Programs) -> Service {
 }
 
 fn write_network(node: &Node, ranges: &[String]) -> Result<()> {
-    let path = node.machine.folder.join("cni/net.d/10-reference.conflist");
+    let path = node.machine.folder.join(NETWORK);
     fs::write(&path, network_configuration(ranges).to_string())
         .with_context(|| format!("cannot write {}", path.display()))
 }
@@ -95,7 +99,7 @@ fn network_configuration(ranges: &[String]) -> Value {
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": "cni0",
+                "bridge": BRIDGE,
                 "isGateway": true,
                 "hairpinMode": true,
                 "ipam": { "type": "host-local", "ranges": ranges, "routes": routes },

@@ -1,5 +1,7 @@
 //! Taking Services and names over from the reference stack and handing them back, as `docs/take-over.md` has it, while pods
-//! ask each other all the time.
+//! ask each other all the time. And taking the pods over as well, node by node.
+
+mod pods;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +31,8 @@ const WITHOUT_DNS: [&str; 4] = ["--set", "dns.enabled=false", "--set", "dns.serv
 
 /// How it is to be done.
 pub struct TakeOver {
+    /// The pods too, not only Services and names.
+    pods: bool,
     rate: usize,
     archive: Option<PathBuf>,
 }
@@ -61,8 +65,9 @@ impl TakeOver {
     /// What the command line asks for.
     pub fn of(mut options: Options) -> Result<Self> {
         let (rate, archive) = (options::take_rate(&mut options)?, options.take("image").map(PathBuf::from));
-        options.finish(0)?;
-        Ok(Self { rate, archive })
+        let words = options.finish(1)?;
+        ensure!(words.iter().all(|word| word == "pods"), "lab takeover, or lab takeover pods");
+        Ok(Self { pods: !words.is_empty(), rate, archive })
     }
 
     /// Does it; an error if a request was lost, if that could not be told, or if something of Fairway's stays.
@@ -73,11 +78,15 @@ impl TakeOver {
         let (nodes, programs) = (site.nodes(&shape), Assets::build(progress)?.programs);
         let program = fairway::bring(site, &nodes, self.archive.as_deref(), progress)?;
         let ground = Ground { site: site.clone(), cluster: Cluster::of(site), nodes, programs, program };
+        if self.pods { pods::take_over(&ground, progress) } else { self.there_and_back(&ground, progress) }
+    }
+
+    fn there_and_back(&self, ground: &Ground, progress: Progress) -> Result<()> {
         let before = ground.traces()?;
         let probes = Probes::start(&ground.cluster, &ground.nodes, self.rate)?;
         let mut wrong = Vec::new();
         for (name, act) in STEPS {
-            let findings = probes.during(&[], CALM, || act(&ground)).with_context(|| name.to_owned())?;
+            let findings = probes.during(&[], CALM, || act(ground)).with_context(|| name.to_owned())?;
             progress.say(format!("{name}: {}", findings.summary));
             match findings.verdict {
                 Verdict::Clean => {}
