@@ -75,10 +75,11 @@ impl Ground {
         cut_power(first)?;
         let cut = Instant::now();
         let second = wait_for(format_args!("another node to answer for {address}"), TAKE_OVER_LIMIT, || {
+            // A host only keeps in mind where an address is while it asks there.
+            self.ask(address)?;
             let now = self.announcer(address)?;
             Ok((now.name() != first.name()).then_some(now))
         })?;
-        self.wait_for_answer(address, TAKE_OVER_LIMIT)?;
         self.progress.say(format!("{address}: {} answers after {:.1} s", second.name(), cut.elapsed().as_secs_f64()));
         self.restore(site, first)?;
         self.wait_for_answer(address, LIMIT)
@@ -86,11 +87,13 @@ impl Ground {
 
     /// Asks from the control plane's machine, which is no node: a host on the same network.
     fn wait_for_answer(&self, address: IpAddr, limit: Duration) -> Result<()> {
-        let (address, program) = (SocketAddr::new(address, 80).to_string(), &self.programs.probe);
-        wait_for(format_args!("an answer from {address}"), limit, || {
-            let program = program.to_str().context("a path that is not text")?;
-            run(self.control.command(Inside::Network, program)?.args(["ask", &address])).map(Some)
-        })
+        wait_for(format_args!("an answer from {address}"), limit, || self.ask(address).map(Some))
+    }
+
+    fn ask(&self, address: IpAddr) -> Result<()> {
+        let program = self.programs.probe.to_str().context("a path that is not text")?;
+        let address = SocketAddr::new(address, 80).to_string();
+        run(self.control.command(Inside::Network, program)?.args(["ask", &address]))
     }
 
     /// The node whose Ethernet address the host has learned for it.
@@ -108,12 +111,23 @@ impl Ground {
     }
 
     fn restore(&self, site: &Site, node: &Node) -> Result<()> {
+        let before = self.presence(node)?;
         node::boot(site, node, &self.programs)?;
         node::start_kubelet(node, &self.programs)?;
+        // The node's own status does not say: it is believed for a while after its last word.
+        wait_for(format_args!("the agent of {}", node.name()), BOOT_LIMIT, || {
+            Ok((self.presence(node)? != before).then_some(()))
+        })?;
         self.cluster.wait_for_nodes(self.shape.nodes, BOOT_LIMIT)?;
         self.cluster.wait_for_deployment(NAMESPACE, "server", self.shape.nodes, BOOT_LIMIT)?;
         self.progress.say(format!("{} is back", node.name()));
         Ok(())
+    }
+
+    /// When the node's agent last said that it can answer for addresses.
+    fn presence(&self, node: &Node) -> Result<String> {
+        let lease = format!("fairway-l2-{}", node.name());
+        self.cluster.kubectl(&["get", "lease", "-n", "kube-system", &lease, "-o", "jsonpath={.spec.renewTime}"])
     }
 
     fn remove(&self) -> Result<()> {
