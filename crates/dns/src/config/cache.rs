@@ -150,8 +150,13 @@ fn read_kind(option: &Directive, kind: &mut CacheKind) -> Result<(), CorefileErr
     const EXPECTED: &str = "how many answers, then the most and the least seconds to keep one";
     option.counts(1..=3, EXPECTED)?;
     kind.capacity = option.number_at(0, EXPECTED)?.unwrap_or(kind.capacity);
-    kind.most = option.number_at(1, EXPECTED)?.map_or(kind.most, Duration::from_secs);
-    kind.least = option.number_at(2, EXPECTED)?.map_or(kind.least, Duration::from_secs);
+    // More than fits a record's time to live is no time that can be added to a clock.
+    let seconds = |index, default| {
+        let number: Option<u32> = option.number_at(index, EXPECTED)?;
+        Ok(number.map_or(default, |number| Duration::from_secs(number.into())))
+    };
+    kind.most = seconds(1, kind.most)?;
+    kind.least = seconds(2, kind.least)?;
     Ok(())
 }
 

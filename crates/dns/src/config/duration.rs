@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest time, some 292 years, as in CoreDNS: what is longer than that can be added to no clock.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
+
 /// Reads `5s`, `1m30s`, `1.5h` or `500ms`; a bare number only when it is zero.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -14,7 +17,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         total += number.parse::<f64>().ok()? * seconds_in(unit)?;
         rest = tail;
     }
-    Duration::try_from_secs_f64(total).ok().filter(|_| !text.is_empty())
+    Duration::try_from_secs_f64(total).ok().filter(|&time| time <= LONGEST && !text.is_empty())
 }
 
 fn seconds_in(unit: &str) -> Option<f64> {
@@ -41,7 +44,8 @@ mod tests {
         assert_eq!(millis("0.5s"), Some(500));
         assert_eq!(millis("250ms"), Some(250));
         assert_eq!(millis("0"), Some(0));
-        for wrong in ["", "5", "s", "5 s", "-5s", "5x"] {
+        assert_eq!(millis("2562047h"), Some(9_223_369_200_000));
+        for wrong in ["", "5", "s", "5 s", "-5s", "5x", "2562048h"] {
             assert_eq!(millis(wrong), None, "{wrong:?}");
         }
     }

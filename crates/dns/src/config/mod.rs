@@ -135,6 +135,11 @@ fn claim(blocks: &[BlockConfig], new: &BlockConfig, raw: &RawBlock) -> Result<()
 /// Directives that may stand more than once in a block.
 const REPEATABLE: [&str; 2] = ["forward", "log"];
 
+/// Whether CoreDNS takes a directive once in a block only; of those that mean nothing here it takes some often.
+fn stands_once(name: &str) -> bool {
+    standing(name) == Some(Standing::Built) && !REPEATABLE.contains(&name)
+}
+
 impl Reading<'_> {
     fn block(&mut self, raw: &RawBlock, config: &mut Config) -> Result<BlockConfig, CorefileError> {
         let keys = zones::keys_of(raw, self.defaults.port)?;
@@ -154,7 +159,7 @@ impl Reading<'_> {
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         for (index, directive) in raw.directives.iter().enumerate() {
             let twice = raw.directives[..index].iter().any(|earlier| earlier.name == directive.name);
-            if twice && !REPEATABLE.contains(&&*directive.name) {
+            if twice && stands_once(&directive.name) {
                 return Err(directive.error(Fault::Repeated));
             }
             match &*directive.name {

@@ -29,6 +29,12 @@ pub enum Fault {
         /// What is missing.
         mark: char,
     },
+    /// Blocks that stand within each other without end.
+    #[error("blocks within blocks, more than {limit} deep")]
+    TooDeep {
+        /// How many may stand within each other.
+        limit: usize,
+    },
     /// A file or snippet cannot be imported.
     #[error("cannot be imported: {why}")]
     Import {

@@ -8,12 +8,15 @@ use super::{CorefileError, Directive, Fault, Position, RawBlock, RawCorefile, Su
 
 /// How many imports a Corefile may have; more are taken for a circle.
 const MAX_IMPORTS: usize = 1000;
+/// How many blocks may stand within each other: more than any directive has a meaning for, fewer than the stack has room.
+const MAX_DEPTH: usize = 16;
 
 impl RawCorefile {
     /// Takes apart the Corefile called `file`.
     pub fn parse(file: &str, text: &str, surroundings: &dyn Surroundings) -> Result<Self, CorefileError> {
         let words = tokens_of(file, text)?.into();
-        let mut parser = Parser { words, surroundings, snippets: HashMap::new(), imports: 0, last: start_of(file) };
+        let mut parser =
+            Parser { words, surroundings, snippets: HashMap::new(), imports: 0, depth: 0, last: start_of(file) };
         let mut blocks = Vec::new();
         while parser.peek().is_some() {
             blocks.extend(parser.block()?);
@@ -34,6 +37,8 @@ struct Parser<'a> {
     surroundings: &'a dyn Surroundings,
     snippets: HashMap<String, Vec<Token>>,
     imports: usize,
+    /// How many blocks are open.
+    depth: usize,
     /// Where the last word was, for what is missing at the end.
     last: Position,
 }
@@ -135,12 +140,23 @@ impl Parser<'_> {
                 token.text == "{" && self.words.get(1).is_none_or(|after| after.starts_line || after.text == "}");
             let Some(token) = self.next() else { break };
             if opens {
-                directive.body = self.directives(&directive.name, true)?;
+                directive.body = self.body(&directive.name)?;
                 break;
             }
             directive.arguments.push(self.filled(&token.text));
         }
         Ok(directive)
+    }
+
+    /// The block of a directive.
+    fn body(&mut self, subject: &str) -> Result<Vec<Directive>, CorefileError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.at_end(subject, Fault::TooDeep { limit: MAX_DEPTH }));
+        }
+        self.depth += 1;
+        let body = self.directives(subject, true)?;
+        self.depth -= 1;
+        Ok(body)
     }
 
     /// Replaces an `import` at this place by what it names; says whether there was one.
@@ -306,6 +322,8 @@ mod tests {
         assert_eq!(refusal(". {\n import nowhere\n}"), "Corefile:2: import: cannot be imported: no such file");
         assert_eq!(refusal(". {\n import loop\n}"), "loop:1: import: imports itself, or more than 1000 others");
         assert_eq!(refusal("{\n}"), "Corefile:1: server block: expected a zone such as .:53 in front of it");
+        let deep: &'static str = Box::leak(format!(". {{\n{}", "a {\n".repeat(100_000)).into_boxed_str());
+        assert_eq!(refusal(deep), "Corefile:18: a: blocks within blocks, more than 16 deep");
         assert!(refusal("# nothing").starts_with("Corefile:1: Corefile: has no server block"));
     }
 

@@ -156,6 +156,16 @@ fn what_is_wrong_is_named_with_its_place_and_what_would_be_right() {
           zones if not all are meant",
         ),
         (
+            "cache 30 {\n serve_stale 3000000000000000h\n}",
+            "Corefile:3: serve_stale: \"3000000000000000h\" cannot be used; expected a time such as 1h, then immediate or \
+             verify",
+        ),
+        (
+            "cache 30 {\n success 1000 18446744073709551615\n}",
+            "Corefile:3: success: \"18446744073709551615\" cannot be used; expected how many answers, then the most and the \
+             least seconds to keep one",
+        ),
+        (
             "rewrite name a b",
             "Corefile:2: rewrite: CoreDNS has this, Fairway has not yet; remove it, or start the server with \
              --unsupported=ignore to go without",
@@ -175,4 +185,12 @@ fn what_fairway_has_not_can_be_left_out() {
     assert_eq!(ignored, ["Corefile:2: rewrite", "Corefile:4: multicluster"]);
     assert!(config.blocks[0].errors);
     read_with(".:53 {\n rewrit name a b\n}", Unsupported::Ignore).unwrap_err();
+}
+
+#[test]
+fn what_is_left_out_may_stand_more_than_once() {
+    let text = ".:53 {\n rewrite name a b\n rewrite name c d\n errors\n}";
+    assert_eq!(read_with(text, Unsupported::Ignore).unwrap().ignored.len(), 2);
+    let refused = read(text).unwrap_err().to_string();
+    assert!(refused.starts_with("Corefile:2: rewrite: CoreDNS has this"), "{refused}");
 }
