@@ -70,13 +70,17 @@ impl Metrics {
         self.reload_failures.inc();
     }
 
-    /// A place to count the queries of one zone at one address.
+    /// The place to count the queries of one zone at one server, the same for everyone as long as anyone has it: two
+    /// addresses may be one server, and a configuration that changes may leave it there.
     pub(crate) fn tally(&self, server: String, zone: String) -> Arc<Tally> {
-        let tally = Arc::new(Tally { server, zone, shards: from_fn(|_| Shard::default()) });
         let mut tallies = self.tallies();
         tallies.retain(|tally| tally.strong_count() > 0);
-        tallies.push(Arc::downgrade(&tally));
-        tally
+        let known = tallies.iter().filter_map(Weak::upgrade).find(|tally| tally.server == server && tally.zone == zone);
+        known.unwrap_or_else(|| {
+            let tally = Arc::new(Tally { server, zone, shards: from_fn(|_| Shard::default()) });
+            tallies.push(Arc::downgrade(&tally));
+            tally
+        })
     }
 
     fn tallies(&self) -> MutexGuard<'_, Vec<Weak<Tally>>> {
@@ -278,5 +282,17 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(!text.contains("gone."), "{text}");
+    }
+    #[test]
+    fn a_zone_at_several_addresses_has_one_series() {
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        let tally = |zone: &str| metrics.tally("dns://:53".into(), zone.into());
+        let tallies = [tally("."), tally("."), tally("a.")];
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let sums = text.lines().filter(|line| line.contains("_seconds_sum"));
+        assert_eq!(sums.count(), 2, "{text}");
+        drop(tallies);
     }
 }

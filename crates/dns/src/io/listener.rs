@@ -29,7 +29,7 @@ pub(super) struct Route {
 impl Routes {
     /// The blocks among `blocks` that answer at `address`.
     pub(super) fn at(address: SocketAddr, blocks: &[Arc<Block>], metrics: &Metrics) -> Self {
-        let server = format!("dns://:{}", address.port());
+        let server = server_at(address);
         let tally = |zone: String| metrics.tally(server.clone(), zone);
         let mut routes = Vec::new();
         for block in blocks {
@@ -48,5 +48,22 @@ impl Routes {
     }
 }
 
+/// What the server at `address` is called in metrics, as CoreDNS has it: all addresses together are one server.
+fn server_at(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("dns://:{}", address.port()) } else { format!("dns://{address}") }
+}
+
 /// Where the readers of an address find its blocks; replaced as a whole.
 pub(super) type SharedRoutes = Arc<ArcSwap<Routes>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_called_by_the_address_it_is_bound_to() {
+        let name = |address: &str| server_at(address.parse().unwrap());
+        assert_eq!([name("0.0.0.0:53"), name("[::]:53")], ["dns://:53"; 2]);
+        assert_eq!([name("10.0.0.1:53"), name("[fd00::1]:53")], ["dns://10.0.0.1:53", "dns://[fd00::1]:53"]);
+    }
+}

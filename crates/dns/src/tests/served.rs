@@ -8,6 +8,8 @@ use std::time::Duration;
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -32,7 +34,15 @@ pub struct Upstream {
 impl Upstream {
     /// A server that makes its replies with `reply`, given the query and whether it came over TCP.
     pub async fn start(reply: impl Fn(&Message, bool) -> Option<Vec<u8>> + Clone + Send + Sync + 'static) -> Self {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), reply).await
+    }
+
+    /// As [`Self::start`], at this address.
+    pub async fn start_at(
+        address: SocketAddr,
+        reply: impl Fn(&Message, bool) -> Option<Vec<u8>> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let tcp = TcpListener::bind(address).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let udp = UdpSocket::bind(address).await.unwrap();
         let (cancel, asked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
@@ -119,6 +129,17 @@ impl Served {
     /// Forwards to these servers in order, and keeps what they answer.
     pub fn with_upstreams(upstreams: &[&Upstream]) -> Self {
         Self::start(&forwarding(upstreams, Duration::from_millis(1500)))
+    }
+
+    /// The sum of all series of this name.
+    pub fn count(&self, series: &str) -> f64 {
+        let mut registry = Registry::default();
+        self.server.metrics().register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let is_of_series = |line: &&str| line.split(['{', ' ']).next() == Some(series);
+        let number = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        text.lines().filter(is_of_series).map(number).sum()
     }
 
     pub async fn ask(&self, query: &Message) -> Message {

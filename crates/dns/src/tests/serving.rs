@@ -113,3 +113,12 @@ async fn names_in_the_corefile_are_answered_and_others_fall_through() {
     served.ask(&query("other.example.com.", RecordType::A)).await;
     assert_eq!(upstream.asked(), 1);
 }
+
+#[tokio::test]
+async fn counters_go_on_when_the_configuration_changes() {
+    let served = Served::of("");
+    served.ask(&query(CART, RecordType::A)).await;
+    served.server.apply(&read(&corefile("errors")).unwrap()).unwrap();
+    served.ask(&query(CART, RecordType::A)).await;
+    assert_eq!(served.count("coredns_dns_responses_total"), 2.0);
+}
