@@ -44,14 +44,12 @@ pub(super) struct Opened {
 
 /// Opens the sockets of an address, `count` of them for UDP.
 pub(super) fn open(address: SocketAddr, count: NonZeroUsize) -> Result<Opened, BindError> {
-    let first = open_udp(address)?;
-    // Port zero is chosen by the kernel, once for all sockets of the address.
-    let address = first.local_addr().unwrap_or(address);
-    let mut udp = vec![first];
-    for _ in 1..count.get() {
-        udp.push(open_udp(address)?);
-    }
-    Ok(Opened { udp, tcp: open_tcp(address)? })
+    let tcp = open_tcp(address)?;
+    // Port zero is chosen by the kernel, once for all sockets of the address. Over TCP it chooses one that nobody has;
+    // over UDP also one that another socket of this user shares.
+    let address = tcp.local_addr().unwrap_or(address);
+    let udp = (0..count.get()).map(|_| open_udp(address)).collect::<Result<_, _>>()?;
+    Ok(Opened { udp, tcp })
 }
 
 /// Whether "every address" of a family cannot be listened on because the machine has no such family.
@@ -79,11 +77,13 @@ fn open_udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
     open().map_err(|source| BindError { address, protocol: "UDP", source })
 }
 
-/// Opens a TCP listener.
+/// Opens a TCP listener that shares its address as well: one address may be listened on beside all of them, and a new
+/// configuration's sockets are opened before those of the old one close.
 fn open_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     let open = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
         if address.is_ipv6() {
             socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
         }
@@ -91,4 +91,18 @@ fn open_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
         socket.listen(TCP_BACKLOG)
     };
     open().map_err(|source| BindError { address, protocol: "TCP", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_address_is_listened_on_beside_all_of_them() {
+        let one = open((Ipv4Addr::LOCALHOST, 0).into(), NonZeroUsize::MIN).unwrap();
+        let port = one.tcp.local_addr().unwrap().port();
+        open((Ipv4Addr::UNSPECIFIED, port).into(), NonZeroUsize::MIN).unwrap();
+    }
 }

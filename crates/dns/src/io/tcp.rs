@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::resolver::{Arrivals, Step, begin, finish};
 
 /// How many connections may be open on a listener; more wait in its queue.
 const MAX_CONNECTIONS: usize = 512;
-/// How long a connection may be silent.
+/// How long a client may take to send a query, and to take an answer.
 const IDLE: Duration = Duration::from_secs(10);
 /// The pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +46,11 @@ pub(super) async fn accept(listener: TcpListener, routes: SharedRoutes, tasks: T
     }
 }
 
-async fn serve(stream: TcpStream, client: SocketAddr, routes: &SharedRoutes) -> io::Result<()> {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: SocketAddr,
+    routes: &SharedRoutes,
+) -> io::Result<()> {
     let mut arrivals = Arrivals::over_tcp();
     let mut stream = BufReader::new(stream);
     let mut response = Vec::new();
@@ -60,13 +64,14 @@ async fn serve(stream: TcpStream, client: SocketAddr, routes: &SharedRoutes) -> 
             Step::Wait => response = finish(routes, &packet, arrival).await,
         }
         let length = u16::try_from(response.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
+        let message = [&length.to_be_bytes(), response.as_slice()].concat();
+        timeout(IDLE, stream.write_all(&message)).await??;
     }
     Ok(())
 }
 
 /// The next message, or nothing when the client has closed the connection between two.
-async fn read_message(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<u8>>> {
+async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let length = match stream.read_u16().await {
         Ok(length) => usize::from(length),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -75,4 +80,30 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Ve
     let mut packet = vec![0; length];
     stream.read_exact(&mut packet).await?;
     Ok(Some(packet))
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::io::listener::Routes;
+    use crate::metrics::Metrics;
+
+    /// A query for the addresses of `a.`, as it travels over TCP.
+    const QUERY: &[u8] = b"\0\x13\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_loses_its_connection() {
+        let address: SocketAddr = "127.0.0.1:53".parse().unwrap();
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::at(address, &[], &Metrics::default())));
+        let (mut client, stream) = duplex(QUERY.len());
+        let queries = QUERY.repeat(2);
+        let serving = timeout(IDLE * 10, serve(stream, address, &routes));
+        let (outcome, written) = tokio::join!(serving, client.write_all(&queries));
+        written.unwrap();
+        let error = outcome.expect("an end").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 }
