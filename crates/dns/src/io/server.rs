@@ -88,21 +88,13 @@ impl Server {
             config.blocks.iter().flat_map(|block| &block.served).map(|(address, _)| *address).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let mut opened = Vec::new();
-        for &address in wanted.iter().filter(|address| !serving.listeners.contains_key(address)) {
-            match open(address, sockets()) {
-                Ok(sockets) => opened.push((address, sockets)),
-                Err(error) if is_family_absent(&error) => debug!(%address, "this machine has no such addresses"),
-                Err(error) => return Err(error),
-            }
-        }
+        // All that can fail comes before anything that changes.
+        let new = wanted.iter().copied().filter(|address| !serving.listeners.contains_key(address));
+        let started = self.start(new, &blocks)?;
         for (address, listener) in &serving.listeners {
             listener.routes.store(Arc::new(Routes::at(*address, &blocks, &self.0.metrics)));
         }
-        for (address, sockets) in opened {
-            let listener = self.listen(address, sockets, &blocks)?;
-            serving.listeners.insert(address, listener);
-        }
+        serving.listeners.extend(started);
         serving.listeners.retain(|address, _| wanted.contains(address));
         self.look_for_loops(&blocks, &serving.blocks);
         serving.blocks = blocks;
@@ -136,6 +128,23 @@ impl Server {
             Some(block) => Arc::clone(block),
             None => Arc::new(Block::new(config.clone(), &self.0.zones, &self.0.metrics)),
         }
+    }
+
+    /// Starts the readers of addresses, once all of them can be listened on.
+    fn start(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+        blocks: &[Arc<Block>],
+    ) -> Result<Vec<(SocketAddr, Listener)>, BindError> {
+        let mut opened = Vec::new();
+        for address in addresses {
+            match open(address, sockets()) {
+                Ok(sockets) => opened.push((address, sockets)),
+                Err(error) if is_family_absent(&error) => debug!(%address, "this machine has no such addresses"),
+                Err(error) => return Err(error),
+            }
+        }
+        opened.into_iter().map(|(address, sockets)| Ok((address, self.listen(address, sockets, blocks)?))).collect()
     }
 
     /// Starts the readers of an address.
