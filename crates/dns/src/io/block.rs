@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::forwarder::{ForwardError, Forwarder};
 use super::guard::LoopGuard;
 use crate::answer::{Reply, Transport, answer, answer_alias};
-use crate::config::BlockConfig;
+use crate::config::{BlockConfig, ForwardConfig};
 use crate::forward::{Cache, Kept, fit_to_client, shuffle_addresses};
 use crate::hosts::answer_hosts;
 use crate::metrics::{Metrics, type_name};
@@ -21,10 +22,13 @@ use crate::zone::{Zone, Zones};
 pub(super) struct Block {
     config: BlockConfig,
     zones: Vec<Arc<ArcSwap<Zone>>>,
-    forwarders: Vec<Forwarder>,
+    forwarders: Vec<Arc<Forwarder>>,
     cache: Option<Cache>,
-    guard: Option<LoopGuard>,
+    guard: Option<Arc<LoopGuard>>,
     metrics: Metrics,
+    /// Ends the search for loops.
+    end: CancellationToken,
+    _end: DropGuard,
 }
 
 /// What a look at what is at hand came to.
@@ -43,12 +47,16 @@ pub(super) enum Look {
 impl Block {
     pub(super) fn new(config: BlockConfig, zones: &Zones, metrics: &Metrics) -> Self {
         let zone = config.served.first().map(|(_, zone)| zone);
+        let forwarder = |config: &ForwardConfig| Arc::new(Forwarder::new(config.clone(), metrics.clone()));
+        let end = CancellationToken::new();
         Self {
             zones: config.kubernetes.iter().map(|settings| zones.zone(settings)).collect(),
-            forwarders: config.forward.iter().map(|config| Forwarder::new(config.clone(), metrics.clone())).collect(),
+            forwarders: config.forward.iter().map(forwarder).collect(),
             cache: config.cache.clone().map(Cache::new),
-            guard: zone.filter(|_| config.loop_guard).and_then(LoopGuard::new),
+            guard: zone.filter(|_| config.loop_guard).and_then(LoopGuard::new).map(Arc::new),
             metrics: metrics.clone(),
+            _end: end.clone().drop_guard(),
+            end,
             config,
         }
     }
@@ -87,8 +95,8 @@ impl Block {
     }
 
     fn look_elsewhere(&self, query: &Query<'_>, how: (Transport, u64), out: &mut Vec<u8>) -> Look {
-        let is_in_circle = self.guard.as_ref().is_some_and(LoopGuard::has_loop);
-        let taking = self.forwarders.iter().position(|forwarder| forwarder.takes(query));
+        let is_in_circle = self.guard.as_ref().is_some_and(|guard| guard.has_loop());
+        let taking = self.forwarders.iter().position(|forwarder| forwarder.takes(&query.name));
         let Some(index) = taking.filter(|_| !is_in_circle) else {
             // As CoreDNS has it: a block without anything that answers refuses, one that is at its end has failed.
             let has_any = self.config.hosts.is_some() || !self.zones.is_empty() || !self.forwarders.is_empty();
@@ -141,12 +149,18 @@ impl Block {
         answer_alias(query, &self.zones[index].load(), how, reply, out);
     }
 
-    /// Looks for loops through every forwarder.
-    pub(super) async fn look_for_loops(&self) {
-        let Some(guard) = &self.guard else { return };
-        for forwarder in &self.forwarders {
-            guard.probe(forwarder).await;
-        }
+    /// The search for loops, if there is anything to search: it ends when a server has answered, or with the block.
+    ///
+    /// Only the servers are asked that names of the block's own zone go to. Those of a part of it may well ask this
+    /// server about all the rest.
+    pub(super) fn look_for_loops(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let guard = Arc::clone(self.guard.as_ref()?);
+        let name = guard.name();
+        let forwarder = Arc::clone(self.forwarders.iter().find(|forwarder| forwarder.takes(&name))?);
+        let end = self.end.clone();
+        Some(async move {
+            end.run_until_cancelled(guard.probe(&forwarder)).await;
+        })
     }
 
     fn fit(&self, query: &Query<'_>, (transport, seed): (Transport, u64), out: &mut Vec<u8>) {

@@ -18,7 +18,7 @@ use crate::config::{ForwardConfig, Policy, is_within};
 use crate::forward;
 use crate::metrics::Metrics;
 use crate::shuffle::shuffled;
-use crate::wire::Query;
+use crate::wire::{Query, QueryName};
 
 /// Codes after which another server may know better: SERVFAIL, NOTIMP and REFUSED.
 const TRY_NEXT: [u8; 3] = [2, 4, 5];
@@ -30,7 +30,10 @@ pub(super) struct Forwarder {
     upstreams: Vec<Arc<Upstream>>,
     in_flight: Semaphore,
     identifiers: RandomState,
-    sent: AtomicUsize,
+    /// How many identifiers were drawn.
+    drawn: AtomicUsize,
+    /// How often the servers were put in order; apart from the identifiers, or it would skip turns.
+    ordered: AtomicUsize,
     metrics: Metrics,
     /// Ends the probes.
     _end: DropGuard,
@@ -55,33 +58,33 @@ impl Forwarder {
             upstreams: config.upstreams.iter().map(upstream).collect(),
             in_flight: Semaphore::new(config.max_in_flight),
             identifiers: RandomState::new(),
-            sent: AtomicUsize::new(0),
+            drawn: AtomicUsize::new(0),
+            ordered: AtomicUsize::new(0),
             config,
             metrics,
             _end: end.drop_guard(),
         }
     }
 
-    /// Whether names such as that of `query` are asked here.
-    pub(super) fn takes(&self, query: &Query<'_>) -> bool {
-        query.name.labels_under(&self.config.from).is_some() && !is_within(&query.name, &self.config.except)
+    /// Whether names such as `name` are asked here.
+    pub(super) fn takes(&self, name: &QueryName) -> bool {
+        name.labels_under(&self.config.from).is_some() && !is_within(name, &self.config.except)
     }
 
     /// Asks the servers in turn until one knows; `by_tcp` says how the client came.
     pub(super) async fn resolve(&self, query: &Query<'_>, by_tcp: bool) -> Result<Vec<u8>, ForwardError> {
         let mut packet = Vec::new();
         forward::write_query(query, self.identifier(), &mut packet);
-        let by_tcp = self.config.force_tcp || (by_tcp && !self.config.prefer_udp);
-        self.send(&packet, by_tcp).await
+        self.send(&packet, by_tcp && !self.config.prefer_udp).await
     }
 
-    /// Asks the servers in turn with a packet of our own.
+    /// Asks the servers in turn with a packet of our own, over TCP where that is wished or forced.
     pub(super) async fn send(&self, packet: &[u8], by_tcp: bool) -> Result<Vec<u8>, ForwardError> {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             self.metrics.forward_rejects.inc();
             return Err(ForwardError::TooMany);
         };
-        let asking = self.ask_in_turn(packet, by_tcp);
+        let asking = self.ask_in_turn(packet, by_tcp || self.config.force_tcp);
         timeout(self.config.total_timeout, asking).await.unwrap_or(Err(ForwardError::NoAnswer))
     }
 
@@ -109,7 +112,7 @@ impl Forwarder {
     /// The servers in the order of the policy, those that are left alone last.
     fn order(&self) -> Result<Vec<Arc<Upstream>>, ForwardError> {
         let len = self.upstreams.len();
-        let turn = self.sent.fetch_add(1, Ordering::Relaxed);
+        let turn = self.ordered.fetch_add(1, Ordering::Relaxed);
         let order: Vec<usize> = match self.config.policy {
             Policy::Sequential => (0..len).collect(),
             Policy::RoundRobin => (0..len).map(|place| (turn + place) % len).collect(),
@@ -140,7 +143,7 @@ impl Forwarder {
 
     /// An identifier that nobody who does not see our packets can foretell.
     pub(super) fn identifier(&self) -> u16 {
-        let turn = self.sent.fetch_add(1, Ordering::Relaxed);
+        let turn = self.drawn.fetch_add(1, Ordering::Relaxed);
         self.identifiers.hash_one(turn) as u16
     }
 }

@@ -2,12 +2,17 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::{debug, error};
 
-use super::forwarder::Forwarder;
+use super::forwarder::{ForwardError, Forwarder};
 use crate::forward::write_question_of;
-use crate::wire::{DomainName, Query, RecordType};
+use crate::wire::{DomainName, Query, QueryName, RecordType};
+
+/// The pause before the question that nobody answered is sent again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks the upstream servers for a name that nobody else asks for. If that question comes in, they ask this server:
 /// every query would go round until something breaks.
@@ -45,12 +50,21 @@ impl LoopGuard {
         }
     }
 
-    /// Sends the question out.
+    /// Whose name the question is about.
+    pub(super) fn name(&self) -> QueryName {
+        QueryName::from(&self.name)
+    }
+
+    /// Sends the question out until a server answers: one that is down now may lead back here later.
     pub(super) async fn probe(&self, forwarder: &Forwarder) {
         let mut packet = Vec::new();
-        write_question_of((&self.name, RecordType::HINFO), true, forwarder.identifier(), &mut packet);
-        if let Err(error) = forwarder.send(&packet, false).await {
-            debug!(%error, "no answer to the question that looks for loops");
+        loop {
+            write_question_of((&self.name, RecordType::HINFO), true, forwarder.identifier(), &mut packet);
+            match forwarder.send(&packet, false).await {
+                Ok(_) | Err(ForwardError::NoUpstream) => return,
+                Err(error) => debug!(%error, "no answer to the question that looks for loops"),
+            }
+            sleep(PAUSE).await;
         }
     }
 }

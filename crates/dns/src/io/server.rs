@@ -179,8 +179,9 @@ impl Server {
 
     fn look_for_loops(&self, blocks: &[Arc<Block>], old: &[Arc<Block>]) {
         for block in blocks.iter().filter(|block| !old.iter().any(|old| Arc::ptr_eq(old, block))) {
-            let block = Arc::clone(block);
-            self.0.tasks.spawn_on(async move { block.look_for_loops().await }, &self.0.runtime);
+            if let Some(looking) = block.look_for_loops() {
+                self.0.tasks.spawn_on(looking, &self.0.runtime);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! One upstream server and how it does.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::exchange::ask_by_udp;
+use super::exchange::{ask_by_tcp, ask_by_udp};
 use super::forwarder::within;
 use crate::config::{ForwardConfig, HealthCheck};
 use crate::forward::write_probe;
@@ -25,6 +26,7 @@ pub(super) struct Upstream {
     failures: AtomicU32,
     is_probed: AtomicBool,
     max_fails: u32,
+    force_tcp: bool,
     check: HealthCheck,
     metrics: Metrics,
     end: CancellationToken,
@@ -37,6 +39,7 @@ impl Upstream {
             failures: AtomicU32::new(0),
             is_probed: AtomicBool::new(false),
             max_fails: config.max_fails,
+            force_tcp: config.force_tcp,
             check: config.health_check.clone(),
             metrics,
             end,
@@ -68,7 +71,7 @@ impl Upstream {
     async fn probe_until_well(&self) {
         let mut probe = Vec::new();
         write_probe(&self.check.domain, self.check.recursive, PROBE_ID, &mut probe);
-        while within(self.check.interval, ask_by_udp(self.address, &probe)).await.is_err() {
+        while within(self.check.interval, self.ask(&probe)).await.is_err() {
             self.metrics.probe_failures.inc();
             if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == self.max_fails {
                 warn!(server = %self.address, "upstream server does not answer; left alone until it does");
@@ -79,5 +82,9 @@ impl Upstream {
         if self.failures.swap(0, Ordering::Relaxed) >= self.max_fails {
             info!(server = %self.address, "upstream server answers again");
         }
+    }
+    /// Asks it the way queries come: a server that is cut off from one protocol may well answer over the other.
+    async fn ask(&self, packet: &[u8]) -> io::Result<Vec<u8>> {
+        if self.force_tcp { ask_by_tcp(self.address, packet).await } else { ask_by_udp(self.address, packet).await }
     }
 }

@@ -1,8 +1,9 @@
 //! Asking other servers.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use super::served::{CART, DEADLINE, Served, Upstream, answer, corefile, forwarding, reply_to};
 use super::support::{lines, query, with_edns};
+use crate::config::Policy;
 use crate::tests::corefiles::read;
 
 #[tokio::test]
@@ -32,6 +34,18 @@ async fn a_server_that_fails_is_followed_by_the_next() {
     assert_eq!(served.ask(&query("a.example.com.", RecordType::A)).await.answers.len(), 1);
     assert_eq!(served.ask(&query("b.example.com.", RecordType::A)).await.answers.len(), 1);
     assert_eq!(failing.asked(), 2, "a server that answers at all stays in its place");
+}
+
+#[tokio::test]
+async fn each_server_is_first_in_turn_if_so_configured() {
+    let (one, other) = (Upstream::answering().await, Upstream::answering().await);
+    let mut config = forwarding(&[&one, &other], Duration::from_millis(1500));
+    config.blocks[0].forward[0].policy = Policy::RoundRobin;
+    let served = Served::start(&config);
+    for number in 0..4 {
+        served.ask(&query(&format!("n{number}.example.com."), RecordType::A)).await;
+    }
+    assert_eq!((one.asked(), other.asked()), (2, 2));
 }
 
 #[tokio::test]
@@ -156,4 +170,69 @@ async fn a_query_that_comes_back_ends_forwarding_and_not_the_clusters_names() {
     };
     timeout(DEADLINE, found).await.expect("the circle is noticed");
     assert_eq!(served.ask(&query(CART, RecordType::A)).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_may_only_be_asked_over_tcp_is_probed_so() {
+    let probed_by_tcp = Arc::new(OnceLock::new());
+    let probed = Arc::clone(&probed_by_tcp);
+    let upstream = Upstream::start(move |query, by_tcp| {
+        if query.queries[0].query_type == RecordType::NS {
+            let _ = probed.set(by_tcp);
+        }
+        None
+    })
+    .await;
+    let mut config = forwarding(&[&upstream], Duration::from_millis(1500));
+    config.blocks[0].forward[0].force_tcp = true;
+    let served = Served::start(&config);
+    served.ask(&query("example.com.", RecordType::A)).await;
+    assert!(wait_for(&probed_by_tcp).await, "probed over UDP");
+}
+
+async fn wait_for<T: Copy>(value: &OnceLock<T>) -> T {
+    let set = async {
+        loop {
+            match value.get() {
+                Some(value) => return *value,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    timeout(DEADLINE, set).await.expect("what is waited for")
+}
+
+/// Sets the cell when the question that looks for loops comes.
+fn noticing(seen: &Arc<OnceLock<()>>) -> impl Fn(&Message, bool) -> Option<Vec<u8>> + Clone + Send + Sync + 'static {
+    let seen = Arc::clone(seen);
+    move |query, _| {
+        if query.queries[0].query_type == RecordType::HINFO {
+            let _ = seen.set(());
+        }
+        Some(reply_to(query, ResponseCode::NXDomain).to_vec().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn loops_are_looked_for_where_names_of_the_block_are_asked() {
+    let (seen_by_stub, seen) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let (stub, all) = (Upstream::start(noticing(&seen_by_stub)).await, Upstream::start(noticing(&seen)).await);
+    let more = format!("loop\n forward corp.local {}\n forward . {}", stub.address, all.address);
+    let _served = Served::of(&more);
+    wait_for(&seen).await;
+    assert_eq!(seen_by_stub.get(), None);
+}
+
+#[tokio::test]
+async fn loops_are_looked_for_until_a_server_answers() {
+    let address = Upstream::answering().await.address;
+    let served = Served::of(&format!("loop\n forward . {address}"));
+    let failed = async {
+        while served.ask(&query("example.com.", RecordType::A)).await.metadata.response_code != ResponseCode::ServFail {
+        }
+    };
+    timeout(DEADLINE, failed).await.expect("nobody is there");
+    let seen = Arc::new(OnceLock::new());
+    let _upstream = Upstream::start_at(address, noticing(&seen)).await;
+    wait_for(&seen).await;
 }
