@@ -186,7 +186,9 @@ impl Version {
 /// All kinds by group: the registry's groups in its order, then those that only custom kinds are in, by name.
 fn groups(custom: &[&'static Resource]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for resource in RESOURCES.iter().chain(custom.iter().copied()) {
+    let mut custom = custom.to_vec();
+    custom.sort_by_key(|resource| resource.group);
+    for resource in RESOURCES.iter().chain(custom) {
         let at = groups.iter().position(|group| group.name == resource.group).unwrap_or_else(|| {
             groups.push(Group { name: resource.group, versions: Vec::new() });
             groups.len() - 1

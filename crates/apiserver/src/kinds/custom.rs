@@ -55,9 +55,19 @@ pub(crate) struct ScalePaths {
 /// same definition is kept once however often it is applied; what a changed one leaves behind is a few kilobytes.
 pub(crate) fn kinds_of(definition: &Value) -> Vec<&'static Resource> {
     static KNOWN: LazyLock<Mutex<HashMap<String, &'static [Resource]>>> = LazyLock::new(Mutex::default);
-    let text = definition["spec"].to_string();
+    let text = format!("{} {}", definition["spec"], accepted_names(definition));
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.entry(text).or_insert_with(|| Box::leak(make_kinds(definition).into_boxed_slice())).iter().collect()
+}
+
+/// The names under which the kind is served: those last found free, whatever was asked for since.
+fn accepted_names(definition: &Value) -> &Value {
+    let accepted = &definition["status"]["acceptedNames"];
+    if accepted["plural"].as_str().is_some_and(|plural| !plural.is_empty()) {
+        accepted
+    } else {
+        &definition["spec"]["names"]
+    }
 }
 
 fn make_kinds(definition: &Value) -> Vec<Resource> {
@@ -68,7 +78,7 @@ fn make_kinds(definition: &Value) -> Vec<Resource> {
 }
 
 fn make_kind(definition: &Value, version: &Value) -> Result<Resource, BadPattern> {
-    let (spec, names) = (&definition["spec"], &definition["spec"]["names"]);
+    let (spec, names) = (&definition["spec"], accepted_names(definition));
     let group = leaked(&spec["group"]);
     let (name, kind) = (leaked(&version["name"]), leaked(&names["kind"]));
     Ok(Resource {
@@ -214,6 +224,16 @@ mod tests {
     #[test]
     fn the_same_definition_makes_the_same_kinds() {
         assert!(std::ptr::eq(kinds_of(&definition())[0], kinds_of(&definition())[0]));
+    }
+
+    #[test]
+    fn a_kind_is_served_under_the_names_that_were_accepted() {
+        let mut definition = definition();
+        definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
+        definition["spec"]["names"]["shortNames"] = json!(["taken"]);
+        assert_eq!(kinds_of(&definition)[0].short_names, ["pl"]);
+        definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
+        assert_eq!(kinds_of(&definition)[0].short_names, ["taken"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::field::Field;
 use super::fill::{Fill, Object};
 use super::metadata::immutable;
 use super::names::{label, subdomain};
+use super::registry::RESOURCES;
 use super::{Generation, Rules};
 use crate::error::FieldError;
 use crate::table;
@@ -123,7 +124,11 @@ fn validate_names(definition: &Field<'_>, spec: &Field<'_>) -> Vec<FieldError> {
         let fields = names.get(list);
         errors.extend(fields.items().flat_map(|field| field.malformed(label).collect::<Vec<_>>()));
     }
-    let expected = format!("{}.{}", names.get("plural").text(), spec.get("group").text());
+    let (plural, group) = (names.get("plural"), spec.get("group").text());
+    // Its objects would be stored among those of the built-in kind, and end with the definition.
+    let is_built_in = RESOURCES.iter().any(|resource| (resource.group, resource.plural) == (group, plural.text()));
+    errors.extend(is_built_in.then(|| plural.invalid(format!("is a built-in resource of the group {group}"))));
+    let expected = format!("{}.{group}", plural.text());
     if name.text() != expected {
         errors.push(name.invalid("must be spec.names.plural+\".\"+spec.group"));
     }
@@ -217,7 +222,7 @@ pub(super) mod tests {
     fn what_is_wrong_is_told_with_its_path() {
         assert_eq!(problems(|_| {}), [""; 0]);
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (
                 |definition| definition["metadata"]["name"] = json!("x"),
                 r#"metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group"#,
@@ -255,6 +260,16 @@ pub(super) mod tests {
                 },
                 "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval \
                  annotation",
+            ),
+            (
+                |definition| {
+                    definition["metadata"] = json!({
+                        "name": "ingresses.networking.k8s.io", "annotations": { (APPROVAL): "https://example.com" },
+                    });
+                    definition["spec"]["group"] = json!("networking.k8s.io");
+                    definition["spec"]["names"] = json!({ "plural": "ingresses", "kind": "Ingress" });
+                },
+                r#"spec.names.plural: Invalid value: "ingresses": is a built-in resource of the group networking.k8s.io"#,
             ),
         ];
         for (change, expected) in cases {

@@ -7,16 +7,23 @@ use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Whether a value has a format. Values that a format does not speak of, and formats nobody knows, are fine.
 pub(super) fn has_format(format: &str, value: &Value) -> bool {
     match (format, value) {
-        ("int32", Value::Number(number)) => number.as_i64().is_none_or(|number| i32::try_from(number).is_ok()),
-        ("int64", Value::Number(number)) => number.is_i64() || number.as_f64().is_some(),
+        ("int32", Value::Number(number)) => is_between(number, f64::from(i32::MIN), 2_147_483_648.0),
+        ("int64", Value::Number(number)) => {
+            number.is_i64() || is_between(number, -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0)
+        }
         (format, Value::String(text)) => text_has(format, text),
         _ => true,
     }
+}
+
+/// Whether a number is at least `least` and less than `end`; both are exact as they are written here.
+fn is_between(number: &Number, least: f64, end: f64) -> bool {
+    number.as_f64().is_some_and(|number| (least..end).contains(&number))
 }
 
 fn text_has(format: &str, text: &str) -> bool {
@@ -73,6 +80,9 @@ mod tests {
             ("duration", json!("0")),
             ("byte", json!("YQ==")),
             ("int32", json!(2_147_483_647)),
+            ("int32", json!(-2_147_483_648_i64)),
+            ("int64", json!(9_223_372_036_854_775_807_i64)),
+            ("int64", json!(1e18)),
             ("uuid", json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
             ("password", json!("anything")),
             ("ipv4", json!(7)),
@@ -89,6 +99,8 @@ mod tests {
             ("duration", json!("")),
             ("byte", json!("$")),
             ("int32", json!(2_147_483_648_i64)),
+            ("int32", json!(1e10)),
+            ("int64", json!(9_223_372_036_854_775_808_u64)),
             ("uuid", json!("6ba7b810")),
         ];
         for (format, value) in wrong {
