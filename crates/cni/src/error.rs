@@ -179,7 +179,7 @@ impl CniError {
             Self::Config { .. } => 7,
             Self::Ipam(IpamError::Exhausted { .. }) => 11,
             Self::Ipam(IpamError::OutOfRange { .. }) => 7,
-            Self::Ipam(IpamError::Taken { .. }) | Self::PortTaken { .. } => 103,
+            Self::Ipam(IpamError::Taken { .. } | IpamError::Occupied { .. }) | Self::PortTaken { .. } => 103,
             Self::Ipam(_) | Self::State(_) | Self::ReadSubnetFile { .. } => 5,
             Self::Delegate { code, .. } => *code,
             Self::NotReady { .. } => 50,

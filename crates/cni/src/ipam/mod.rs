@@ -37,6 +37,12 @@ pub enum IpamError {
         /// Who has it, as far as that can be told.
         container: String,
     },
+    /// An address somebody wants is in use by something that is no attachment of ours.
+    #[error("{address} is in use by a link of this node or by another network on it; ask for one that is free")]
+    Occupied {
+        /// The address.
+        address: IpAddr,
+    },
     /// An address somebody wants is none of those there are to give.
     #[error("{address} is in none of the ranges {ranges}")]
     OutOfRange {

@@ -151,7 +151,7 @@ impl<'a> Store<'a> {
         let address = match wanted {
             Some(address) => match reservations.get(&address) {
                 Some(holder) => return Err(IpamError::taken(address, holder.as_ref())),
-                None if self.occupied.contains(&address) => return Err(IpamError::taken(address, None)),
+                None if self.occupied.contains(&address) => return Err(IpamError::Occupied { address }),
                 None => address,
             },
             None => self.choose(pools, &reservations.into_keys().collect())?,
@@ -271,7 +271,10 @@ mod tests {
         let given = ["a", "b"].map(|name| store.reserve(&owner(name), &pools, &[]).unwrap()[0].to_string());
         assert_eq!(given, ["10.244.1.2", "10.244.1.4"]);
         let wanted = store.reserve(&owner("c"), &pools, &occupied[..1]).unwrap_err();
-        assert_eq!(wanted.to_string(), "10.244.1.1 is in use by container unknown");
+        assert_eq!(
+            wanted.to_string(),
+            "10.244.1.1 is in use by a link of this node or by another network on it; ask for one that is free"
+        );
     }
 
     #[test]

@@ -132,8 +132,12 @@ impl Keeper {
         let audit = match self.kernel.run(Kernel::audit).await? {
             Ok(audit) => audit,
             Err(error) => {
-                warn!(error = format!("{error:#}"), "cannot look whether the kernel is as it was left");
-                return Ok(true);
+                // What was remembered of it went with the attempt.
+                warn!(
+                    error = format!("{error:#}"),
+                    "cannot look whether the kernel is as it was left; listing it anew"
+                );
+                return Ok(false);
             }
         };
         for drift in &audit.drifts {

@@ -11,13 +11,14 @@ pub(super) fn between(old: &Cluster, new: &Cluster) -> Vec<Rejected> {
     lost.filter(|key| new.services.get(*key).is_some_and(|service| refuses(service))).map(outage).collect()
 }
 
-/// Whether clients of a Service notice when no endpoint of it is ready: it has an address, and keeps to those that are.
+/// Whether clients of a Service notice when no endpoint of it is ready: it has an address that no other proxy serves, and
+/// keeps to those that are.
 fn refuses(service: &Service) -> bool {
-    matches!(service.kind, ServiceKind::Virtual { .. }) && !service.publish_not_ready
+    matches!(service.kind, ServiceKind::Virtual { .. }) && !service.publish_not_ready && !service.delegated
 }
 
 fn is_served(cluster: &Cluster, service: &NamespacedName) -> bool {
-    let mut endpoints = cluster.slices_of(service).flat_map(|slice| &slice.endpoints);
+    let mut endpoints = cluster.slices_of(service).filter(|slice| !slice.delegated).flat_map(|slice| &slice.endpoints);
     endpoints.any(|endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating))
 }
 
@@ -68,9 +69,12 @@ mod tests {
         let mut gone = cluster(false, false, false);
         gone.services.remove(&plain_service(0).name);
         assert_eq!(between(&up, &gone), []);
-        let mut published = cluster(false, false, false);
-        let service = Service { publish_not_ready: true, ..plain_service(0) };
-        published.services.insert(service.name.clone(), Arc::new(service));
-        assert_eq!(between(&up, &published), []);
+        let with = |service: Service| {
+            let mut down = cluster(false, false, false);
+            down.services.insert(service.name.clone(), Arc::new(service));
+            down
+        };
+        assert_eq!(between(&up, &with(Service { publish_not_ready: true, ..plain_service(0) })), []);
+        assert_eq!(between(&up, &with(Service { delegated: true, ..plain_service(0) })), [], "another proxy serves it");
     }
 }

@@ -17,7 +17,11 @@ pub(in crate::roles::agent) fn link_networks() -> Result<Vec<LinkNetwork>> {
         let is_known = !address.addr().is_loopback() && !is_link_local(address.addr());
         is_known.then_some(LinkNetwork { address, mtu: link.mtu })
     };
-    Ok(kernel.addresses()?.into_iter().filter_map(network).collect())
+    // Other plugins give the node's ends of pods' links one address in common: pods that come and go are no news.
+    let mut networks: Vec<LinkNetwork> = kernel.addresses()?.into_iter().filter_map(network).collect();
+    networks.sort_by_key(|network| (network.address, network.mtu));
+    networks.dedup();
+    Ok(networks)
 }
 
 /// Who computes the checksums of what the tunnel carries that an earlier agent left; nothing when there is none.
