@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -36,7 +37,9 @@ pub async fn publish_addresses(
 ) -> Result<(), StatusError> {
     let failed = |source| StatusError { object: format!("Service {service}"), source: Box::new(source) };
     let api: Api<Service> = Api::namespaced(client.clone(), service.namespace.as_str());
-    let patch = Patch::Strategic(service_status(addresses, now));
+    let known = api.get_status(service.name.as_str()).await.map_err(failed)?.status.unwrap_or_default();
+    let conditions = known.conditions.unwrap_or_default();
+    let patch = Patch::Strategic(service_status(addresses, &conditions, now));
     let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await.map_err(failed)?;
     let (reason, message) = told(addresses);
     // The addresses are in force whether or not it is told.
@@ -54,13 +57,13 @@ fn told(addresses: &[IpAddr]) -> (&'static str, String) {
     }
 }
 
-fn service_status(addresses: &[IpAddr], now: Timestamp) -> Value {
+fn service_status(addresses: &[IpAddr], known: &[Condition], now: Timestamp) -> Value {
     let ingress: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address, "ipMode": "VIP" })).collect();
     let (status, reason) = if addresses.is_empty() { ("False", "NoAddress") } else { ("True", "Allocated") };
     let (_, message) = told(addresses);
     let condition = json!({
         "type": ALLOCATED_CONDITION, "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": now,
+        "lastTransitionTime": since(known, (ALLOCATED_CONDITION, status), now),
     });
     json!({ "status": { "loadBalancer": { "ingress": ingress }, "conditions": [condition] } })
 }
@@ -74,11 +77,12 @@ pub async fn publish_pool_status(
 ) -> Result<(), StatusError> {
     let failed = |source| StatusError { object: format!("LoadBalancerPool {pool}"), source: Box::new(source) };
     let api: Api<LoadBalancerPool> = Api::all(client.clone());
-    let patch = Patch::Merge(pool_status(status, now));
+    let known = api.get_status(pool.as_str()).await.map_err(failed)?.status.conditions;
+    let patch = Patch::Merge(pool_status(status, &known, now));
     api.patch_status(pool.as_str(), &parameters(), &patch).await.map(drop).map_err(failed)
 }
 
-fn pool_status(status: &PoolStatus, now: Timestamp) -> Value {
+fn pool_status(status: &PoolStatus, known: &[Condition], now: Timestamp) -> Value {
     let free = status.total.saturating_sub(status.used);
     let (ready, reason, message) = match &status.fault {
         None => ("True", "InUse", "addresses are given from this pool"),
@@ -86,13 +90,15 @@ fn pool_status(status: &PoolStatus, now: Timestamp) -> Value {
     };
     let condition = json!({
         "type": READY_CONDITION, "status": ready, "reason": reason, "message": message,
-        "observedGeneration": status.generation, "lastTransitionTime": now,
+        "observedGeneration": status.generation, "lastTransitionTime": since(known, (READY_CONDITION, ready), now),
     });
-    // What the API keeps as a number of 64 bits with a sign.
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    json!({ "status": {
-        "total": number(status.total), "used": number(status.used), "free": number(free), "conditions": [condition],
-    } })
+    json!({ "status": { "total": status.total, "used": status.used, "free": free, "conditions": [condition] } })
+}
+
+/// Since when a condition has had its status, which is the second, among those that are known.
+fn since(known: &[Condition], (kind, status): (&str, &str), now: Timestamp) -> Time {
+    let same = known.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    same.map_or(Time(now), |condition| condition.last_transition_time.clone())
 }
 
 fn parameters() -> PatchParams {
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn a_service_is_told_its_addresses_as_virtual_ones() {
         let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
-        let status = service_status(&addresses, Timestamp::UNIX_EPOCH);
+        let status = service_status(&addresses, &[], Timestamp::UNIX_EPOCH);
         let ingress = json!([{ "ip": "10.0.0.1", "ipMode": "VIP" }, { "ip": "fd00::1", "ipMode": "VIP" }]);
         assert_eq!(status["status"]["loadBalancer"]["ingress"], ingress);
         assert_eq!(status["status"]["conditions"][0]["status"], "True");
@@ -114,10 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_more_addresses_than_the_api_can_count_has_as_many_as_it_can() {
-        let status = PoolStatus { total: u64::MAX, used: 1, fault: None, generation: 2 };
-        let written = pool_status(&status, Timestamp::UNIX_EPOCH);
-        assert_eq!((&written["status"]["total"], &written["status"]["used"]), (&json!(i64::MAX), &json!(1)));
-        assert_eq!(written["status"]["conditions"][0]["observedGeneration"], 2);
+    fn a_condition_keeps_its_time_until_its_status_changes() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let condition = |status: &PoolStatus, known: &[Condition], second| -> Condition {
+            let written = pool_status(status, known, at(second));
+            serde_json::from_value(written["status"]["conditions"][0].clone()).unwrap()
+        };
+        let one_used = PoolStatus { total: 2, used: 1, fault: None, generation: 2 };
+        let first = condition(&one_used, &[], 1);
+        assert_eq!((first.last_transition_time.0, first.observed_generation), (at(1), Some(2)));
+        let all_used = PoolStatus { used: 2, ..one_used.clone() };
+        assert_eq!(condition(&all_used, std::slice::from_ref(&first), 5), first);
+        let at_fault = PoolStatus { fault: Some("overlaps another".to_owned()), ..one_used };
+        assert_eq!(condition(&at_fault, &[first], 9).last_transition_time.0, at(9));
     }
 }

@@ -63,10 +63,10 @@ pub struct AddressPool {
 /// What the status of a pool says, and what it should say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// How many addresses there are.
-    pub total: u64,
+    /// How many addresses there are; as many as the API can count when there are more.
+    pub total: i64,
     /// How many of them Services have.
-    pub used: u64,
+    pub used: i64,
     /// Why nothing is given from it.
     pub fault: Option<String>,
     /// The version of the spec it is about.

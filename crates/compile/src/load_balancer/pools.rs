@@ -98,8 +98,8 @@ impl<'a> Pools<'a> {
         let counts = pool.pool.ranges.iter().map(|range| range.len() - left_out(pool.pool, range));
         let used = self.taken.keys().filter(|address| pool.pool.contains(**address)).count();
         PoolStatus {
-            total: counts.fold(0, u64::saturating_add),
-            used: used as u64,
+            total: i64::try_from(counts.fold(0, u64::saturating_add)).unwrap_or(i64::MAX),
+            used: i64::try_from(used).unwrap_or(i64::MAX),
             fault: pool.fault.as_ref().map(|fault| format!("{}: {}", fault.field, fault.why)),
             generation: pool.pool.generation,
         }

@@ -23,11 +23,19 @@ pub async fn read_snapshot(client: Client) -> Result<Snapshot> {
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
     let mut watch = ClusterWatch::start(client, kinds, cancel.clone());
     let mut snapshots = watch.snapshots();
-    let first = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-    let cluster = first.context("the API server does not answer")?.context("the watch ended")?.clone();
+    let mut refused = Vec::new();
+    let cluster = timeout(PATIENCE, async {
+        loop {
+            tokio::select! {
+                first = snapshots.wait_for(Option::is_some) => return first.map(|first| first.clone()),
+                // What is told waits for a reader only up to a number.
+                Some(refusal) = watch.next_refusal() => refused.extend(refusal.rejected),
+            }
+        }
+    });
+    let cluster = cluster.await.context("the API server does not answer")?.context("the watch ended")?;
     // What was refused has been told before the snapshot that goes without it.
     cancel.cancel();
-    let mut refused = Vec::new();
     while let Some(refusal) = watch.next_refusal().await {
         refused.extend(refusal.rejected);
     }

@@ -58,11 +58,11 @@ pub struct LoadBalancerPoolSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancerPoolStatus {
     /// How many addresses there are.
-    pub total: u64,
+    pub total: i64,
     /// How many of them Services have.
-    pub used: u64,
+    pub used: i64,
     /// How many are left.
-    pub free: u64,
+    pub free: i64,
     /// Whether addresses are given from it.
     pub conditions: Vec<Condition>,
 }

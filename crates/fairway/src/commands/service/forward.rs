@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::client::{Client, SERVICES};
@@ -14,12 +15,15 @@ use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::cli::ForwardArgs;
 use crate::commands::{block_on, state_root};
 
 /// What has to be entered to be where the sandbox's clients are.
 const KINDS: [&str; 2] = ["user", "net"];
+/// How long no connection is accepted after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where one port of a Service is reached from outside the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +88,13 @@ fn print(args: &ForwardArgs, name: &str, doors: &[(TcpListener, Target)]) -> Res
     for (listener, target) in doors {
         let url = format!("http://{}", listener.local_addr()?);
         if args.url {
-            println!("{url}");
+            say!("{url}");
         } else {
-            println!("{}/{name} port {} at {}: {url}", args.namespace, target.port, target.address);
+            say!("{}/{name} port {} at {}: {url}", args.namespace, target.port, target.address);
         }
     }
     if !args.url {
-        println!("Forwarding until Ctrl-C.");
+        say!("Forwarding until Ctrl-C.");
     }
     Ok(())
 }
@@ -113,18 +117,22 @@ async fn forward(doors: Vec<(TcpListener, Target)>) -> Result<()> {
     }
     tokio::select! {
         _ = tokio::signal::ctrl_c() => Ok(()),
-        ended = doorkeepers.join_next() => ended.context("nothing to forward")??,
+        ended = doorkeepers.join_next() => Ok(ended.context("nothing to forward")??),
     }
 }
 
-async fn accept_all(listener: tokio::net::TcpListener, address: SocketAddr) -> Result<()> {
+async fn accept_all(listener: tokio::net::TcpListener, address: SocketAddr) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (client, _) = accepted.context("cannot accept connections any more")?;
-                connections.spawn(relay(client, address));
-            }
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => drop(connections.spawn(relay(client, address))),
+                Err(error) => {
+                    eprintln!("cannot accept a connection: {error}");
+                    // Out of files, as a rule: connections that end make room.
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
             // What has ended is forgotten.
             Some(_) = connections.join_next() => {}
         }

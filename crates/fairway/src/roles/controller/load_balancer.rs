@@ -55,16 +55,18 @@ impl LoadBalancer {
             let assignment = assign(&cluster, self.is_default);
             self.metrics.without_address.set(count_without(&assignment));
             tell.tell(take_news(&mut told, &assignment.rejected));
-            if let Err(error) = self.write(&cluster, &assignment).await {
+            let failed = self.write(&cluster, &assignment).await;
+            for error in &failed {
                 warn!(%error, cause = ?error.source(), "trying again");
-                due = Some(Instant::now() + RETRY);
             }
+            due = (!failed.is_empty()).then(|| Instant::now() + RETRY);
         }
     }
 
-    /// Writes what differs. Services first: what a pool says of itself follows from them.
-    async fn write(&self, cluster: &Cluster, assignment: &Assignment) -> Result<(), StatusError> {
-        let mut outcome = Ok(());
+    /// Writes what differs, and tells what failed. One that cannot be written, as one deleted meanwhile, does not keep the
+    /// others from theirs. Services first: what a pool says of itself follows from them.
+    async fn write(&self, cluster: &Cluster, assignment: &Assignment) -> Vec<StatusError> {
+        let mut failed = Vec::new();
         for (service, addresses) in &assignment.addresses {
             if says(cluster, service, addresses) {
                 continue;
@@ -74,16 +76,16 @@ impl LoadBalancer {
                     info!(%service, ?addresses, "load balancer addresses");
                     self.metrics.addresses_given.inc();
                 }
-                // One that cannot be written, as one deleted meanwhile, does not keep the others from theirs.
-                Err(error) => outcome = Err(error),
+                Err(error) => failed.push(error),
             }
         }
         for (name, status) in &assignment.pools {
             if cluster.pools.get(name).is_some_and(|pool| pool.status != *status) {
-                kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await?;
+                let written = kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await;
+                failed.extend(written.err());
             }
         }
-        outcome
+        failed
     }
 }
 
