@@ -10,6 +10,8 @@ import (
 type connections struct {
 	Microseconds []float64 `json:"microseconds"`
 	Failed       int       `json:"failed"`
+	// Why the first of them failed.
+	Why string `json:"why,omitempty"`
 }
 
 // connects opens connections one after the other: the first packet of each meets every rule there is for it.
@@ -24,6 +26,9 @@ func connects(count string, addresses []string) error {
 		connection, err := net.DialTimeout("tcp", addresses[number%len(addresses)], askLimit)
 		took := time.Since(began)
 		if err != nil {
+			if made.Failed == 0 {
+				made.Why = err.Error()
+			}
 			made.Failed++
 			continue
 		}

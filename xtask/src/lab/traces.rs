@@ -9,9 +9,9 @@ use crate::lab::machine::Inside;
 use crate::lab::site::Node;
 use crate::process::output;
 
-/// Where a network's files are.
-const FILES: &str = "find /etc/cni /opt/cni /var/lib/cni -not -name last_reserved_ip.0 -not -path /var/lib/cni/networks/*/* \
-                     -not -path /var/lib/cni/results/*";
+/// Where a network's files are. The folder `results` is the container runtime's own, whatever the network.
+const FILES: &str = "find /etc/cni /opt/cni /var/lib/cni -mindepth 1 -not -name last_reserved_ip.0 -not -path /var/lib/cni/networks/*/* \
+                     -not -path /var/lib/cni/results -not -path /var/lib/cni/results/*";
 
 /// What is there, a line each.
 pub struct Traces(BTreeSet<String>);

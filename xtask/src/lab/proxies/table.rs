@@ -9,13 +9,14 @@ use crate::lab::statistics::percentile;
 /// A line of the table: what it says, and its value for a turn.
 type Row = (&'static str, fn(&Round) -> f64);
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     ("cold sync, ms", |round| round.cold_ms),
     ("CPU of a cold sync, ms", |round| round.cold_cpu_ms),
     ("one change applied to answered, p50, ms", |round| percentile(&round.change_ms, 50)),
     ("CPU of a change, ms", |round| round.change_cpu_ms),
     ("connection accepted, p50, us", |round| round.connect_p50_us),
     ("connection accepted, p99, us", |round| round.connect_p99_us),
+    ("connections not accepted, of 2 000", |round| round.connect_failed as f64),
     ("memory, MiB", |round| round.memory_mib),
     ("CPU at rest, ms per s", |round| round.rest_cpu_ms),
 ];
@@ -26,9 +27,10 @@ pub fn table(sizes: &[Sized]) -> String {
     for size in sizes {
         for (name, value) in ROWS {
             let [theirs, ours] = [&size.reference, &size.fairway].map(|rounds| Spread::of(rounds, value));
-            let ratio = ours.median / theirs.median;
+            let ratio = Some(ours.median / theirs.median).filter(|ratio| ratio.is_finite());
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             // Writing into a String cannot fail.
-            let _ = write!(text, "\n| {} | {name} | {theirs} | {ours} | {ratio:.2} |", size.services);
+            let _ = write!(text, "\n| {} | {name} | {theirs} | {ours} | {ratio} |", size.services);
         }
     }
     text
@@ -65,6 +67,7 @@ mod tests {
             change_cpu_ms: 1.0,
             connect_p50_us: 1.0,
             connect_p99_us: 1.0,
+            connect_failed: 0,
             memory_mib: 1.0,
             rest_cpu_ms: 1.0,
         }
