@@ -115,6 +115,6 @@ fn a_start_takes_little_memory_beside_the_plan() {
         assert!(bytes < elements * 330, "cold, {} bytes for each of the endpoints", bytes / elements);
         let (bytes, (_, outcome)) = peak(start);
         assert!(outcome.wrote_nothing());
-        assert!(bytes < elements * 400, "{} bytes for each of the endpoints", bytes / elements);
+        assert!(bytes < elements * 40, "{} bytes for each of the endpoints", bytes / elements);
     });
 }

@@ -28,6 +28,11 @@ impl Attributes {
         self.bytes
     }
 
+    /// Begins anew in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Continues a buffer that already holds something, for example a message header.
     pub(crate) fn append_to(bytes: Vec<u8>) -> Self {
         Self { bytes }

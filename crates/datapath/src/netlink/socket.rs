@@ -79,7 +79,7 @@ impl Socket {
         kind: u16,
         flags: u16,
         payload: &[u8],
-        parse: impl Fn(&Message<'_>) -> Result<Option<T>, NetlinkError>,
+        mut parse: impl FnMut(&Message<'_>) -> Result<Option<T>, NetlinkError>,
     ) -> Result<Vec<T>, NetlinkError> {
         let flags = if flags & flag::DUMP == flag::DUMP { flags } else { flags | flag::ACK };
         for _ in 0..LISTING_ATTEMPTS {

@@ -297,7 +297,8 @@ fn put_description(attributes: &mut Attributes, spec: &SetSpec) {
     });
 }
 
-fn put_element(list: &mut Attributes, element: &Element, has_data: bool) {
+/// An element as the kernel takes it; a range of a single field is two of its elements.
+pub(super) fn put_element(list: &mut Attributes, element: &Element, has_data: bool) {
     let (first, last) = bounds(&element.key);
     let value = if has_data { element.data.as_ref() } else { None };
     let is_concatenated_range = matches!(&element.key, ElementKey::Range(values, _) if values.len() > 1);

@@ -10,6 +10,7 @@ use model::Name;
 use super::Elements;
 use super::batch::{hook_number, kind_name, parse_comment, parse_userdata, policy_number};
 use super::constant::{LIST_ELEMENT, chain, data, element, rule, set};
+use super::expected::Expected;
 use super::value::{parse_data, parse_fields_number, parse_values, predecessor};
 use crate::netlink::{parse_attributes, parse_text, parse_u32_be};
 
@@ -131,14 +132,13 @@ pub(super) struct ListedElement {
     is_end: bool,
 }
 
-/// The elements in one message of a listing.
-fn parse_elements(attributes: &[u8]) -> Vec<ListedElement> {
+/// The attributes of each element in one message of a listing.
+fn entries(attributes: &[u8]) -> impl Iterator<Item = &[u8]> {
     parse_attributes(attributes)
         .filter(|(kind, _)| *kind == element::LIST_ELEMENTS)
         .flat_map(|(_, list)| parse_attributes(list))
         .filter(|(kind, _)| *kind == LIST_ELEMENT)
-        .filter_map(|(_, entry)| parse_element(entry))
-        .collect()
+        .map(|(_, entry)| entry)
 }
 
 fn parse_element(attributes: &[u8]) -> Option<ListedElement> {
@@ -191,18 +191,18 @@ pub(super) enum Assembled {
     Overlapping,
 }
 
-/// The piece in one message of a listing of a set of this shape.
-pub(super) fn parse_piece(spec: &SetSpec, attributes: &[u8]) -> Piece {
-    let listed = parse_elements(attributes);
+/// The piece in one message of a listing of a set of this shape, but for what is expected, which is crossed off.
+pub(super) fn parse_piece(spec: &SetSpec, attributes: &[u8], expected: &mut Expected) -> Piece {
     if spec.interval && spec.key.len() == 1 {
-        return Piece::Ends(listed);
+        return Piece::Ends(entries(attributes).filter_map(parse_element).collect());
     }
-    Piece::Elements(listed.iter().map(|element| assemble_element(spec, element)).collect())
+    let others = entries(attributes).filter(|entry| !expected.cross_off(entry));
+    Piece::Elements(others.filter_map(parse_element).map(|element| assemble_element(spec, &element)).collect())
 }
 
-/// Puts the pieces of a listing together.
-pub(super) fn assemble(spec: &SetSpec, pieces: Vec<Piece>) -> Assembled {
-    let (mut elements, mut ends) = (Elements::new(), Vec::new());
+/// Puts the pieces of a listing together with the elements that were found as expected.
+pub(super) fn assemble(spec: &SetSpec, pieces: Vec<Piece>, found: Elements) -> Assembled {
+    let (mut elements, mut ends) = (found, Vec::new());
     for piece in pieces {
         match piece {
             Piece::Ends(more) => ends.extend(more),
@@ -289,7 +289,9 @@ mod tests {
 
     fn ranges_of(listed: Vec<ListedElement>) -> Vec<String> {
         let spec = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
-        let Assembled::Whole(ranges) = assemble(&spec, vec![Piece::Ends(listed)]) else { panic!("not whole") };
+        let Assembled::Whole(ranges) = assemble(&spec, vec![Piece::Ends(listed)], Elements::new()) else {
+            panic!("not whole")
+        };
         ranges.keys().map(ToString::to_string).collect()
     }
 
@@ -308,11 +310,14 @@ mod tests {
     fn an_element_that_comes_twice_is_noticed_and_two_ends_of_a_range_are_not() {
         let ends = vec![point([10, 0, 1, 0], false), point([10, 0, 1, 0], true)];
         let spec = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
-        assert!(matches!(assemble(&spec, vec![Piece::Ends(ends.clone())]), Assembled::Whole(_)));
-        assert_eq!(assemble(&spec, vec![Piece::Ends(ends.clone()), Piece::Ends(ends)]), Assembled::Overlapping);
+        assert!(matches!(assemble(&spec, vec![Piece::Ends(ends.clone())], Elements::new()), Assembled::Whole(_)));
+        assert_eq!(
+            assemble(&spec, vec![Piece::Ends(ends.clone()), Piece::Ends(ends)], Elements::new()),
+            Assembled::Overlapping
+        );
         let exact = SetSpec { interval: false, ..spec };
         let piece = || Piece::Elements(vec![assemble_element(&exact, &point([10, 0, 1, 0], false))]);
-        assert_eq!(assemble(&exact, vec![piece(), piece()]), Assembled::Overlapping);
+        assert_eq!(assemble(&exact, vec![piece(), piece()], Elements::new()), Assembled::Overlapping);
     }
 
     #[test]
@@ -325,8 +330,9 @@ mod tests {
         let spec = SetSpec { key: vec![FieldType::Port], data: None, interval: false, dynamic: None };
         let listed =
             |key: &[u8]| ListedElement { key: key.to_vec(), key_end: None, data: None, note: None, is_end: false };
-        let assembled =
-            |key: &[u8]| assemble(&spec, vec![Piece::Elements(vec![assemble_element(&spec, &listed(key))])]);
+        let assembled = |key: &[u8]| {
+            assemble(&spec, vec![Piece::Elements(vec![assemble_element(&spec, &listed(key))])], Elements::new())
+        };
         let port = (ElementKey::Exact([Value::Port(80)].into()), None);
         assert_eq!(assembled(&[0, 80]), Assembled::Whole([port].into_iter().collect()));
         assert_eq!(assembled(&[80]), Assembled::Foreign);
@@ -338,7 +344,7 @@ mod tests {
             let _ = parse_chain(&bytes, "fairway");
             let _ = parse_rule(&bytes, "fairway");
             let spec = SetSpec { key: vec![FieldType::Port, FieldType::Interface], data: None, interval: true, dynamic: None };
-            let _ = assemble(&spec, vec![parse_piece(&spec, &bytes)]);
+            let _ = assemble(&spec, vec![parse_piece(&spec, &bytes, &mut Expected::of(&spec, None))], Elements::new());
             prop_assert!(parse_set(&bytes, "fairway").is_none_or(|(name, _)| name.as_str().len() <= bytes.len() * 3));
         }
     }

@@ -6,6 +6,7 @@
 mod batch;
 mod constant;
 mod error;
+mod expected;
 mod expression;
 mod listing;
 mod others;

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::batch::Encoded;
 use super::constant::{FAMILY_INET, chain, element, generation, message, rule, set, table};
 use super::error::NftError;
+use super::expected::Expected;
 use super::listing::{Assembled, Listing, Piece, assemble, parse_chain, parse_piece, parse_rule, parse_set};
 use crate::Netns;
 use crate::netlink::{Attributes, Family, Message, NetlinkError, Socket, flag, parse_attributes, parse_u32_be};
@@ -110,7 +111,7 @@ impl Table {
     ///
     /// `spec` is the shape it is known to have; [`NftError::Shape`] when its elements have another.
     pub fn read_set(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
-        match self.list_elements(name, spec) {
+        match self.list_elements(name, spec, None) {
             Ok(Some(elements)) => Ok(Some(elements)),
             Ok(None) => Err(NftError::Shape { set: name.as_str().to_owned() }),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
@@ -122,7 +123,7 @@ impl Table {
     ///
     /// What comes or goes meanwhile may be missing, and so may others while the kernel makes the set larger.
     pub fn read_memory(&mut self, name: &Name, spec: &SetSpec) -> Result<Elements, NftError> {
-        match self.list_pieces(name, spec) {
+        match self.list_pieces(name, spec, &mut Expected::of(spec, None)) {
             Ok(pieces) => Ok(pieces.into_iter().flat_map(Piece::into_elements).collect()),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Elements::new()),
             Err(error) => Err(error),
@@ -155,9 +156,10 @@ impl Table {
         for (name, spec) in self.list_sets(&mut listing)? {
             // Elements of a dynamic set belong to the packets that made them.
             let is_ours = spec.dynamic.is_none();
-            match if is_ours { self.list_elements(&name, &spec)? } else { Some(Elements::new()) } {
+            let known = known.sets.get(&name).map(|set| (&set.spec, &set.elements));
+            match if is_ours { self.list_elements(&name, &spec, known)? } else { Some(Elements::new()) } {
                 Some(elements) => {
-                    let known = known.sets.get(&name).map(|set| &set.elements).filter(|known| **known == elements);
+                    let known = known.map(|(_, known)| known).filter(|known| **known == elements);
                     let elements = known.cloned().unwrap_or(elements);
                     listing.observed.sets.insert(name, Set { elements, ..Set::new(spec) });
                 }
@@ -227,9 +229,16 @@ impl Table {
     /// which it does on its own some time after elements came, pieces overlap: elements come twice, others not at all.
     ///
     /// `None` when an element does not fit the set's shape.
-    fn list_elements(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
+    fn list_elements(
+        &mut self,
+        name: &Name,
+        spec: &SetSpec,
+        known: Option<(&SetSpec, &Elements)>,
+    ) -> Result<Option<Elements>, NftError> {
         for _ in 0..LISTING_ATTEMPTS {
-            match assemble(spec, self.list_pieces(name, spec)?) {
+            let mut expected = Expected::of(spec, known);
+            let others = self.list_pieces(name, spec, &mut expected)?;
+            match assemble(spec, others, expected.found()) {
                 Assembled::Whole(elements) => return Ok(Some(elements)),
                 Assembled::Foreign => return Ok(None),
                 Assembled::Overlapping => {}
@@ -238,11 +247,12 @@ impl Table {
         Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
     }
 
-    fn list_pieces(&mut self, name: &Name, spec: &SetSpec) -> Result<Vec<Piece>, NftError> {
+    /// What is listed beside what is expected.
+    fn list_pieces(&mut self, name: &Name, spec: &SetSpec, expected: &mut Expected) -> Result<Vec<Piece>, NftError> {
         let mut request = request(element::LIST_TABLE, TABLE);
         request.text(element::LIST_SET, name.as_str());
         let found = self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), |message| {
-            Ok(Some(parse_piece(spec, attributes_of(message))))
+            Ok(Some(parse_piece(spec, attributes_of(message), expected)))
         });
         found.map_err(|source| NftError::List { what: "elements", source })
     }

@@ -70,18 +70,24 @@ pub(super) fn parse_fields_number(number: u32) -> Option<Vec<FieldType>> {
 
 /// A constant's bytes, as a register holds them.
 pub(super) fn value_bytes(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_value(&mut bytes, value);
+    bytes
+}
+
+fn put_value(bytes: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Ipv4Address(address) => address.octets().to_vec(),
-        Value::Ipv6Address(address) => address.octets().to_vec(),
-        Value::Protocol(number) => vec![*number],
-        Value::Port(port) => port.to_be_bytes().to_vec(),
-        Value::Mark(mark) => mark.to_ne_bytes().to_vec(),
-        Value::Interface(name) => name.as_bytes().to_vec(),
-        Value::InterfacePrefix(prefix) => prefix.trimmed().to_vec(),
-        Value::Family(IpFamily::V4) => vec![NFPROTO_IPV4],
-        Value::Family(IpFamily::V6) => vec![NFPROTO_IPV6],
-        Value::Direction(Direction::Original) => vec![IP_CT_DIR_ORIGINAL],
-        Value::Direction(Direction::Reply) => vec![IP_CT_DIR_REPLY],
+        Value::Ipv4Address(address) => bytes.extend_from_slice(&address.octets()),
+        Value::Ipv6Address(address) => bytes.extend_from_slice(&address.octets()),
+        Value::Protocol(number) => bytes.push(*number),
+        Value::Port(port) => bytes.extend_from_slice(&port.to_be_bytes()),
+        Value::Mark(mark) => bytes.extend_from_slice(&mark.to_ne_bytes()),
+        Value::Interface(name) => bytes.extend_from_slice(name.as_bytes()),
+        Value::InterfacePrefix(prefix) => bytes.extend_from_slice(prefix.trimmed()),
+        Value::Family(IpFamily::V4) => bytes.push(NFPROTO_IPV4),
+        Value::Family(IpFamily::V6) => bytes.push(NFPROTO_IPV6),
+        Value::Direction(Direction::Original) => bytes.push(IP_CT_DIR_ORIGINAL),
+        Value::Direction(Direction::Reply) => bytes.push(IP_CT_DIR_REPLY),
     }
 }
 
@@ -92,7 +98,7 @@ pub(super) fn values_bytes(values: &[Value]) -> Vec<u8> {
     }
     let mut bytes = Vec::with_capacity(values.len() * 4);
     for value in values {
-        bytes.extend(value_bytes(value));
+        put_value(&mut bytes, value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
     bytes
