@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod load_balancers;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use model::{Cluster, Protocol, Rejected, from_kube};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use load_balancers::LoadBalancers;
 
 const NODE: &str = "node1";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
@@ -39,6 +43,8 @@ struct Scenario {
     /// Local endpoints by `port family` of the health checks load balancers ask for.
     #[serde(default)]
     health_checks: BTreeMap<String, usize>,
+    /// Who gets load balancer addresses; decided, and written into the objects before the packets come, when it is there.
+    load_balancers: Option<LoadBalancers>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -152,6 +158,15 @@ impl Admission {
                     self.cluster.services.insert(service.name.clone(), Arc::new(service));
                 }
             }
+            "LoadBalancerPool" => {
+                if let Some(pool) = self.keep(from_kube::address_pool(&read(object))) {
+                    self.cluster.pools.insert(pool.name.clone(), Arc::new(pool));
+                }
+            }
+            "Namespace" => {
+                let (name, labels) = from_kube::namespace(&read(object)).fact.expect("a namespace");
+                self.cluster.namespaces.insert(name, Arc::new(labels));
+            }
             "EndpointSlice" => {
                 if let Some(slice) = self.keep(from_kube::endpoint_slice(&read(object))) {
                     self.cluster.insert_slice(slice);
@@ -181,7 +196,7 @@ fn folder() -> PathBuf {
 }
 
 fn scenario_files() -> Vec<PathBuf> {
-    let folders = ["network", "services"].map(|name| folder().join(name));
+    let folders = ["load-balancers", "network", "services"].map(|name| folder().join(name));
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("the folder is there"));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     files.sort();
@@ -213,17 +228,34 @@ fn tunnel(plan: &Plan) -> BTreeMap<IpAddr, IpAddr> {
     gateways.collect()
 }
 
+/// The cluster of a scenario, with the load balancer addresses that are given in it.
+fn admit(scenario: &Scenario) -> Admission {
+    let mut objects: Vec<Value> = read_yaml(&folder().join("cluster.yaml"));
+    objects.extend(scenario.objects.iter().cloned());
+    let admit = |objects: &[Value]| {
+        let mut admission = Admission::default();
+        objects.iter().for_each(|object| admission.admit(object));
+        admission
+    };
+    let admission = admit(&objects);
+    if scenario.load_balancers.is_none() {
+        return admission;
+    }
+    let (objects, refused) = LoadBalancers::give(&admission.cluster, &objects);
+    let mut admission = admit(&objects);
+    admission.rejected.extend(refused);
+    admission
+}
+
 /// What is not as the scenario says, one line each.
 fn faults(scenario: &Scenario) -> Vec<String> {
-    let mut admission = Admission::default();
-    let nodes: Vec<Value> = read_yaml(&folder().join("cluster.yaml"));
-    nodes.iter().chain(&scenario.objects).for_each(|object| admission.admit(object));
-    let Admission { cluster, mut rejected } = admission;
+    let Admission { cluster, mut rejected } = admit(scenario);
     let view = view(scenario);
     let plan = Plan::of(view.clone(), &cluster);
     rejected.extend(plan.rejected());
 
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> =
+        scenario.load_balancers.iter().flat_map(|load_balancers| load_balancers.faults(&cluster)).collect();
     let rejected: Vec<String> = rejected.iter().map(ToString::to_string).collect();
     if rejected != scenario.rejected {
         faults.push(format!("rejected {rejected:#?}, not {:#?}", scenario.rejected));
