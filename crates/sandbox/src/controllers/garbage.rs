@@ -1,5 +1,6 @@
 //! Garbage collection: objects whose owners are gone go too, at the time and in the way the deletion asked for.
 
+mod custom;
 mod graph;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
 };
 
 use apiserver::{
-    client::{Client, ClientError, DeleteOptions, Gvr, ListOptions, Propagation, Store},
+    client::{CUSTOM_RESOURCE_DEFINITIONS, Client, ClientError, DeleteOptions, Gvr, ListOptions, Propagation, Store},
     kinds::RESOURCES,
 };
 use k8s_openapi::{
@@ -17,7 +18,9 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
+use self::custom::CustomKinds;
 use self::graph::{Graph, ORPHAN, Verdict, Vertex};
 use super::{
     queue::WorkQueue,
@@ -26,8 +29,9 @@ use super::{
     write::{Part, Write, Writer, together},
 };
 
-/// Kinds that own nothing, are owned by nothing, and are many; and a second name of one of them.
-const LEFT_OUT: &[(&str, &str)] = &[("", "events"), ("events.k8s.io", "events")];
+/// Kinds that own nothing, are owned by nothing, and are many; a second name of one of them; and what is followed apart.
+const LEFT_OUT: &[(&str, &str)] =
+    &[("", "events"), ("events.k8s.io", "events"), ("apiextensions.k8s.io", "customresourcedefinitions")];
 
 /// Deletes what nobody owns any more.
 pub(super) struct GarbageCollector {
@@ -35,6 +39,8 @@ pub(super) struct GarbageCollector {
     graph: Arc<Mutex<Graph>>,
     /// Caches of the kinds no other controller reads.
     _others: Vec<Store<Bare>>,
+    custom: Arc<CustomKinds>,
+    _custom_keeper: AbortOnDropHandle<()>,
 }
 
 /// An object of which only the metadata are kept.
@@ -53,15 +59,17 @@ impl GarbageCollector {
         for resource in RESOURCES {
             let gvr = Gvr::from(resource);
             if resource.allows("watch") && !watched.contains(&gvr) && !LEFT_OUT.contains(&(gvr.group, gvr.plural)) {
-                let store: Store<Bare> = Store::start(client, &gvr, "", ListOptions::default());
-                feed.follow(gvr, &store, |object| &object.metadata);
-                others.push(store);
+                others.push(follow_all(client, &feed, gvr));
             }
         }
-        for store in &others {
+        let definitions = follow_all(client, &feed, CUSTOM_RESOURCE_DEFINITIONS);
+        for store in others.iter().chain([&definitions]) {
             store.synced().await;
         }
-        Self { writer, graph, _others: others }
+        let custom = Arc::new(CustomKinds::start(client, feed, definitions).await);
+        let keeper = Arc::clone(&custom);
+        let keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep().await }));
+        Self { writer, graph, _others: others, custom, _custom_keeper: keeper }
     }
 
     /// Which of an object's owners are truly not there, after asking the server.
@@ -78,10 +86,10 @@ impl GarbageCollector {
     }
 
     async fn is_gone(&self, owner: &OwnerReference, namespace: &str) -> Result<bool, ClientError> {
-        let found = RESOURCES.iter().find(|kind| kind.kind == owner.kind && kind.api_version() == owner.api_version);
+        let built_in = RESOURCES.iter().find(|kind| kind.kind == owner.kind && kind.api_version() == owner.api_version);
         // Of a kind that is not served nothing can be said.
-        let Some(resource) = found else { return Ok(false) };
-        match self.writer.client().get(&Gvr::from(resource), namespace, &owner.name).await {
+        let Some(gvr) = built_in.map(Gvr::from).or_else(|| self.custom.find(owner)) else { return Ok(false) };
+        match self.writer.client().get(&gvr, namespace, &owner.name).await {
             Ok(present) => Ok(present["metadata"]["uid"].as_str() != Some(&owner.uid)),
             Err(error) if error.is_not_found() => Ok(true),
             Err(error) => Err(error),
@@ -153,6 +161,13 @@ impl Reconcile for GarbageCollector {
     }
 }
 
+/// Begins to follow all objects of a kind that no other controller reads.
+fn follow_all(client: &Client, feed: &Feed, gvr: Gvr) -> Store<Bare> {
+    let store: Store<Bare> = Store::start(client, &gvr, "", ListOptions::default());
+    feed.follow(gvr, &store, |object| &object.metadata);
+    store
+}
+
 /// Feeds caches into the graph and concerned objects into the queue.
 pub(super) struct Feed {
     graph: Arc<Mutex<Graph>>,
@@ -166,6 +181,24 @@ impl Feed {
         T: Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + Sync + 'static,
     {
         self.follow(gvr, store, |object| object.metadata());
+    }
+
+    /// Takes the objects of a cache that is about to end out of the graph.
+    fn forget(&self, store: &Store<Bare>) {
+        let objects = store.list();
+        let uids = objects.iter().filter_map(|object| object.metadata.uid.as_deref());
+        let concerned: Vec<String> = uids.flat_map(|uid| self.lock().remove(uid)).collect();
+        concerned.into_iter().for_each(|uid| self.queue.add(uid));
+    }
+
+    /// Puts what objects of a kind own into the queue.
+    fn look_at_owned_by(&self, group: &str, kind: &str) {
+        let concerned = self.lock().owned_by(group, kind);
+        concerned.into_iter().for_each(|uid| self.queue.add(uid));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Graph> {
+        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn follow<T: DeserializeOwned + Send + Sync + 'static>(

@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use apiserver::client::{
-    CONFIG_MAPS, DEPLOYMENTS, DeleteOptions, ENDPOINT_SLICES, Event, ListOptions, NAMESPACES, NODES, PODS, Propagation,
-    REPLICA_SETS, SECRETS, SERVICE_ACCOUNTS, SERVICES,
+    CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, DEPLOYMENTS, DeleteOptions, ENDPOINT_SLICES, Event, Gvr, ListOptions,
+    NAMESPACES, NODES, PODS, Propagation, REPLICA_SETS, SECRETS, SERVICE_ACCOUNTS, SERVICES,
 };
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, count, workload};
+use crate::cluster::{Cluster, count, names, workload};
 
 async fn deployed(cluster: &Cluster, replicas: u64) {
     cluster.create(&DEPLOYMENTS, "default", "web", &workload("web", &json!({"replicas": replicas}))).await;
@@ -24,6 +24,61 @@ async fn what_a_deleted_deployment_owned_goes_after_it() {
     cluster.client.delete(&DEPLOYMENTS, "default", "web", &background).await.unwrap();
     cluster.until_all(&REPLICA_SETS, "default", ListOptions::default(), <[Value]>::is_empty).await;
     cluster.until_all(&PODS, "default", ListOptions::default(), <[Value]>::is_empty).await;
+}
+
+const PARTS: Gvr = Gvr { group: "example.com", version: "v1", plural: "parts", kind: "Part", namespaced: true };
+
+async fn define_parts(cluster: &Cluster) {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let spec = json!({
+        "group": PARTS.group, "scope": "Namespaced", "names": {"plural": PARTS.plural, "kind": PARTS.kind},
+        "versions": [
+            {"name": "v1", "served": true, "storage": true, "schema": schema},
+            {"name": "v1beta1", "served": true, "storage": false, "schema": schema},
+        ],
+    });
+    cluster.create(&CUSTOM_RESOURCE_DEFINITIONS, "", "parts.example.com", &json!({"spec": spec})).await;
+}
+
+fn owned_by(owner: &Value, api_version: &str) -> Value {
+    let metadata = &owner["metadata"];
+    json!({"metadata": {"ownerReferences": [{
+        "apiVersion": api_version, "kind": owner["kind"], "name": metadata["name"], "uid": metadata["uid"],
+        "blockOwnerDeletion": true,
+    }]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_objects_own_and_are_owned_as_others_are() {
+    let cluster = Cluster::with_nodes(0).await;
+    define_parts(&cluster).await;
+    let whole = cluster.create(&PARTS, "default", "whole", &json!({})).await;
+    // By another version of the kind than the one that is stored.
+    let half = cluster.create(&PARTS, "default", "half", &owned_by(&whole, "example.com/v1beta1")).await;
+    cluster.create(&CONFIG_MAPS, "default", "note", &owned_by(&half, "example.com/v1")).await;
+    let kept = cluster.create(&PARTS, "default", "kept", &json!({})).await;
+    cluster.create(&CONFIG_MAPS, "default", "kept", &owned_by(&kept, "example.com/v1")).await;
+    cluster.client.delete(&PARTS, "default", "whole", &DeleteOptions::default()).await.unwrap();
+    cluster.until_all(&PARTS, "default", ListOptions::default(), |left| names(left) == ["kept"]).await;
+    let is_note = ListOptions::fields("metadata.name=note");
+    cluster.until_all(&CONFIG_MAPS, "default", is_note, <[Value]>::is_empty).await;
+    assert_eq!(
+        cluster.list(&CONFIG_MAPS, "default").await.iter().filter(|map| map["metadata"]["name"] == "kept").count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_foreground_custom_objects_wait_for_what_they_own() {
+    let cluster = Cluster::with_nodes(0).await;
+    define_parts(&cluster).await;
+    let whole = cluster.create(&PARTS, "default", "whole", &json!({})).await;
+    cluster.create(&CONFIG_MAPS, "default", "note", &owned_by(&whole, "example.com/v1")).await;
+    let foreground = DeleteOptions::propagation(Propagation::Foreground);
+    cluster.client.delete(&PARTS, "default", "whole", &foreground).await.unwrap();
+    cluster.until_all(&PARTS, "default", ListOptions::default(), <[Value]>::is_empty).await;
+    let is_note = ListOptions::fields("metadata.name=note");
+    assert_eq!(cluster.client.list(&CONFIG_MAPS, "default", &is_note).await.unwrap().items, Vec::<Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

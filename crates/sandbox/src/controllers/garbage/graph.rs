@@ -99,6 +99,15 @@ impl Graph {
         self.vertices.get(uid)
     }
 
+    /// The objects that have an owner of a custom kind, in whatever version of it.
+    pub(super) fn owned_by(&self, group: &str, kind: &str) -> Vec<String> {
+        let is_of_kind = |owner: &OwnerReference| {
+            owner.kind == kind && owner.api_version.split_once('/').is_some_and(|(its, _version)| its == group)
+        };
+        let owned = self.vertices.iter().filter(|(_, vertex)| vertex.owners.iter().any(is_of_kind));
+        owned.map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// Judges an object. `is_gone` says of an owner the graph does not know whether it truly is not there.
     pub(super) fn judge(&self, uid: &str, is_gone: impl Fn(&OwnerReference) -> bool) -> Verdict {
         let Some(vertex) = self.vertices.get(uid) else { return Verdict::Keep };
