@@ -4,12 +4,14 @@ pub mod agent;
 mod api_args;
 mod apiserver;
 pub mod cleanup;
+mod client_metrics;
 pub mod controller;
 mod controllers;
 pub mod dns;
 pub mod early;
 mod last_words;
 mod node;
+mod process_metrics;
 mod ranges;
 mod status_pages;
 

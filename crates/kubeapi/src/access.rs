@@ -1,10 +1,14 @@
 //! Finding the API server and the right to talk to it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use crate::observe::{Observe, RequestObserver};
 
 /// How long a person waits for a connection, and then for an answer, before it counts as none.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
@@ -75,6 +79,21 @@ pub enum ConnectError {
 impl ApiAccess {
     /// A client for the API server. Nothing is sent yet; the server need not be up.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
+        let (config, url) = self.config().await?;
+        Client::try_from(config).map_err(|source| ConnectError::Client { url, source: Box::new(source) })
+    }
+
+    /// The same, of whose requests somebody is told.
+    pub async fn connect_observed(&self, observer: Arc<dyn RequestObserver>) -> Result<Client, ConnectError> {
+        let (config, url) = self.config().await?;
+        let host = config.cluster_url.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default().into();
+        let builder = ClientBuilder::try_from(config);
+        let builder = builder.map_err(|source| ConnectError::Client { url, source: Box::new(source) })?;
+        Ok(builder.with_layer(&Observe { observer, host }).build())
+    }
+
+    /// What a role connects by, and the server's URL.
+    async fn config(&self) -> Result<(Config, String), ConnectError> {
         let mut config = match &self.kubeconfig {
             Some(path) => self.read_kubeconfig(path).await?,
             None => Config::incluster_env().map_err(|source| ConnectError::InCluster { source })?,
@@ -83,7 +102,7 @@ impl ApiAccess {
             config.cluster_url = server.parse().map_err(|_| ConnectError::Server { server: server.clone() })?;
         }
         let url = config.cluster_url.to_string();
-        Client::try_from(config).map_err(|source| ConnectError::Client { url, source: Box::new(source) })
+        Ok((config, url))
     }
 
     /// A connection with the kubeconfig that kubectl would use, where none is named. Nothing is sent yet.

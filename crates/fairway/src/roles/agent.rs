@@ -55,10 +55,10 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let checks_checksums = args.routing.checks_checksums() && *checksums.borrow() == Checksums::Offloaded;
     let kernel = Kernel::open(view, args.cni_state_dir.clone()).context("cannot program this node's kernel")?;
     let pages = StatusPages::bind(args.healthz_bind_address).await?;
-    let client = args.api.access().connect().await?;
+    let health = Arc::new(Health::default());
+    let client = args.api.access().connect_observed(Arc::new(health.metrics.requests.clone())).await?;
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
     let mut cluster = ClusterWatch::start(client.clone(), kinds, cancel.clone());
-    let health = Arc::new(Health::default());
     let (to_rejections, rejections) = kubeapi::rejections();
     let (to_served, served) = watch::channel(Served::default());
     let (to_ends, ends) = watch::channel(TunnelEnds::default());

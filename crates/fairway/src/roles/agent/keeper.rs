@@ -114,8 +114,12 @@ impl Keeper {
     }
 
     async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
-        let work = move |kernel: &mut Kernel| (kernel.sync(&cluster), kernel.served(), kernel.tunnel_ends());
-        let (synced, served, tunnel_ends) = self.kernel.run(work).await?;
+        let work = move |kernel: &mut Kernel| {
+            let synced = kernel.sync(&cluster);
+            (synced, kernel.pending(&cluster), kernel.served(), kernel.tunnel_ends())
+        };
+        let (synced, pending, served, tunnel_ends) = self.kernel.run(work).await?;
+        self.health.metrics.pending(pending);
         tell_if_new(&self.in_force.served, served);
         tell_if_new(&self.in_force.tunnel_ends, tunnel_ends);
         synced

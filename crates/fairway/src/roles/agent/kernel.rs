@@ -68,6 +68,15 @@ pub(super) struct Synced {
     pub(super) reconciled: Option<Reconciled>,
 }
 
+/// What of a snapshot is not in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pending {
+    /// Services that changed.
+    pub(super) services: usize,
+    /// Services whose slices changed.
+    pub(super) slices: usize,
+}
+
 /// What others changed in the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Audit {
@@ -166,6 +175,16 @@ impl Kernel {
             triggers: triggers.filter(|(_, triggered)| *triggered >= self.started).collect(),
             without_local: BTreeMap::new(),
             reconciled: None,
+        }
+    }
+
+    /// How much of a snapshot is not in the kernel.
+    pub(super) fn pending(&self, cluster: &Cluster) -> Pending {
+        let nothing = Cluster::default();
+        let old = self.committed.as_ref().map_or(&nothing, |committed| &committed.cluster);
+        Pending {
+            services: SharedMap::changes_between(&old.services, &cluster.services).len(),
+            slices: SharedMap::changes_between(&old.endpoint_slices, &cluster.endpoint_slices).len(),
         }
     }
 

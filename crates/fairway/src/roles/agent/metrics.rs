@@ -10,7 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::kernel::Synced;
+use super::kernel::{Pending, Synced};
+use crate::roles::client_metrics::ClientMetrics;
+use crate::roles::process_metrics;
 
 /// An address family, as kube-proxy names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +55,10 @@ pub(super) struct Metrics {
     operations: Counter,
     routes_failed: Gauge,
     failures: Counter,
+    services_pending: Gauge,
+    endpoints_pending: Gauge,
+    /// Requests to the API server.
+    pub(super) requests: ClientMetrics,
 }
 
 impl Default for Metrics {
@@ -76,6 +82,9 @@ impl Default for Metrics {
             operations: Counter::default(),
             routes_failed: Gauge::default(),
             failures: Counter::default(),
+            services_pending: Gauge::default(),
+            endpoints_pending: Gauge::default(),
+            requests: ClientMetrics::default(),
         }
     }
 }
@@ -129,6 +138,12 @@ impl Metrics {
         self.routes_failed.set(synced.outcome.routes_failed as i64);
     }
 
+    /// Notes how much of the cluster is not in the kernel yet.
+    pub(super) fn pending(&self, pending: Pending) {
+        self.services_pending.set(pending.services as i64);
+        self.endpoints_pending.set(pending.slices as i64);
+    }
+
     fn set_without_local(&self, synced: &Synced, families: &[IpFamily]) {
         for family in families {
             for (side, traffic_policy) in [(PolicySide::Internal, "internal"), (PolicySide::External, "external")] {
@@ -170,6 +185,8 @@ impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         self.register_sync(registry.sub_registry_with_prefix("kubeproxy"));
         self.register_rest(registry.sub_registry_with_prefix("kubeproxy"));
+        self.requests.register(registry);
+        process_metrics::register(registry);
         let agent = registry.sub_registry_with_prefix("fairway_agent");
         agent.register("kernel_operations", "Changes of the nf_tables table", self.operations.clone());
         agent.register("routes_failed", "Routes to other nodes that are not as wanted", self.routes_failed.clone());
@@ -197,6 +214,14 @@ impl Metrics {
         proxy.register("sync_proxy_rules_service_changes", "Services that changed", services);
         let endpoints = self.endpoint_changes.clone();
         proxy.register("sync_proxy_rules_endpoint_changes", "Services whose endpoints changed", endpoints);
+        let services = self.services_pending.clone();
+        proxy.register("sync_proxy_rules_service_changes_pending", "Services whose changes wait", services);
+        let endpoints = self.endpoints_pending.clone();
+        proxy.register(
+            "sync_proxy_rules_endpoint_changes_pending",
+            "Services whose endpoints' changes wait",
+            endpoints,
+        );
         let without = self.without_local.clone();
         let help = "Service ports whose policy is Local and that have no endpoint on this node";
         proxy.register("sync_proxy_rules_no_local_endpoints_total", help, without);

@@ -90,3 +90,104 @@ fn metrics_of(health: &Health) -> Registry {
     health.metrics.register(&mut registry);
     registry
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use compile::plan::PolicySide;
+    use kubeapi::{Answered, RequestObserver as _};
+    use model::{IpFamily, Node};
+
+    use super::super::kernel::{Reconciled, Synced};
+    use super::*;
+
+    /// Kinds and labels of metrics by their names.
+    type Catalogue = BTreeMap<String, (String, BTreeSet<String>)>;
+
+    /// An agent to which everything has happened that is counted.
+    fn experienced() -> Arc<Health> {
+        let health = Arc::new(Health::default());
+        let synced = |is_full| Synced {
+            outcome: datapath::Outcome::default(),
+            rejected: Vec::new(),
+            took: Duration::from_millis(3),
+            is_full,
+            services_changed: 1,
+            slices_changed: 1,
+            triggers: vec![(IpFamily::V4, Duration::from_secs(5))],
+            without_local: BTreeMap::from([((PolicySide::External, IpFamily::V4), 2)]),
+            reconciled: Some(Reconciled { removed: vec![IpFamily::V4], took: Duration::from_millis(1) }),
+        };
+        let node = Node {
+            name: "node1".into(),
+            addresses: vec!["10.89.0.1".parse().unwrap()],
+            pod_cidrs: vec![],
+            leaving: false,
+            labels: BTreeMap::new(),
+        };
+        health.queued(Timestamp::now(), &node);
+        health.synced(&synced(true), Timestamp::now());
+        health.synced(&synced(false), Timestamp::now());
+        health.failed("something".to_owned());
+        health.healthz(Timestamp::now());
+        health.livez(Timestamp::now());
+        let took = Duration::from_millis(2);
+        let request = Answered { method: "GET", host: "10.96.0.1:443", code: Some(200), took };
+        health.metrics.requests.answered(&request);
+        health
+    }
+
+    /// What the agent shows.
+    fn shown() -> Catalogue {
+        let page = of_agent(&experienced(), &AnnouncerMetrics::default())("/metrics").unwrap();
+        let mut found = Catalogue::new();
+        for (name, kind) in page.body().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let samples = page.body().lines().filter_map(|line| line.strip_prefix(&*name));
+            let with_labels =
+                samples.filter_map(|line| line.split_once('{')?.1.split_once('}').map(|(labels, _)| labels));
+            let labels = with_labels.flat_map(|labels| labels.split(',').filter_map(|label| label.split_once('=')));
+            let labels = labels.map(|(label, _)| label.to_owned()).filter(|label| label != "le").collect();
+            found.insert(name, (kind.to_owned(), labels));
+        }
+        found
+    }
+
+    /// What docs/metrics.md says it shows.
+    fn documented() -> Catalogue {
+        let page = include_str!("../../../../../docs/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let entry = |row: &str| {
+            let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+            let labels = columns[1].split(',').map(|label| label.trim().trim_matches('`').to_owned());
+            let labels = labels.filter(|label| !label.is_empty()).collect();
+            (columns[0].trim_matches('`').to_owned(), (columns[2].to_owned(), labels))
+        };
+        rows.map(entry).collect()
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_page_about_them_by_name_kind_and_labels() {
+        let (shown, documented) = (shown(), documented());
+        assert!(shown.len() > 30, "{shown:?}");
+        assert_eq!(shown, documented);
+    }
+
+    #[test]
+    fn what_kube_proxys_dashboards_and_keep_lists_ask_for_is_there() {
+        let shown = shown();
+        for (name, labels) in [
+            ("kubeproxy_sync_proxy_rules_duration_seconds", vec!["ip_family"]),
+            ("kubeproxy_network_programming_duration_seconds", vec!["ip_family"]),
+            ("rest_client_requests_total", vec!["code", "host", "method"]),
+            ("rest_client_request_duration_seconds", vec!["host", "verb"]),
+            ("process_resident_memory_bytes", vec![]),
+            ("process_cpu_seconds_total", vec![]),
+            ("process_start_time_seconds", vec![]),
+        ] {
+            let labels: BTreeSet<String> = labels.into_iter().map(str::to_owned).collect();
+            assert_eq!(shown.get(name).map(|(_, labels)| labels), Some(&labels), "{name}");
+        }
+    }
+}
