@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::forwarder::{ForwardError, Forwarder};
 use super::guard::LoopGuard;
@@ -31,17 +31,35 @@ pub(super) struct Block {
     _end: DropGuard,
 }
 
+/// How a client is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// How the client came, and so how others are asked for it.
+    pub(super) came_by: Transport,
+    /// How much the answer may hold.
+    pub(super) room: Transport,
+    /// Varies the order of addresses.
+    pub(super) seed: u64,
+}
+
 /// What a look at what is at hand came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// The response is complete.
     Done,
-    /// The response is complete, and a newer one should be fetched for the next client.
+    /// The response is complete, and the forwarder of this index should fetch a newer one for the next client.
     Renew(usize),
-    /// The forwarder of this index knows.
-    Ask(usize),
-    /// The zone of this index has an alias for a name elsewhere; the response holds the alias.
-    Chase(usize, DomainName),
+    /// The response has to wait for another one.
+    Wait(Missing),
+}
+
+/// What a response has to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// What the forwarder of this index is told.
+    Reply(usize),
+    /// What this name leads to, elsewhere, for which the zone of this index has an alias.
+    Target(usize, DomainName),
 }
 
 impl Block {
@@ -65,17 +83,9 @@ impl Block {
         &self.config
     }
 
-    /// How much of an answer a client of this transport can take.
-    pub(super) fn transport(&self, transport: Transport) -> Transport {
-        match transport {
-            Transport::Udp { .. } => Transport::Udp { max_payload: self.config.max_udp_payload },
-            Transport::Tcp => Transport::Tcp,
-        }
-    }
-
     /// Answers a query into `out` from what is at hand.
-    pub(super) fn look(&self, query: &Query<'_>, (transport, seed): (Transport, u64), out: &mut Vec<u8>) -> Look {
-        let how = (self.transport(transport), self.seed(seed));
+    pub(super) fn look(&self, query: &Query<'_>, manner: Manner, out: &mut Vec<u8>) -> Look {
+        let how = self.how(manner);
         if let Some(guard) = &self.guard {
             guard.note(query);
         }
@@ -87,7 +97,7 @@ impl Block {
         for (index, zone) in self.zones.iter().enumerate() {
             match answer(query, &zone.load(), how, out) {
                 Reply::Forward => {}
-                Reply::Chase(target) => return Look::Chase(index, target),
+                Reply::Chase(target) => return Look::Wait(Missing::Target(index, target)),
                 Reply::Ready(_) | Reply::Ignore => return Look::Done,
             }
         }
@@ -104,37 +114,52 @@ impl Block {
             Response::start(query, how.0.limit(query), out).finish_without_authority(rcode);
             return Look::Done;
         };
-        let Some(cache) = self.cache.as_ref().filter(|cache| cache.takes(query)) else {
-            return Look::Ask(index);
+        let Some(cache) = self.cache_for(query) else {
+            return Look::Wait(Missing::Reply(index));
         };
         let kept = cache.read(query, Instant::now(), out);
         if kept == Kept::Nothing {
             self.metrics.cache_misses.inc();
-            return Look::Ask(index);
+            return Look::Wait(Missing::Reply(index));
         }
         self.metrics.cache_hits.inc();
         self.fit(query, how, out);
         if kept == Kept::Renew { Look::Renew(index) } else { Look::Done }
     }
 
-    /// Asks other servers, and keeps what they say.
-    pub(super) async fn ask(&self, index: usize, query: &Query<'_>, how: (Transport, u64), out: &mut Vec<u8>) {
-        let how = (self.transport(how.0), self.seed(how.1));
-        let cache = self.cache.as_ref().filter(|cache| cache.takes(query));
-        match self.forwarders[index].resolve(query, how.0 == Transport::Tcp).await {
-            Ok(reply) => {
-                if let Some(cache) = cache {
-                    cache.insert(query, &reply, Instant::now());
-                }
-                *out = reply;
-                self.fit(query, how, out);
-            }
-            Err(_) if cache.is_some_and(|cache| cache.read_stale(query, Instant::now(), out)) => {
-                self.metrics.cache_served_stale.inc();
-                self.fit(query, how, out);
-            }
-            Err(error) => self.write_failure(query, &error, out),
+    /// Asks other servers; where they do not know, what they said before is given if it may.
+    pub(super) async fn ask(&self, index: usize, query: &Query<'_>, manner: Manner, out: &mut Vec<u8>) {
+        match self.fetch(index, query, manner.came_by).await {
+            Ok(reply) => *out = reply,
+            Err(_) if self.read_stale(query, out) => {}
+            Err(error) => return self.write_failure(query, &error, out),
         }
+        self.fit(query, self.how(manner), out);
+    }
+
+    /// Asks other servers for the sake of the next client.
+    pub(super) async fn renew(&self, index: usize, query: &Query<'_>, came_by: Transport) {
+        if let Err(error) = self.fetch(index, query, came_by).await {
+            debug!(name = ?query.name, qtype = type_name(query), %error, "cannot renew an answer");
+        }
+    }
+
+    /// Asks other servers, and keeps what they say.
+    async fn fetch(&self, index: usize, query: &Query<'_>, came_by: Transport) -> Result<Vec<u8>, ForwardError> {
+        let reply = self.forwarders[index].resolve(query, came_by == Transport::Tcp).await?;
+        if let Some(cache) = self.cache_for(query) {
+            cache.insert(query, &reply, Instant::now());
+        }
+        Ok(reply)
+    }
+
+    /// Reads what other servers said before, if it may be given although it is too old.
+    fn read_stale(&self, query: &Query<'_>, out: &mut Vec<u8>) -> bool {
+        let found = self.cache_for(query).is_some_and(|cache| cache.read_stale(query, Instant::now(), out));
+        if found {
+            self.metrics.cache_served_stale.inc();
+        }
+        found
     }
 
     /// Completes an answer with the reply that came for its alias.
@@ -142,11 +167,10 @@ impl Block {
         &self,
         index: usize,
         query: &Query<'_>,
-        (transport, seed): (Transport, u64),
+        manner: Manner,
         (reply, out): (&[u8], &mut Vec<u8>),
     ) {
-        let how = (self.transport(transport), self.seed(seed));
-        answer_alias(query, &self.zones[index].load(), how, reply, out);
+        answer_alias(query, &self.zones[index].load(), self.how(manner), reply, out);
     }
 
     /// The search for loops, if there is anything to search: it ends when a server has answered, or with the block.
@@ -170,8 +194,18 @@ impl Block {
         fit_to_client(out, query, transport.limit(query));
     }
 
-    fn seed(&self, seed: u64) -> u64 {
-        if self.config.shuffle { seed } else { 0 }
+    /// The cache, if answers to this query may be kept.
+    fn cache_for(&self, query: &Query<'_>) -> Option<&Cache> {
+        self.cache.as_ref().filter(|cache| cache.takes(query))
+    }
+
+    /// How much an answer may hold, and what varies it, as far as the configuration goes along.
+    fn how(&self, manner: Manner) -> (Transport, u64) {
+        let room = match manner.room {
+            Transport::Udp { .. } => Transport::Udp { max_payload: self.config.max_udp_payload },
+            Transport::Tcp => Transport::Tcp,
+        };
+        (room, if self.config.shuffle { manner.seed } else { 0 })
     }
 
     fn write_failure(&self, query: &Query<'_>, error: &ForwardError, out: &mut Vec<u8>) {

@@ -2,12 +2,13 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use model::IpFamily;
 
-use super::block::Look;
-use super::listener::{Route, Routes, SharedRoutes};
+use super::block::{Block, Look, Manner, Missing};
+use super::listener::{Route, Routes};
 use super::query_log;
 use crate::answer::Transport;
 use crate::config::DEFAULT_UDP_PAYLOAD;
@@ -59,20 +60,62 @@ fn random() -> u64 {
 }
 
 /// What is known after a first look at a packet.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Step {
     /// Nothing may be sent back.
     Ignore,
     /// The response is there.
     Send,
-    /// The response is there; [`finish`] fetches a newer one for the next client.
-    SendAndRenew,
+    /// The response is there, and a newer one is to be fetched.
+    SendAndRenew(Renewal),
     /// Another server must be asked.
-    Wait,
+    Wait(Pending),
+}
+
+/// A newer response that is to be fetched for the next client.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    block: Arc<Block>,
+    forwarder: usize,
+    packet: Vec<u8>,
+    came_by: Transport,
+}
+
+impl Renewal {
+    /// Fetches it.
+    pub(super) async fn run(self) {
+        if let Ok(query) = Query::parse(&self.packet) {
+            self.block.renew(self.forwarder, &query, self.came_by).await;
+        }
+    }
+}
+
+/// A packet whose answer has to wait for another server, and the blocks that were in force when it came.
+#[derive(Debug)]
+pub(super) struct Pending {
+    routes: Arc<Routes>,
+    packet: Vec<u8>,
+    arrival: Arrival,
+    missing: Missing,
+}
+
+impl Pending {
+    /// The answer; empty if nothing may be sent back. With it what is to be fetched once it is sent.
+    pub(super) async fn finish(self) -> (Vec<u8>, Option<Renewal>) {
+        let (mut out, mut renewal) = (Vec::new(), None);
+        if let Ok(query) = Query::parse(&self.packet)
+            && let Some(route) = find_route(&self.routes, &query)
+        {
+            let how = (self.arrival.manner(), MAX_ALIASES);
+            renewal = supply(&self.routes, &query, (route, self.missing), how, &mut out).await;
+            note_answer(route, &query, self.arrival, (self.packet.len(), &out));
+        }
+        (out, renewal)
+    }
 }
 
 /// Answers a packet into `out` from what is at hand.
-pub(super) fn begin(routes: &Routes, packet: &[u8], arrival: Arrival, out: &mut Vec<u8>) -> Step {
+pub(super) fn begin(routes: &Arc<Routes>, packet: &[u8], arrival: Arrival, out: &mut Vec<u8>) -> Step {
     let query = match Query::parse(packet) {
         Ok(query) => query,
         Err(QueryError::Ignore) => return Step::Ignore,
@@ -87,49 +130,69 @@ pub(super) fn begin(routes: &Routes, packet: &[u8], arrival: Arrival, out: &mut 
         routes.dropped.count(arrival.answered(Some(&query), out));
         return Step::Send;
     };
-    let look = route.block.look(&query, (arrival.transport, arrival.seed), out);
+    let look = route.block.look(&query, arrival.manner(), out);
+    if !matches!(look, Look::Wait(_)) {
+        note_answer(route, &query, arrival, (packet.len(), out));
+    }
     match look {
-        Look::Done | Look::Renew(_) => {
-            note_answer(route, &query, arrival, (packet.len(), out));
-            if look == Look::Done { Step::Send } else { Step::SendAndRenew }
+        Look::Done => Step::Send,
+        Look::Renew(forwarder) => Step::SendAndRenew(route.renewal(forwarder, packet, arrival.transport)),
+        Look::Wait(missing) => {
+            Step::Wait(Pending { routes: Arc::clone(routes), packet: packet.to_vec(), arrival, missing })
         }
-        Look::Ask(_) | Look::Chase(..) => Step::Wait,
     }
 }
 
-/// Answers a packet for which [`begin`] said [`Step::Wait`]; empty if nothing may be sent back.
-pub(super) async fn finish(routes: &SharedRoutes, packet: &[u8], arrival: Arrival) -> Vec<u8> {
-    let routes = routes.load_full();
-    let mut out = Vec::new();
-    if let Ok(query) = Query::parse(packet) {
-        resolve(&routes, &query, arrival, MAX_ALIASES, &mut out).await;
-        if let Some(route) = find_route(&routes, &query) {
-            note_answer(route, &query, arrival, (packet.len(), &out));
+/// Answers a query now that it is known what is missing.
+async fn supply(
+    routes: &Routes,
+    query: &Query<'_>,
+    (route, missing): (&Route, Missing),
+    (manner, aliases): (Manner, usize),
+    out: &mut Vec<u8>,
+) -> Option<Renewal> {
+    match missing {
+        Missing::Reply(forwarder) => {
+            route.block.ask(forwarder, query, manner, out).await;
+            None
         }
-    }
-    out
-}
-
-/// Answers a query, asking others where it must be and even where it need not.
-async fn resolve(routes: &Routes, query: &Query<'_>, arrival: Arrival, aliases: usize, out: &mut Vec<u8>) {
-    let how = (arrival.transport, arrival.seed);
-    let Some(route) = find_route(routes, query) else {
-        Response::start(query, usize::from(u16::MAX), out).finish_without_authority(Rcode::Refused);
-        return;
-    };
-    match route.block.look(query, how, out) {
-        Look::Done => {}
-        Look::Ask(index) | Look::Renew(index) => route.block.ask(index, query, how, out).await,
-        Look::Chase(index, target) => {
+        Missing::Target(zone, target) => {
             let (mut packet, mut reply) = (Vec::new(), Vec::new());
             write_query_for(&target, query, query.id, &mut packet);
             // What the target's own block says, in full length.
-            let inner = Arrival { transport: Transport::Tcp, ..arrival };
-            if let (Ok(query), Some(aliases)) = (Query::parse(&packet), aliases.checked_sub(1)) {
-                Box::pin(resolve(routes, &query, inner, aliases, &mut reply)).await;
-            }
-            route.block.complete_alias(index, query, how, (&reply, out));
+            let in_full = Manner { room: Transport::Tcp, ..manner };
+            let renewal = match aliases.checked_sub(1) {
+                Some(aliases) => Box::pin(resolve(routes, &packet, (in_full, aliases), &mut reply)).await,
+                None => None,
+            };
+            route.block.complete_alias(zone, query, manner, (&reply, out));
+            renewal
         }
+    }
+}
+
+/// Answers a query of our own, asking other servers where it must be.
+async fn resolve(
+    routes: &Routes,
+    packet: &[u8],
+    (manner, aliases): (Manner, usize),
+    out: &mut Vec<u8>,
+) -> Option<Renewal> {
+    let query = Query::parse(packet).ok()?;
+    let Some(route) = find_route(routes, &query) else {
+        Response::start(&query, usize::from(u16::MAX), out).finish_without_authority(Rcode::Refused);
+        return None;
+    };
+    match route.block.look(&query, manner, out) {
+        Look::Done => None,
+        Look::Renew(forwarder) => Some(route.renewal(forwarder, packet, manner.came_by)),
+        Look::Wait(missing) => supply(routes, &query, (route, missing), (manner, aliases), out).await,
+    }
+}
+
+impl Route {
+    fn renewal(&self, forwarder: usize, packet: &[u8], came_by: Transport) -> Renewal {
+        Renewal { block: Arc::clone(&self.block), forwarder, packet: packet.to_vec(), came_by }
     }
 }
 
@@ -153,6 +216,10 @@ fn note_answer(route: &Route, query: &Query<'_>, arrival: Arrival, (asked, respo
 }
 
 impl Arrival {
+    fn manner(self) -> Manner {
+        Manner { came_by: self.transport, room: self.transport, seed: self.seed }
+    }
+
     fn answered<'a>(self, query: Option<&Query<'_>>, response: &'a [u8]) -> Answered<'a> {
         Answered {
             reader: self.reader,

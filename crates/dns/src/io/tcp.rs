@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::listener::SharedRoutes;
-use super::resolver::{Arrivals, Step, begin, finish};
+use super::resolver::{Arrivals, Step, begin};
 
 /// How many connections may be open on a listener; more wait in its queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -30,10 +30,11 @@ pub(super) async fn accept(listener: TcpListener, routes: SharedRoutes, tasks: T
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                let (routes, cancel) = (Arc::clone(&routes), cancel.clone());
+                let (routes, cancel, renewals) = (Arc::clone(&routes), cancel.clone(), tasks.clone());
                 tasks.spawn(async move {
                     let _place = place;
-                    if let Some(Err(error)) = cancel.run_until_cancelled(serve(stream, client, &routes)).await {
+                    let serving = serve(stream, client, (&routes, &renewals));
+                    if let Some(Err(error)) = cancel.run_until_cancelled(serving).await {
                         debug!(%client, %error, "connection ended early");
                     }
                 });
@@ -49,7 +50,7 @@ pub(super) async fn accept(listener: TcpListener, routes: SharedRoutes, tasks: T
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     client: SocketAddr,
-    routes: &SharedRoutes,
+    (routes, tasks): (&SharedRoutes, &TaskTracker),
 ) -> io::Result<()> {
     let mut arrivals = Arrivals::over_tcp();
     let mut stream = BufReader::new(stream);
@@ -57,11 +58,18 @@ async fn serve(
     while let Some(packet) = timeout(IDLE, read_message(&mut stream)).await?? {
         let arrival = arrivals.note(client, Instant::now());
         let step = begin(&routes.load(), &packet, arrival, &mut response);
-        match step {
+        let renewal = match step {
             Step::Ignore => return Ok(()),
-            // Of two clients that come over TCP, the second may well wait for the new answer.
-            Step::Send | Step::SendAndRenew => {}
-            Step::Wait => response = finish(routes, &packet, arrival).await,
+            Step::Send => None,
+            Step::SendAndRenew(renewal) => Some(renewal),
+            Step::Wait(pending) => {
+                let (answer, renewal) = pending.finish().await;
+                response = answer;
+                renewal
+            }
+        };
+        if let Some(renewal) = renewal {
+            tasks.spawn(renewal.run());
         }
         let length = u16::try_from(response.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         let message = [&length.to_be_bytes(), response.as_slice()].concat();
@@ -99,8 +107,8 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:53".parse().unwrap();
         let routes = Arc::new(ArcSwap::from_pointee(Routes::at(address, &[], &Metrics::default())));
         let (mut client, stream) = duplex(QUERY.len());
-        let queries = QUERY.repeat(2);
-        let serving = timeout(IDLE * 10, serve(stream, address, &routes));
+        let (queries, tasks) = (QUERY.repeat(2), TaskTracker::new());
+        let serving = timeout(IDLE * 10, serve(stream, address, (&routes, &tasks)));
         let (outcome, written) = tokio::join!(serving, client.write_all(&queries));
         written.unwrap();
         let error = outcome.expect("an end").unwrap_err();

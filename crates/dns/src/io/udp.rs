@@ -1,7 +1,7 @@
 //! Reading one UDP socket, on a thread of its own.
 
 use std::io::{self, PipeReader};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::batch::Batch;
 use super::listener::SharedRoutes;
-use super::resolver::{Arrival, Arrivals, Step, begin, finish};
+use super::resolver::{Arrivals, Pending, Step, begin};
 
 /// How many batches are read after the end was called: what came before is answered, but there is an end.
 const LAST_BATCHES: usize = 256;
@@ -76,12 +76,12 @@ impl Reader {
             match begin(&routes, packet, arrival, out) {
                 Step::Ignore => false,
                 Step::Send => true,
-                Step::SendAndRenew => {
-                    self.answer_later(packet, arrival, None);
+                Step::SendAndRenew(renewal) => {
+                    self.tasks.spawn_on(renewal.run(), &self.runtime);
                     true
                 }
-                Step::Wait => {
-                    self.answer_later(packet, arrival, Some(client));
+                Step::Wait(pending) => {
+                    self.answer_later(pending, client);
                     false
                 }
             }
@@ -91,15 +91,18 @@ impl Reader {
         }
     }
 
-    fn answer_later(&self, packet: &[u8], arrival: Arrival, client: Option<std::net::SocketAddr>) {
-        let (socket, routes, packet) = (Arc::clone(&self.socket), Arc::clone(&self.routes), packet.to_vec());
+    fn answer_later(&self, pending: Pending, client: SocketAddr) {
+        let socket = Arc::clone(&self.socket);
         let answering = async move {
-            let response = finish(&routes, &packet, arrival).await;
-            if let Some(client) = client.filter(|_| !response.is_empty())
+            let (response, renewal) = pending.finish().await;
+            if !response.is_empty()
                 && let Err(error) = socket.send_to(&response, client)
             {
                 // A client that got no answer asks again; there is nothing else to do.
                 debug!(%error, "cannot send an answer");
+            }
+            if let Some(renewal) = renewal {
+                renewal.run().await;
             }
         };
         self.tasks.spawn_on(answering, &self.runtime);

@@ -1,11 +1,17 @@
 //! Keeping what other servers answered.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use tokio::time::timeout;
 
-use super::served::{Served, Upstream, forwarding};
+use super::served::{DEADLINE, Served, Upstream, answer, forwarding, reply_to};
 use super::support::query;
+use crate::Config;
+use crate::config::{ServeStale, StaleMode};
 use crate::tests::corefiles::read;
 
 #[tokio::test]
@@ -32,4 +38,72 @@ async fn what_a_configuration_leaves_as_it_was_keeps_its_cache() {
     served.server.apply(&config).unwrap();
     served.ask(&query("example.com.", RecordType::A)).await;
     assert_eq!(upstream.asked(), 1);
+}
+
+/// A server in which every name has the address 192.0.2.N, N being what stands in the number; nothing works at zero.
+async fn changing() -> (Upstream, Arc<AtomicU8>) {
+    let number = Arc::new(AtomicU8::new(1));
+    let last = Arc::clone(&number);
+    let reply = move |query: &Message, _| {
+        let reply = match last.load(Ordering::SeqCst) {
+            0 => reply_to(query, ResponseCode::ServFail),
+            last => answer(query, &[&format!("192.0.2.{last}")]),
+        };
+        Some(reply.to_vec().unwrap())
+    };
+    (Upstream::start(reply).await, number)
+}
+
+/// Answers are too old as soon as they are there, and given nonetheless.
+fn serving_stale(upstream: &Upstream, mode: StaleMode) -> Config {
+    let mut config = forwarding(&[upstream], Duration::from_millis(1500));
+    let cache = config.blocks[0].cache.as_mut().unwrap();
+    cache.success.most = Duration::from_nanos(1);
+    cache.serve_stale = Some(ServeStale { longest: Duration::from_secs(3600), mode });
+    config
+}
+
+fn address_in(answer: &Message) -> String {
+    answer.answers.first().map(|record| record.data.to_string()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_old_is_given_at_once_and_replaced() {
+    let (upstream, number) = changing().await;
+    let served = Served::start(&serving_stale(&upstream, StaleMode::Immediate));
+    let question = query("example.com.", RecordType::A);
+    assert_eq!(address_in(&served.ask(&question).await), "192.0.2.1");
+    number.store(2, Ordering::SeqCst);
+    assert_eq!(address_in(&served.ask(&question).await), "192.0.2.1");
+    let replaced = async { while address_in(&served.ask(&question).await) != "192.0.2.2" {} };
+    timeout(DEADLINE, replaced).await.expect("the new address");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_too_old_over_tcp_is_replaced() {
+    let (upstream, number) = changing().await;
+    let served = Served::start(&serving_stale(&upstream, StaleMode::Immediate));
+    let question = [query("example.com.", RecordType::A)];
+    assert_eq!(address_in(&served.ask_by_tcp(&question).await[0]), "192.0.2.1");
+    number.store(2, Ordering::SeqCst);
+    let replaced = async { while address_in(&served.ask_by_tcp(&question).await[0]) != "192.0.2.2" {} };
+    timeout(DEADLINE, replaced).await.expect("the new address");
+}
+
+#[tokio::test]
+async fn a_query_is_looked_up_and_counted_once() {
+    let (upstream, _) = changing().await;
+    let served = Served::start(&serving_stale(&upstream, StaleMode::Immediate));
+    let question = query("example.com.", RecordType::A);
+    served.ask(&question).await;
+    assert_eq!((served.count("coredns_cache_misses_total"), served.count("coredns_cache_hits_total")), (1.0, 0.0));
+    served.ask(&question).await;
+    let renewed = async {
+        while upstream.asked() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, renewed).await.expect("the server is asked again");
+    assert_eq!((served.count("coredns_cache_misses_total"), served.count("coredns_cache_hits_total")), (1.0, 1.0));
+    assert_eq!(served.count("coredns_dns_responses_total"), 2.0);
 }

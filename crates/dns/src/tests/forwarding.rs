@@ -1,5 +1,6 @@
 //! Asking other servers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -139,6 +140,28 @@ async fn an_alias_for_a_missing_name_is_missing() {
     let upstream = Upstream::start(|query, _| Some(reply_to(query, ResponseCode::NXDomain).to_vec().unwrap())).await;
     let answer = Served::with_upstreams(&[&upstream]).ask(&query("mail.shop.svc.cluster.local.", RecordType::A)).await;
     assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NXDomain, 1));
+}
+
+#[tokio::test]
+async fn the_target_of_an_alias_is_asked_for_the_way_the_client_came() {
+    let by_tcp = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&by_tcp);
+    let upstream = Upstream::start(move |query, by_tcp| {
+        count.fetch_add(usize::from(by_tcp), Ordering::SeqCst);
+        Some(answer(query, &["192.0.2.1"]).to_vec().unwrap())
+    })
+    .await;
+    let served = Served::with_upstreams(&[&upstream]);
+    assert_eq!(served.ask(&query("mail.shop.svc.cluster.local.", RecordType::A)).await.answers.len(), 2);
+    assert_eq!((upstream.asked(), by_tcp.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
+async fn the_target_of_an_alias_is_read_in_full_even_if_the_client_can_take_little() {
+    let upstream = cutting().await;
+    let served = Served::with_upstreams(&[&upstream]);
+    let cut = served.ask(&query("mail.shop.svc.cluster.local.", RecordType::A)).await;
+    assert!(cut.metadata.truncation && cut.answers.len() > 1, "{} answers", cut.answers.len());
 }
 
 #[tokio::test]
