@@ -5,8 +5,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::is_conclusive;
 use super::lifetime::{Kind, age_records, give_records, lifetime_of};
-use crate::config::{CacheConfig, Prefetch, StaleMode, is_within};
+use crate::config::{CacheConfig, Prefetch, ServeStale, StaleMode, is_within};
 use crate::wire::{Query, RecordType};
 
 /// How many tables share the answers, so that readers do not wait for each other.
@@ -110,7 +111,7 @@ impl Cache {
     /// Copies a reply that is too old into `out`, after no new one could be had; says whether there is one.
     pub fn read_stale(&self, query: &Query<'_>, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(stale) = self.config.serve_stale else { return false };
-        let usable = |entry: &mut Entry| if now < entry.until + stale.longest { Kept::Fresh } else { Kept::Nothing };
+        let usable = |entry: &mut Entry| if now < entry.until_stale(stale) { Kept::Fresh } else { Kept::Nothing };
         self.read_entry(query, now, out, usable) != Kept::Nothing
     }
 
@@ -119,7 +120,7 @@ impl Cache {
         query: &Query<'_>,
         now: Instant,
         out: &mut Vec<u8>,
-        standing: impl FnOnce(&mut Entry) -> Kept,
+        standing: impl Fn(&mut Entry) -> Kept,
     ) -> Kept {
         let (hash, asked) = self.hash(query);
         let mut shard = self.shard(hash);
@@ -134,8 +135,8 @@ impl Cache {
                 out.clear();
                 out.extend_from_slice(&entry.reply);
                 self.set_ages(entry, now, out);
+                return kept;
             }
-            return kept;
         }
         Kept::Nothing
     }
@@ -152,7 +153,7 @@ impl Cache {
     fn standing(&self, entry: &mut Entry, now: Instant) -> Kept {
         let has_gone = now >= entry.until;
         let is_usable = match self.config.serve_stale {
-            Some(stale) if stale.mode == StaleMode::Immediate => now < entry.until + stale.longest,
+            Some(stale) if stale.mode == StaleMode::Immediate => now < entry.until_stale(stale),
             _ => !has_gone,
         };
         if !is_usable {
@@ -180,9 +181,23 @@ impl Cache {
         let key = Key { name: query.name.as_wire().into(), asked };
         let entry = Entry { key, reply, since: now, until: now + lifetime, hits: 0, last_hit: now, renewing: None };
         let mut shard = self.shard(hash);
+        if entry.is_failure() && self.has_better(&mut shard, (hash, &entry.key), now) {
+            return;
+        }
         let other = if kind == Kind::Success { Kind::Denial } else { Kind::Success };
         shard.kind(other).remove(hash);
         shard.kind(kind).put(hash, entry);
+    }
+
+    /// Whether there is an answer that may still be given, if only while the servers fail: a failure must not take its
+    /// place (RFC 8767 section 4).
+    fn has_better(&self, shard: &mut Shard, (hash, key): (u64, &Key), now: Instant) -> bool {
+        [Kind::Success, Kind::Denial].into_iter().any(|kind| {
+            let entry = shard.kind(kind).find(hash, |other| other == key).filter(|entry| !entry.is_failure());
+            entry.is_some_and(|entry| {
+                now < self.config.serve_stale.map_or(entry.until, |stale| entry.until_stale(stale))
+            })
+        })
     }
 
     /// How many answers are kept.
@@ -211,6 +226,15 @@ impl Cache {
 }
 
 impl Entry {
+    fn is_failure(&self) -> bool {
+        !is_conclusive(&self.reply)
+    }
+
+    /// Until when it may be given although it is too old; failures may not.
+    fn until_stale(&self, stale: ServeStale) -> Instant {
+        if self.is_failure() { self.until } else { self.until + stale.longest }
+    }
+
     /// Counts a hit; says whether the entry is asked for often and nearly too old.
     fn is_due(&mut self, prefetch: Prefetch, now: Instant) -> bool {
         let paused = now.saturating_duration_since(self.last_hit) > prefetch.pause;

@@ -58,6 +58,11 @@ pub fn reply_code(reply: &[u8]) -> u8 {
     reply.get(3).map_or(0, |flags| flags & 0x0f)
 }
 
+/// Whether the server knows what there is, or that there is nothing: NOERROR and NXDOMAIN.
+pub(crate) fn is_conclusive(reply: &[u8]) -> bool {
+    matches!(reply_code(reply), 0 | 3)
+}
+
 /// Whether the server had to leave records out.
 pub fn is_truncated(reply: &[u8]) -> bool {
     reply.get(2).is_some_and(|flags| flags & 0x02 != 0)

@@ -11,7 +11,7 @@ use super::forwarder::{ForwardError, Forwarder};
 use super::guard::LoopGuard;
 use crate::answer::{Reply, Transport, answer, answer_alias};
 use crate::config::{BlockConfig, ForwardConfig};
-use crate::forward::{Cache, Kept, fit_to_client, shuffle_addresses};
+use crate::forward::{Cache, Kept, fit_to_client, is_conclusive, shuffle_addresses};
 use crate::hosts::answer_hosts;
 use crate::metrics::{Metrics, type_name};
 use crate::wire::{DomainName, Query, Rcode, Response};
@@ -130,8 +130,9 @@ impl Block {
     /// Asks other servers; where they do not know, what they said before is given if it may.
     pub(super) async fn ask(&self, index: usize, query: &Query<'_>, manner: Manner, out: &mut Vec<u8>) {
         match self.fetch(index, query, manner.came_by).await {
+            Ok(reply) if is_conclusive(&reply) => *out = reply,
+            _ if self.read_stale(query, out) => {}
             Ok(reply) => *out = reply,
-            Err(_) if self.read_stale(query, out) => {}
             Err(error) => return self.write_failure(query, &error, out),
         }
         self.fit(query, self.how(manner), out);

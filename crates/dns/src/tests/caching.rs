@@ -107,3 +107,18 @@ async fn a_query_is_looked_up_and_counted_once() {
     assert_eq!((served.count("coredns_cache_misses_total"), served.count("coredns_cache_hits_total")), (1.0, 1.0));
     assert_eq!(served.count("coredns_dns_responses_total"), 2.0);
 }
+
+#[tokio::test]
+async fn a_failure_does_not_take_the_answer_that_came_before() {
+    let (upstream, number) = changing().await;
+    let served = Served::start(&serving_stale(&upstream, StaleMode::Verify));
+    let question = query("example.com.", RecordType::A);
+    assert_eq!(address_in(&served.ask(&question).await), "192.0.2.1");
+    number.store(0, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(address_in(&served.ask(&question).await), "192.0.2.1");
+    }
+    assert_eq!(served.count("coredns_cache_served_stale_total"), 2.0);
+    number.store(3, Ordering::SeqCst);
+    assert_eq!(address_in(&served.ask(&question).await), "192.0.2.3");
+}

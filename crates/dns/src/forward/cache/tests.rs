@@ -90,6 +90,47 @@ fn what_is_too_old_waits_for_a_failure_if_so_configured() {
     assert!(!cache.read_stale(&query, start + Duration::from_secs(90), &mut out));
 }
 
+/// The code of what is given now, and of what is given when the servers fail.
+fn codes(cache: &Cache, query: &Query<'_>, now: Instant) -> [Option<ResponseCode>; 2] {
+    let (mut out, mut stale) = (Vec::new(), Vec::new());
+    let given = [cache.read(query, now, &mut out) != Kept::Nothing, cache.read_stale(query, now, &mut stale)];
+    let code =
+        |(given, reply): (bool, &Vec<u8>)| given.then(|| Message::from_vec(reply).unwrap().metadata.response_code);
+    [code((given[0], &out)), code((given[1], &stale))]
+}
+
+#[test]
+fn a_failure_is_kept_only_where_there_is_nothing_better() {
+    let stale = Some(ServeStale { longest: Duration::from_secs(60), mode: StaleMode::Verify });
+    let (packet, start) = (packet(1), Instant::now());
+    let query = Query::parse(&packet).unwrap();
+    let failure = Some(ResponseCode::ServFail);
+    for (serve_stale, second, expected) in [
+        (None, 10, [Some(GOOD), None]),
+        (None, 30, [failure, None]),
+        (stale, 30, [None, Some(GOOD)]),
+        (stale, 90, [failure, failure]),
+    ] {
+        let cache = Cache::new(CacheConfig { serve_stale, ..config() });
+        let then = start + Duration::from_secs(second);
+        cache.insert(&query, &reply(GOOD, &[20], None), start);
+        cache.insert(&query, &reply(ResponseCode::ServFail, &[], None), then);
+        assert_eq!(codes(&cache, &query, then), expected, "{serve_stale:?} at {second}");
+    }
+}
+
+#[test]
+fn a_failure_is_never_given_too_old() {
+    let (packet, start) = (packet(1), Instant::now());
+    let query = Query::parse(&packet).unwrap();
+    for mode in [StaleMode::Immediate, StaleMode::Verify] {
+        let stale = ServeStale { longest: Duration::from_secs(60), mode };
+        let cache = Cache::new(CacheConfig { serve_stale: Some(stale), ..config() });
+        cache.insert(&query, &reply(ResponseCode::ServFail, &[], None), start);
+        assert_eq!(codes(&cache, &query, start + Duration::from_secs(6)), [None, None], "{mode:?}");
+    }
+}
+
 #[test]
 fn what_is_asked_for_often_is_renewed_before_it_is_too_old() {
     let prefetch = Prefetch { hits: 3, pause: Duration::from_secs(60), percent: 50 };
