@@ -16,7 +16,8 @@ use super::versions::IMAGES;
 use super::workloads::{cpu_request, namespace};
 use tally::{Judgement, Tally, Window};
 
-const NAMESPACE: &str = "probes";
+/// Where all of it is.
+pub const NAMESPACE: &str = "probes";
 const SERVICE: &str = "10.96.210.1";
 const LIMIT: Duration = Duration::from_secs(120);
 /// A second is told when its last request is decided; a loaded machine may take its time.
@@ -81,7 +82,7 @@ impl Probes {
     /// Starts a server on every node and a prober on every node, which sends `rate` requests a second.
     pub fn start(cluster: &Cluster, nodes: &[Node], rate: usize) -> Result<Self> {
         ensure!((10..=10_000).contains(&rate), "{rate} requests a second: between 10 and 10000 are possible");
-        cluster.apply(&[namespace(NAMESPACE), servers(rate), service()].join("\n"))?;
+        cluster.apply(&[namespace(NAMESPACE), servers(rate), service_at("server", SERVICE)].join("\n"))?;
         let servers = wait_for("the servers to be ready", LIMIT, || {
             let pods = cluster.read(&["get", "pods", "-n", NAMESPACE, "-l", "app=server"])?;
             let ready = list(&pods).filter(|pod| has_condition(pod, "Ready")).count();
@@ -206,7 +207,8 @@ fn rate_of(task: &str, rate: usize) -> usize {
     (rate * share / 1000).max(1)
 }
 
-fn prober_name(node: &Node) -> String {
+/// The pod that asks from a node.
+pub fn prober_name(node: &Node) -> String {
     format!("prober-{}", node.name())
 }
 
@@ -270,13 +272,14 @@ fn servers(rate: usize) -> String {
     .to_string()
 }
 
-fn service() -> String {
+/// A Service of the servers at that address.
+pub fn service_at(name: &str, address: &str) -> String {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": { "name": "server", "namespace": NAMESPACE },
+        "metadata": { "name": name, "namespace": NAMESPACE },
         "spec": {
-            "clusterIP": SERVICE,
+            "clusterIP": address,
             "selector": { "app": "server" },
             "ports": [{ "port": 80, "targetPort": SERVER_PORT }],
         },

@@ -3,6 +3,7 @@
 mod blow;
 mod kernel;
 mod order;
+mod tokens;
 mod victims;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::tokens;
 use super::victims::{self, Victim};
 use crate::lab::cluster::Cluster;
 use crate::lab::fairway;
@@ -27,6 +28,8 @@ pub enum Blow {
     Kill(Victim),
     /// etcd stands still for two minutes.
     Freeze,
+    /// The tokens of Fairway's accounts stop being accepted.
+    Tokens,
     /// Fairway is installed again with this image, another build.
     Upgrade(PathBuf),
 }
@@ -45,7 +48,7 @@ impl Blow {
     /// All of them; the upgrade is to the image `other`.
     pub fn all(field: &Field<'_>, other: PathBuf) -> Vec<Self> {
         let kills = victims::all(field.site, field.nodes).into_iter().map(Self::Kill);
-        kills.chain([Self::Freeze, Self::Upgrade(other)]).collect()
+        kills.chain([Self::Freeze, Self::Tokens, Self::Upgrade(other)]).collect()
     }
 
     /// Strikes, and returns when what was struck is back.
@@ -53,6 +56,7 @@ impl Blow {
         match self {
             Self::Kill(victim) => kill(victim),
             Self::Freeze => freeze(field),
+            Self::Tokens => tokens::renew(field),
             Self::Upgrade(archive) => fairway::upgrade(field.site, archive),
         }
     }
@@ -61,7 +65,7 @@ impl Blow {
     pub fn is_possible(&self) -> Result<bool> {
         match self {
             Self::Kill(victim) => Ok(!victim.processes()?.is_empty()),
-            Self::Freeze | Self::Upgrade(_) => Ok(true),
+            Self::Freeze | Self::Tokens | Self::Upgrade(_) => Ok(true),
         }
     }
 
@@ -97,6 +101,7 @@ impl fmt::Display for Blow {
         match self {
             Self::Kill(victim) => write!(out, "kill -9 {victim}"),
             Self::Freeze => write!(out, "freeze etcd for {} s", FREEZE.as_secs()),
+            Self::Tokens => write!(out, "new tokens for Fairway's accounts"),
             Self::Upgrade(_) => write!(out, "upgrade to another build"),
         }
     }
