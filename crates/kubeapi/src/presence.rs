@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -27,6 +28,9 @@ use tracing::{debug, warn};
 const LOOK: Duration = Duration::from_millis(200);
 /// A Lease is renewed so many times in its duration.
 const RENEWALS: u32 = 4;
+/// What happens to the Leases, as the API server tells it.
+type LeaseEvents = BoxStream<'static, Result<Event<Lease>, watcher::Error>>;
+
 const LABEL: &str = "fairway.network/presence";
 /// What a node tells of the networks it is on.
 const NETWORKS: &str = "fairway.network/networks";
@@ -109,16 +113,20 @@ impl Presence {
         self.leases.patch(&self.lease_name(), &parameters, &Patch::Apply(lease)).await
     }
 
+    fn watch(&self) -> LeaseEvents {
+        let config = watcher::Config::default().labels(&format!("{LABEL}={}", self.purpose));
+        watcher(self.leases.clone(), config).default_backoff().boxed()
+    }
+
     /// Watches the Leases of all and tells whose count.
     async fn follow(
         &self,
         present: &watch::Sender<BTreeMap<Name, NodeNetworks>>,
         renewed: &watch::Receiver<Option<Instant>>,
     ) {
-        let config = watcher::Config::default().labels(&format!("{LABEL}={}", self.purpose));
-        let mut events = watcher(self.leases.clone(), config).default_backoff().boxed();
+        let mut events = self.watch();
         let mut looks = interval(LOOK);
-        let mut seen = Seen::default();
+        let (mut seen, mut begun) = (Seen::default(), Instant::now());
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -129,14 +137,22 @@ impl Presence {
                 _ = looks.tick() => {}
             }
             let now = Instant::now();
-            let mut counted = seen.counted(now, self.duration);
             // Before the others give up on this node it has to have given up itself.
-            let own = renewed.borrow().is_some_and(|renewed| now < renewed + self.duration * 2 / 3);
-            if own {
-                counted.insert(self.node.clone(), self.networks.borrow().clone())
-            } else {
-                counted.remove(&self.node)
-            };
+            let is_renewed = renewed.borrow().is_some_and(|renewed| now < renewed + self.duration * 2 / 3);
+            if is_renewed && seen.lacks(&self.node, begun, now, self.duration / 2) {
+                debug!("own renewals are not seen; the connection may be dead, watching anew");
+                (events, begun) = (self.watch(), now);
+            }
+            // Whoever has not seen the others yet is not alone.
+            if !seen.is_complete {
+                continue;
+            }
+            let mut counted = seen.counted(now, self.duration);
+            // A watch that does not show this node's own renewals shows nobody's.
+            match counted.get_mut(&self.node) {
+                Some(networks) if is_renewed => networks.clone_from(&self.networks.borrow()),
+                _ => drop(counted.remove(&self.node)),
+            }
             present.send_if_modified(|known| {
                 let is_new = *known != counted;
                 *known = counted;
@@ -152,6 +168,8 @@ struct Seen {
     nodes: BTreeMap<Name, Renewal>,
     /// What a list that has not ended yet has brought.
     listed: BTreeSet<Name>,
+    /// Whether a list has ended.
+    is_complete: bool,
 }
 
 #[derive(Debug)]
@@ -169,7 +187,10 @@ impl Seen {
                 let noted = self.note(&lease, now);
                 self.listed.extend(noted);
             }
-            Event::InitDone => self.nodes.retain(|node, _| self.listed.contains(node)),
+            Event::InitDone => {
+                self.is_complete = true;
+                self.nodes.retain(|node, _| self.listed.contains(node));
+            }
             Event::Apply(lease) => drop(self.note(&lease, now)),
             Event::Delete(lease) => drop(holder(&lease).and_then(|node| self.nodes.remove(&node))),
         }
@@ -183,6 +204,12 @@ impl Seen {
             self.nodes.insert(node.clone(), Renewal { time, seen: now, networks: networks(lease) });
         }
         Some(node)
+    }
+
+    /// Whether no renewal of a node was seen for `patience` although it was looked for since `begun`.
+    fn lacks(&self, node: &Name, begun: Instant, now: Instant, patience: Duration) -> bool {
+        let seen = self.nodes.get(node).map_or(begun, |renewal| renewal.seen.max(begun));
+        now >= seen + patience
     }
 
     fn counted(&self, now: Instant, duration: Duration) -> BTreeMap<Name, NodeNetworks> {
@@ -236,6 +263,18 @@ mod tests {
         seen.take(Event::Apply(lease("b", 1)), start);
         let wanted = [("a", NodeNetworks::Told(vec!["10.89.0.0/24".parse().unwrap()])), ("b", NodeNetworks::Untold)];
         assert_eq!(seen.counted(start, DURATION), wanted.map(|(name, networks)| (name.into(), networks)).into());
+    }
+
+    #[test]
+    fn a_watch_that_shows_no_renewal_of_a_node_for_long_lacks_it() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let lacks = |seen: &Seen, now| seen.lacks(&Name::from("a"), start, now, DURATION / 2);
+        assert!(!lacks(&seen, start + DURATION / 2 - LOOK));
+        assert!(lacks(&seen, start + DURATION / 2), "it never came");
+        seen.take(Event::Apply(lease("a", 1)), start + DURATION / 2);
+        assert!(!lacks(&seen, start + DURATION / 2));
+        seen.take(Event::Apply(lease("b", 1)), start + DURATION);
+        assert!(lacks(&seen, start + DURATION), "only another's came");
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct Assignment {
 /// Gives every Service of type LoadBalancer its addresses. `is_default` says whether those that name no load balancer
 /// are Fairway's; where there are no pools they are left to others, and only what was given before is taken back.
 ///
-/// Costs time in proportion to the Services of type LoadBalancer and the pools.
+/// A Service that asks for what it cannot have keeps what it has. Costs time in proportion to the Services of type
+/// LoadBalancer and the pools, and for each that gets something anew to the addresses that are taken.
 pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
     let mut pools = Pools::of(cluster);
     let mut claims: Vec<Claim<'_>> =
@@ -53,7 +54,7 @@ pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
     for claim in wanting {
         let addresses = pools.give(claim).unwrap_or_else(|reason| {
             assignment.rejected.push(reason);
-            Vec::new()
+            pools.retain(claim)
         });
         assignment.addresses.insert(claim.service.name.clone(), addresses);
     }

@@ -80,6 +80,14 @@ impl<'a> Pools<'a> {
         Ok(given)
     }
 
+    /// Lets a Service that cannot have what it asks for now serve on at what it has, as far as that is still to be had.
+    pub fn retain(&mut self, claim: &Claim<'a>) -> Vec<IpAddr> {
+        let retained: Vec<IpAddr> =
+            claim.held.iter().copied().filter(|address| self.unfitness(claim, *address).is_none()).collect();
+        self.take(claim, &retained);
+        retained
+    }
+
     /// Pools that are not used, told on them.
     pub fn rejected(&self) -> impl Iterator<Item = Rejected> {
         self.pools.iter().filter_map(|pool| {
@@ -119,7 +127,10 @@ impl<'a> Pools<'a> {
                 return Err(claim.reject(RejectedReason::IPConflict, format!("{address} cannot be had: {why}")));
             }
         }
-        Ok(claim.request.addresses.clone())
+        let of_family = |family: &IpFamily| {
+            claim.request.addresses.iter().copied().find(|address| IpFamily::of(*address) == *family)
+        };
+        Ok(claim.families().iter().filter_map(of_family).collect())
     }
 
     fn choose(&self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
@@ -146,7 +157,7 @@ impl<'a> Pools<'a> {
     fn open_to(&self, claim: &Claim<'a>) -> impl Iterator<Item = &Pool<'a>> {
         self.pools.iter().filter(|pool| {
             let asked_for = claim.request.pool.as_ref().map_or(pool.pool.auto_assign, |name| *name == pool.pool.name);
-            asked_for && pool.fault.is_none() && pool.is_for(claim)
+            asked_for && pool.fault.is_none() && is_for(pool.pool, claim)
         })
     }
 
@@ -167,20 +178,32 @@ impl<'a> Pools<'a> {
         })
     }
 
-    /// Why a Service cannot have an address; none if it can.
+    /// Why a Service cannot have an address, or does not want it; none if it can.
     fn objection(&self, claim: &Claim<'a>, address: IpAddr) -> Option<String> {
+        self.unfitness(claim, address).or_else(|| {
+            let asked = claim.request.pool.as_ref()?;
+            let name = &self.pool_of(address)?.name;
+            let is_of_another = name != asked;
+            is_of_another.then(|| format!("it is of LoadBalancerPool {name} and the Service asks for {asked}"))
+        })
+    }
+
+    /// The pool in use that has an address.
+    fn pool_of(&self, address: IpAddr) -> Option<&'a AddressPool> {
+        let has_it = |pool: &&Pool<'a>| pool.fault.is_none() && pool.pool.contains(address);
+        self.pools.iter().find(has_it).map(|pool| pool.pool)
+    }
+
+    /// Why a Service cannot have an address, whatever it asks for.
+    fn unfitness(&self, claim: &Claim<'a>, address: IpAddr) -> Option<String> {
         if !claim.families().contains(&IpFamily::of(address)) {
             return Some("the Service is not of this family; see spec.ipFamilies".into());
         }
-        let Some(pool) = self.pools.iter().find(|pool| pool.fault.is_none() && pool.pool.contains(address)) else {
+        let Some(pool) = self.pool_of(address) else {
             return Some("no LoadBalancerPool has it; add it to one, or ask for another".into());
         };
-        let name = &pool.pool.name;
-        if !pool.is_for(claim) {
-            return Some(format!("LoadBalancerPool {name} is not for this Service; see its selectors"));
-        }
-        if let Some(asked) = claim.request.pool.as_ref().filter(|asked| *asked != name) {
-            return Some(format!("it is of LoadBalancerPool {name} and the Service asks for {asked}"));
+        if !is_for(pool, claim) {
+            return Some(format!("LoadBalancerPool {} is not for this Service; see its selectors", pool.name));
         }
         let holders = self.taken.get(&address).into_iter().flatten();
         let (holder, why) = holders.into_iter().find_map(|other| Some((other, claim.clash(other)?)))?;
@@ -218,12 +241,9 @@ impl<'a> Pools<'a> {
     }
 }
 
-impl Pool<'_> {
-    fn is_for(&self, claim: &Claim<'_>) -> bool {
-        let empty = BTreeMap::new();
-        self.pool.services.matches(&claim.request.labels)
-            && self.pool.namespaces.matches(claim.namespace.unwrap_or(&empty))
-    }
+fn is_for(pool: &AddressPool, claim: &Claim<'_>) -> bool {
+    let empty = BTreeMap::new();
+    pool.services.matches(&claim.request.labels) && pool.namespaces.matches(claim.namespace.unwrap_or(&empty))
 }
 
 fn overlap(pool: &AddressPool, older: &[Pool<'_>]) -> Option<Fault> {

@@ -153,6 +153,27 @@ fn a_requested_address_is_given_or_refused_with_what_is_in_the_way() {
 }
 
 #[test]
+fn a_service_serves_on_while_it_cannot_have_what_it_asks_for() {
+    let asks = |key: &str, value: &str| json!({ "has": ["10.0.0.1"], "annotations": { key: value } });
+    let (by_address, by_pool) = (from_kube::ADDRESSES_ANNOTATION, from_kube::POOL_ANNOTATION);
+    for (key, value) in [(by_address, "10.9.9.9"), (by_address, "10.0.0.2"), (by_pool, "lost")] {
+        let world = world()
+            .service("a", 1, &asks(key, value))
+            .service("b", 3, &json!({ "has": ["10.0.0.2"] }))
+            .service("new", 2, &json!({}));
+        assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.2", "new "], "{value}");
+        assert!(world.told().iter().any(|told| told.contains("Service shop/a")), "{:?}", world.told());
+    }
+}
+
+#[test]
+fn requested_addresses_stand_in_the_order_of_the_families() {
+    let both = json!({ "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack" });
+    let asks = json!({ "annotations": { from_kube::ADDRESSES_ANNOTATION: "10.0.0.2,fd00::2" }, "spec": both });
+    assert_eq!(world().service("a", 1, &asks).given(), ["a fd00::2,10.0.0.2"]);
+}
+
+#[test]
 fn a_pool_may_be_asked_for_and_only_then_used() {
     let asks = json!({ "annotations": { from_kube::POOL_ANNOTATION: "reserved" } });
     let world = world()

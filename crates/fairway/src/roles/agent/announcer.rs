@@ -8,6 +8,7 @@ mod links;
 mod metrics;
 mod off_network;
 mod places;
+mod teller;
 mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use metrics::AnnouncerMetrics;
+use teller::Teller;
 use term::Term;
 
 /// By this the nodes' Leases are named.
@@ -46,12 +48,17 @@ impl Announcer {
     pub(super) async fn run(mut self, cancel: &CancellationToken) {
         while cancel.run_until_cancelled(self.wait_for_addresses()).await.is_some() {
             let end = cancel.child_token();
-            let (term, networks) = Term::begin(&self, &end);
+            let (to_teller, teller) = Teller::new(self.node.clone(), self.client.clone());
+            let (term, networks) = Term::begin(&self, to_teller, &end);
             let owner = (self.node.clone(), networks);
             let place = (self.client.clone(), &*self.namespace);
             let presence = Presence::new(place, PURPOSE, owner, self.lease_duration);
             let (to_present, present) = watch::channel(BTreeMap::new());
-            tokio::join!(presence.keep(&to_present, &end), term.run(self.snapshots.clone(), present));
+            tokio::join!(
+                presence.keep(&to_present, &end),
+                term.run(self.snapshots.clone(), present),
+                end.run_until_cancelled(teller.run()),
+            );
             if cancel.is_cancelled() {
                 return;
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use datapath::neighbourhood::NeighbourSocket;
 use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
+use datapath::route::MacAddress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ pub(super) struct Links {
     metrics: Arc<AnnouncerMetrics>,
     cancel: CancellationToken,
     ears: BTreeMap<Place, Ear>,
+    /// The addresses of this node's links themselves.
+    own: BTreeSet<MacAddress>,
     to_claims: mpsc::Sender<Neighbour>,
     claims: mpsc::Receiver<Neighbour>,
 }
@@ -43,20 +46,25 @@ impl Links {
     /// No links yet; all tasks end with `cancel`.
     pub(super) fn new(held: watch::Receiver<Held>, metrics: Arc<AnnouncerMetrics>, cancel: CancellationToken) -> Self {
         let (to_claims, claims) = mpsc::channel(PENDING);
-        Self { held, metrics, cancel, ears: BTreeMap::new(), to_claims, claims }
+        Self { held, metrics, cancel, ears: BTreeMap::new(), own: BTreeSet::new(), to_claims, claims }
     }
 
     /// Another machine's next claim of an address that is held here.
     pub(super) async fn next_claim(&mut self) -> Neighbour {
-        match self.claims.recv().await {
-            Some(claim) => claim,
-            // Not while this is here: it has a sender itself.
-            None => std::future::pending().await,
+        loop {
+            match self.claims.recv().await {
+                // A node of two links on one segment hears on the one what it says on the other.
+                Some(claim) if self.own.contains(&claim.mac) => {}
+                Some(claim) => return claim,
+                // Not while this is here: it has a sender itself.
+                None => std::future::pending().await,
+            }
         }
     }
 
     /// Listens at those of the places that are on a network of one of the addresses.
     pub(super) fn follow<'a>(&mut self, places: &[Place], addresses: impl Iterator<Item = &'a IpAddr>) -> Result<()> {
+        self.own = places.iter().map(|place| place.mac).collect();
         let addresses: Vec<IpAddr> = addresses.copied().collect();
         let is_wanted = |place: &&Place| addresses.iter().any(|address| place.may_have(*address));
         let wanted: BTreeSet<&Place> = places.iter().filter(is_wanted).collect();
@@ -125,7 +133,8 @@ impl Listening {
         while !until.is_cancelled() {
             match self.socket.receive(LOOK_UP) {
                 Ok(frame) => frame.iter().flat_map(|frame| parse(frame)).for_each(|heard| self.take(heard)),
-                // The link went down or away; if it comes again it is another one.
+                // It is told once; if the link comes up again, the socket hears again.
+                Err(error) if error.kind() == io::ErrorKind::NetworkDown => debug!("a link is down"),
                 Err(error) => return warn!(%error, "cannot hear neighbours on a link any more"),
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use compile::load_balancer::{Announcement, Answerer, announcements};
 use datapath::neighbourhood::message::Neighbour;
-use kubeapi::{Client, RejectionSender};
+use kubeapi::RejectionSender;
 use model::{Cluster, Name, NodeNetworks};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -18,8 +18,8 @@ use super::doubles::Doubles;
 use super::links::Links;
 use super::off_network::OffNetwork;
 use super::places::{Place, networks_of, read_places};
+use super::teller::TellerSender;
 use super::{Announcer, AnnouncerMetrics, Held};
-use crate::roles::agent::COMPONENT;
 
 /// New announcements are sent again so often after the first, a second apart: a frame may be lost.
 const REPEATS: u32 = 3;
@@ -30,7 +30,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// What one term of answering needs.
 pub(super) struct Term {
     node: Name,
-    client: Client,
+    teller: TellerSender,
     rejections: RejectionSender,
     metrics: Arc<AnnouncerMetrics>,
     end: CancellationToken,
@@ -48,12 +48,16 @@ pub(super) struct Term {
 
 impl Term {
     /// A term that ends with `end` at the latest, and the networks this node is on meanwhile.
-    pub(super) fn begin(announcer: &Announcer, end: &CancellationToken) -> (Self, watch::Receiver<NodeNetworks>) {
+    pub(super) fn begin(
+        announcer: &Announcer,
+        teller: TellerSender,
+        end: &CancellationToken,
+    ) -> (Self, watch::Receiver<NodeNetworks>) {
         let (held, receiver) = watch::channel(Held::new());
         let (to_networks, networks) = watch::channel(NodeNetworks::Told(Vec::new()));
         let mut term = Self {
             node: announcer.node.clone(),
-            client: announcer.client.clone(),
+            teller,
             rejections: announcer.rejections.clone(),
             metrics: Arc::clone(&announcer.metrics),
             end: end.clone(),
@@ -104,16 +108,17 @@ impl Term {
             if all.is_empty() {
                 break;
             }
-            self.follow(&cluster, all).await;
+            self.follow(&cluster, all);
         }
         self.held.send_replace(Held::new());
         self.metrics.addresses.set(0);
+        self.metrics.doubles.set(0);
         self.end.cancel();
         self.links.end().await;
     }
 
     /// Makes what was decided so.
-    async fn follow(&mut self, cluster: &Cluster, all: BTreeMap<IpAddr, Announcement>) {
+    fn follow(&mut self, cluster: &Cluster, all: BTreeMap<IpAddr, Announcement>) {
         let addresses = cluster.nodes.get(&self.node).map(|node| node.addresses.clone()).unwrap_or_default();
         if self.addresses != addresses {
             self.addresses = addresses;
@@ -128,7 +133,7 @@ impl Term {
         self.fresh.retain(|address, _| self.held.borrow().contains_key(address));
         self.links.announce(new.keys().copied());
         self.fresh.extend(new.keys().map(|address| (*address, REPEATS)));
-        self.tell(&new).await;
+        self.tell(&new);
     }
 
     /// Reads which networks this node is on; what was known stays when that fails.
@@ -148,14 +153,19 @@ impl Term {
             *left > 0
         });
         self.rejections.tell(self.off_network.take(Instant::now()));
+        self.doubles.forget(&self.held.borrow(), Instant::now());
+        self.metrics.doubles.set(self.doubles.count());
     }
 
-    /// Answers another machine that claims an address of this node.
+    /// Takes in that another machine claims an address of this node. It is announced with the next repeats: by then a node
+    /// that has lost it knows that it has.
     fn defend(&mut self, claim: &Neighbour) {
-        let told = self.doubles.take(claim, &self.held.borrow(), Instant::now());
+        let now = Instant::now();
+        let told = self.doubles.take(claim, &self.held.borrow(), now);
         self.rejections.tell(told);
-        self.metrics.doubles.set(self.doubles.count());
-        self.links.announce([claim.address]);
+        if self.doubles.may_defend(claim.address, now) {
+            self.fresh.entry(claim.address).or_insert(1);
+        }
     }
 
     /// Makes the chosen addresses those that are answered for, and returns the new ones.
@@ -171,17 +181,11 @@ impl Term {
         new
     }
 
-    /// Tells on the Services which node answers for them now.
-    async fn tell(&self, new: &Held) {
+    /// Has it told on the Services that this node answers for them now.
+    fn tell(&self, new: &Held) {
         for (address, services) in new {
             info!(%address, "answering for this address");
-            for service in services {
-                let message = format!("node {} answers for {address}", self.node);
-                let told = ("NodeAssigned", message.as_str());
-                if let Err(error) = kubeapi::report_on_service(&self.client, service, told, COMPONENT).await {
-                    warn!(%error, %service, "cannot write an event");
-                }
-            }
+            services.iter().for_each(|service| self.teller.tell(service, *address));
         }
     }
 }
