@@ -2,9 +2,9 @@
 
 mod affinity;
 mod audit;
+mod routes;
 mod tunnels;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::plan::affinity::Affine;
@@ -14,11 +14,12 @@ use compile::{Plan, diff};
 use ipnet::IpNet;
 
 use crate::nft::{NftError, Table};
-use crate::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, Rtnetlink};
+use crate::route::{RouteError, RouteFilter, Rtnetlink};
 use crate::tunnel;
 use crate::{NetlinkError, Netns};
 pub use audit::Drift;
 use audit::Seen;
+use routes::{RouteChanges, RouteMap};
 use tunnels::HeldTunnel;
 
 /// Kept in step with a sequence of wanted states.
@@ -43,9 +44,6 @@ struct Committed {
     /// By what clients' memories were last put right; none when they were not.
     affine: Option<Affine>,
 }
-
-/// Planned routes: where they lead by destination.
-type RouteMap = BTreeMap<IpNet, Hop>;
 
 /// What a namespace should hold.
 #[derive(Clone, Copy, Debug)]
@@ -166,9 +164,9 @@ impl Datapath {
     fn read(&mut self, wanted: &Wanted<'_>, outcome: &mut Outcome) -> Result<Committed, DatapathError> {
         let ruleset = self.read_ruleset(wanted.ruleset, outcome)?;
         let device = self.tunnel_device().map_err(DatapathError::Routes)?;
-        let routes = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
+        let held = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
         let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
-        let routes = routes.iter().filter_map(|route| planned(route, device)).collect();
+        let routes = routes::held(&held, device);
         Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel), affine: None })
     }
 
@@ -215,135 +213,8 @@ impl Datapath {
         outcome.bytes += applied.bytes;
         Ok(())
     }
-
-    fn set_routes<'a>(
-        &mut self,
-        routes: impl Iterator<Item = &'a plan::Route>,
-        held: &mut RouteMap,
-        outcome: &mut Outcome,
-    ) {
-        for route in routes {
-            match self.set_route(*route) {
-                Ok(()) => {
-                    held.insert(route.destination, route.hop);
-                    outcome.routes_set += 1;
-                }
-                Err(error) => {
-                    warn(&error);
-                    outcome.routes_failed += 1;
-                }
-            }
-        }
-    }
-
-    fn set_route(&mut self, route: plan::Route) -> Result<(), DatapathError> {
-        let plan::Route { destination, hop } = route;
-        let action = match hop {
-            Hop::Refused => RouteAction::Local,
-            Hop::Via(via) => {
-                let link = self.links.link_towards(via).map_err(DatapathError::Routes)?;
-                let link = link.ok_or(DatapathError::Unreachable { destination, via })?;
-                RouteAction::Via { gateway: via, link, on_link: false }
-            }
-            Hop::Tunnel(gateway) => {
-                let device = self.links.require_link(tunnel::DEVICE).map_err(DatapathError::Routes)?;
-                RouteAction::Via { gateway, link: device.index, on_link: true }
-            }
-        };
-        let route = Route::new(destination, action).ours().behind_others();
-        self.links.replace_route(&route).map_err(DatapathError::Routes)
-    }
-
-    fn delete_routes(
-        &mut self,
-        gone: &RouteMap,
-        held: &mut RouteMap,
-        outcome: &mut Outcome,
-    ) -> Result<(), DatapathError> {
-        if gone.is_empty() {
-            return Ok(());
-        }
-        held.retain(|destination, _| !gone.contains_key(destination));
-        let device = self.tunnel_device().map_err(DatapathError::Routes)?;
-        for route in self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)? {
-            let Some((destination, hop)) = planned(&route, device).filter(|(to, hop)| gone.get(to) == Some(hop)) else {
-                continue;
-            };
-            match self.links.delete_route(&route) {
-                Ok(_) => outcome.routes_deleted += 1,
-                Err(error) => {
-                    warn(&error);
-                    held.insert(destination, hop);
-                    outcome.routes_failed += 1;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn warn(error: &dyn std::error::Error) {
     tracing::warn!(%error, cause = ?error.source(), "a route could not be brought to the wanted state");
-}
-
-/// What turns the routes there are into those that are wanted.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct RouteChanges {
-    /// Routes to set; each replaces what leads to the same destination.
-    set: Vec<plan::Route>,
-    /// Routes whose destinations are wanted no more.
-    gone: RouteMap,
-}
-
-impl RouteChanges {
-    fn between(held: &RouteMap, wanted: &[plan::Route]) -> Self {
-        let set: Vec<plan::Route> =
-            wanted.iter().filter(|route| held.get(&route.destination) != Some(&route.hop)).copied().collect();
-        if set.is_empty() && held.len() == wanted.len() {
-            return Self::default();
-        }
-        let destinations: BTreeSet<IpNet> = wanted.iter().map(|route| route.destination).collect();
-        let gone = held.iter().filter(|(destination, _)| !destinations.contains(destination));
-        Self { set, gone: gone.map(|(destination, hop)| (*destination, *hop)).collect() }
-    }
-}
-
-/// Destination and hop of a planned route; `None` for a route of the CNI plugin, which leads to a link.
-fn planned(route: &Route, tunnel: Option<LinkIndex>) -> Option<(IpNet, Hop)> {
-    match route.action {
-        RouteAction::Via { gateway, link, .. } if Some(link) == tunnel => {
-            Some((route.destination, Hop::Tunnel(gateway)))
-        }
-        RouteAction::Via { gateway, .. } => Some((route.destination, Hop::Via(gateway))),
-        RouteAction::Local => Some((route.destination, Hop::Refused)),
-        RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(destination: &str, via: &str) -> plan::Route {
-        plan::Route { destination: destination.parse().unwrap(), hop: Hop::Via(via.parse().unwrap()) }
-    }
-
-    #[test]
-    fn a_moved_range_is_replaced_and_not_deleted() {
-        let kept = route("10.244.1.0/24", "10.89.0.1");
-        let (old, new) = (route("10.244.2.0/24", "10.89.0.2"), route("10.244.2.0/24", "10.89.0.3"));
-        let gone = route("10.244.3.0/24", "10.89.0.3");
-        let map = |routes: &[plan::Route]| -> RouteMap {
-            routes.iter().map(|route| (route.destination, route.hop)).collect()
-        };
-        let changes = RouteChanges::between(&map(&[kept, old, gone]), &[kept, new]);
-        assert_eq!(changes, RouteChanges { set: vec![new], gone: map(&[gone]) });
-        assert_eq!(RouteChanges::between(&map(&[kept]), &[kept]), RouteChanges::default());
-    }
-
-    #[test]
-    fn a_route_to_a_link_is_not_a_planned_one() {
-        let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), LinkIndex(2));
-        assert_eq!(planned(&pod, Some(LinkIndex(3))), None);
-    }
 }

@@ -230,6 +230,35 @@ fn addresses_of_pods_that_are_gone_end_here_unless_somebody_else_has_a_way() {
 }
 
 #[test]
+fn a_range_that_changes_its_kind_of_route_leaves_none_of_the_other_kind() {
+    isolated(|| {
+        let (mut links, _) = links_with_underlay();
+        let uplink = links.require_link("eth0").unwrap().index;
+        let loopback = links.require_link("lo").unwrap().index;
+        links.set_up(loopback).unwrap();
+        let ruleset = Ruleset::default();
+        let via = route("10.244.1.0/24", "10.89.0.2");
+        let refused = plan::Route { hop: Hop::Refused, ..via };
+        // As an earlier build made it.
+        let gateway = "10.89.0.7".parse().unwrap();
+        links.replace_route(&Route::via(via.destination, gateway, uplink).ours()).unwrap();
+        let mut datapath = Datapath::open().unwrap();
+        for wanted in [via, refused, via, refused] {
+            datapath.apply(&Wanted { ruleset: &ruleset, routes: &[wanted], tunnel: None, affine: None }).unwrap();
+            let held = links.routes(RouteFilter::Ours).unwrap();
+            let to_range: Vec<RouteAction> =
+                held.iter().filter(|route| route.destination == via.destination).map(|route| route.action).collect();
+            let expected = match wanted.hop {
+                Hop::Via(gateway) => RouteAction::Via { gateway, link: uplink, on_link: false },
+                _ => RouteAction::Local,
+            };
+            assert_eq!(to_range, [expected]);
+            assert_eq!(datapath.audit().unwrap(), []);
+        }
+    });
+}
+
+#[test]
 fn a_service_of_two_thousand_endpoints_is_held_and_one_more_is_one_step() {
     isolated(|| {
         let plan_of = |endpoints| {

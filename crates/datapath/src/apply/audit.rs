@@ -8,7 +8,7 @@ use compile::diff;
 use compile::ruleset::Ruleset;
 use ipnet::IpNet;
 
-use super::{Datapath, DatapathError, HeldTunnel, RouteMap, planned};
+use super::{Datapath, DatapathError, HeldTunnel, RouteMap, routes};
 use crate::route::RouteFilter;
 use crate::tunnel;
 
@@ -115,13 +115,14 @@ impl Datapath {
     fn audit_routes(&mut self, wanted: &RouteMap) -> Result<Option<Drift>, DatapathError> {
         let found = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
         let device = self.tunnel_device().map_err(DatapathError::Routes)?;
-        let found: RouteMap = found.iter().filter_map(|route| planned(route, device)).collect();
+        let found = routes::held(&found, device);
         if found == *wanted {
             return Ok(None);
         }
-        let destinations: BTreeSet<&IpNet> = found.keys().chain(wanted.keys()).collect();
-        let differ = destinations.into_iter().filter(|to| found.get(to) != wanted.get(to));
-        Ok(Some(Drift::Routes(differ.copied().collect())))
+        let places = found.keys().chain(wanted.keys());
+        let differ = places.filter(|place| found.get(place) != wanted.get(place)).map(|place| place.destination);
+        let differ: BTreeSet<IpNet> = differ.collect();
+        Ok(Some(Drift::Routes(differ.into_iter().collect())))
     }
 
     fn audit_tunnel(&mut self, wanted: &HeldTunnel) -> Result<Option<Drift>, DatapathError> {
