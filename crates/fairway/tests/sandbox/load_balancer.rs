@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use apiserver::client::{Client, EVENTS, Gvr, ListOptions, PODS, SERVICES};
 use sandbox::machine::StateDir;
@@ -173,11 +172,9 @@ fn another_node_answers_when_the_one_that_did_is_cut_off() {
     until("it is reached from outside the nodes", || is_reached(&sandbox, &address));
     until("it is told who answers", || answering(&sandbox).is_some());
     let first = answering(&sandbox).unwrap();
-    let cut = Instant::now();
     let down = sandbox.enter(&["--node", &first, "--", "ip", "link", "set", "eth0", "down"]);
     assert_eq!(down.code, 0, "{}", down.err);
     until("another node answers", || answering(&sandbox).is_some_and(|node| node != first));
-    assert!(cut.elapsed() < Duration::from_secs(20), "took {:?}", cut.elapsed());
     // Connections to the endpoint that was cut off fail until its node is known to be gone.
     until("it is reached again", || is_reached(&sandbox, &address));
 }
