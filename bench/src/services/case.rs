@@ -10,6 +10,7 @@ use nix::sys::time::TimeVal;
 use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
 
+use super::connects;
 use crate::figures::Series;
 
 /// The single changes, in the order in which they are made.
@@ -50,6 +51,8 @@ pub struct Measured {
     pub restart_wrote: bool,
     /// One series for each of [`CHANGES`].
     pub changes: Vec<Series>,
+    /// Connections to Services, until they were answered.
+    pub connects: Series,
     pub peak_kib: u64,
 }
 
@@ -63,6 +66,8 @@ pub fn measure<C: Case>(size: &Size) -> Result<Measured> {
     let (restart, wrote) = cost(|| case.restart())?;
     measured.restart = wrote.map(|_| restart);
     measured.restart_wrote = wrote.unwrap_or_default();
+    connects::serve().context("cannot serve the endpoints")?;
+    measured.connects = connects::measure(size.services)?;
     measured.changes = vec![Series::default(); CHANGES.len()];
     for _ in 0..size.repeats {
         for (index, series) in measured.changes.iter_mut().enumerate() {
@@ -124,6 +129,7 @@ impl Measured {
             "restart": self.restart.map(cost),
             "restart_wrote": self.restart_wrote,
             "changes": changes,
+            "connects_ns": self.connects.iter().map(Duration::as_nanos).collect::<Vec<u128>>(),
             "peak_kib": self.peak_kib,
         })
     }
@@ -140,6 +146,10 @@ impl Measured {
             restart: if json["restart"].is_null() { None } else { Some(cost(&json["restart"])?) },
             restart_wrote: json["restart_wrote"].as_bool().unwrap_or_default(),
             changes: changes.into_iter().map(|each| each.into_iter().map(Duration::from_micros).collect()).collect(),
+            connects: serde_json::from_value::<Vec<u64>>(json["connects_ns"].clone())?
+                .into_iter()
+                .map(Duration::from_nanos)
+                .collect(),
             peak_kib: json["peak_kib"].as_u64().unwrap_or_default(),
         })
     }

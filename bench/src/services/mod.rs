@@ -1,4 +1,4 @@
-//! Services in the kernel: cold sync, restart, and one change at different sizes, beside the same Services as one chain
+//! Services in the kernel: cold sync, restart, one change and the first packet of connections at different sizes, beside the same Services as one chain
 //! each written with `nft`, which is kube-proxy's shape and way.
 //!
 //! The peer is favoured: for Fairway everything counts from the snapshot to the kernel's acknowledgement, for the peer
@@ -6,6 +6,7 @@
 
 mod case;
 mod chains;
+mod connects;
 mod flat;
 
 use std::fmt::Write as _;
@@ -104,6 +105,10 @@ fn table(args: &ServicesArgs, size: u32, flat: &Measured, chains: Option<&Measur
             format!(" (most {})", ms(most))
         });
     }
+    for percent in [50, 99] {
+        let what = format!("connection answered, p{percent}");
+        line(&what, &|measured| Some(measured.connects.percentile(percent)), quiet);
+    }
     let memory = |measured: &Measured| format!("{} MiB", measured.peak_kib / 1024);
     let of_chains = chains.map_or("-".to_owned(), memory);
     let _ = writeln!(text, "  {:<36} {:>22} {of_chains:>22}", "peak memory", memory(flat));
@@ -112,5 +117,9 @@ fn table(args: &ServicesArgs, size: u32, flat: &Measured, chains: Option<&Measur
 
 fn ms(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1000.0;
-    if ms < 100.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") }
+    match ms {
+        ..1.0 => format!("{:.1} us", ms * 1000.0),
+        ..100.0 => format!("{ms:.2} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
 }
