@@ -11,6 +11,7 @@ mod delegate;
 mod environment;
 mod error;
 mod flannel;
+mod forwarding;
 mod host_ports;
 mod ipam;
 mod owner;
@@ -26,6 +27,7 @@ use std::io::{Read, Write};
 
 pub use config::STATE_DIR;
 pub use error::CniError;
+pub use forwarding::allow_forwarding;
 pub use host_ports::{recorded_host_ports, restore_host_ports};
 pub use ipam::IpamError;
 pub use state::StateError;

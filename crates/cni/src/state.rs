@@ -83,6 +83,11 @@ impl StateDirectory {
         Self { path: path.to_owned(), boot }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether anything was ever written here.
     pub(crate) fn exists(&self) -> bool {
         self.path.exists()

@@ -46,7 +46,6 @@ pub(crate) struct Wiring<'a> {
 pub(crate) fn attach(wiring: &Wiring<'_>) -> Result<Attachment, CniError> {
     let netns = open(wiring.netns)?;
     let mut host = Rtnetlink::open()?;
-    forward(wiring.addresses)?;
     let mtu = match wiring.mtu {
         Some(mtu) => mtu,
         None => outside_mtu(&mut host)?,
@@ -150,17 +149,6 @@ pub(crate) fn open(netns: &Path) -> Result<Netns, CniError> {
         }
         source => CniError::Namespace(source),
     })
-}
-
-/// Lets the host pass packets on, without which a routed container reaches the host only.
-fn forward(addresses: &[IpAddr]) -> Result<(), CniError> {
-    if addresses.iter().any(IpAddr::is_ipv4) {
-        sysctl::write("ipv4/ip_forward", "1")?;
-    }
-    if addresses.iter().any(IpAddr::is_ipv6) {
-        sysctl::write("ipv6/conf/all/forwarding", "1")?;
-    }
-    Ok(())
 }
 
 /// The largest packet on the host's way to the outside.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use datapath::route::{Link, Rtnetlink};
 use datapath::{HostPorts, Netns, sysctl};
+use model::IpFamily;
 use serde_json::Value;
 
 use super::teardown;
@@ -18,7 +19,7 @@ use crate::result::addresses_of_interface;
 use crate::runtime_config::Wishes;
 use crate::state::StateDirectory;
 use crate::wiring::{self, Wiring};
-use crate::{CniError, host_ports};
+use crate::{CniError, allow_forwarding, host_ports};
 
 /// Attaches a container and returns the result. On failure nothing of it is left.
 pub(super) fn add(
@@ -59,6 +60,9 @@ impl Addition<'_> {
         let lease = self.obtain(source)?;
         // A packet of the container's must not pass before it is known whose addresses it may use.
         HostPorts::open()?.prepare()?;
+        for address in &lease.addresses {
+            allow_forwarding(self.state.path(), IpFamily::of(*address))?;
+        }
         let mut attachment = wiring::attach(&Wiring {
             owner: self.owner(),
             netns: self.netns(),

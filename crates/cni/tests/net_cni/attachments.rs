@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::runtime::{Node, SECONDS, Said, address, finish, seen_by, uplink};
 use datapath::route::{RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
-use datapath::{Netns, netns};
+use datapath::{Netns, netns, sysctl};
+use model::IpFamily;
 use serde_json::json;
 
 #[test]
@@ -277,6 +278,30 @@ fn fifty_calls_at_once_get_fifty_addresses() {
         let children: Vec<Child> = names.iter().map(|name| node.start("DEL", name, &node.config)).collect();
         assert!(children.into_iter().map(finish).all(|said| said.is_success));
         assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn links_pass_packets_on_however_many_calls_allow_it_at_once() {
+    isolated(|| {
+        let state = tempfile::tempdir().unwrap();
+        let mut links = Rtnetlink::open().unwrap();
+        for round in 0..50 {
+            sysctl::write("ipv4/ip_forward", "0").unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| cni::allow_forwarding(state.path(), IpFamily::V4).unwrap());
+                }
+                // What holds the kernel's lock meanwhile, as the links of other pods do.
+                for name in ["one", "two"] {
+                    let end = |name| VethEnd { name, mac: None, netns: None };
+                    let peer = format!("{name}-peer");
+                    let link = links.create_veth(&Veth { end: end(name), peer: end(&peer), mtu: 1500 }).unwrap();
+                    links.delete_link(link.index).unwrap();
+                }
+            });
+            assert_eq!(sysctl::read("ipv4/conf/lo/forwarding").unwrap(), "1", "in round {round}");
+        }
     });
 }
 

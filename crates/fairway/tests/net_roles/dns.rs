@@ -69,7 +69,7 @@ fn names_follow_the_services_of_the_cluster() {
         wait_for_addresses(SHOP, &[]);
         let (code, metrics) = page("127.0.0.1:9153", "/metrics").unwrap();
         assert_eq!(code, 200);
-        assert!(metrics.contains("coredns_dns_requests_total{server=\"dns://:53\""), "{metrics}");
+        assert!(metrics.contains("coredns_dns_requests_total{server=\"dns://127.0.0.1:53\""), "{metrics}");
         assert_eq!(page("127.0.0.1:8080", "/health"), Some((200, "OK".into())));
     });
 }

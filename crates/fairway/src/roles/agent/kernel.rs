@@ -118,7 +118,7 @@ impl Kernel {
             Some(committed) if !self.is_view_new => committed.plan.next(cluster),
             _ => Plan::of(self.view.clone(), cluster),
         };
-        allow_forwarding(cluster, &self.view)?;
+        allow_forwarding(cluster, &self.view, &self.cni_state_dir)?;
         let outcome = self.apply(&mut plan)?;
         let old = self.committed.as_ref();
         let mut rejected = old.map_or_else(|| plan.rejected(), |old| plan.rejected_since(&old.plan));

@@ -1,25 +1,22 @@
 //! The kernel's settings that Services and pods need.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compile::NodeView;
 use datapath::sysctl;
-use model::Cluster;
+use model::{Cluster, IpFamily};
 use tracing::warn;
 
 /// Lets the node pass on packets of the families its pods have.
-pub(super) fn allow_forwarding(cluster: &Cluster, view: &NodeView) -> Result<()> {
+pub(super) fn allow_forwarding(cluster: &Cluster, view: &NodeView, cni_state_dir: &Path) -> Result<()> {
     let Some(node) = cluster.nodes.get(&view.name) else { return Ok(()) };
     let advice = "the agent must be allowed to write it, or the node's administrator must set it";
-    if node.pod_cidrs.iter().any(|range| range.addr().is_ipv4()) {
-        sysctl::write("ipv4/ip_forward", "1").context(advice)?;
-    }
-    if node.pod_cidrs.iter().any(|range| range.addr().is_ipv6()) {
-        sysctl::write("ipv6/conf/all/forwarding", "1").context(advice)?;
-    }
-    Ok(())
+    let families: BTreeSet<IpFamily> = node.pod_cidrs.iter().map(|range| IpFamily::of(range.addr())).collect();
+    families.into_iter().try_for_each(|family| cni::allow_forwarding(cni_state_dir, family).context(advice))
 }
 
 /// Has connection tracking stand by a connection whose packets come late or twice. Packets it disowns are not
