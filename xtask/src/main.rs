@@ -31,12 +31,12 @@ fn main() -> ExitCode {
     let outcome = match words.first().map(String::as_str) {
         Some("check") => check::check(),
         Some("rules") => check::rules(),
-        Some("test") => tiers::test(words.get(2..).unwrap_or_default()),
+        Some("test") if words.get(1).is_none_or(|word| word == "--") => tiers::test(words.get(2..).unwrap_or_default()),
         Some("sizes") => sizes::report().map(|_| ()),
         Some("bless") => bless::bless(),
         Some("image") => image::make(&words[1..]),
         Some("lab") => lab::run(words.get(1..).unwrap_or_default()),
-        Some("help" | "--help" | "-h") => {
+        _ if words.iter().any(|word| ["help", "--help", "-h"].contains(&word.as_str())) => {
             println!("{HELP}");
             Ok(())
         }
