@@ -74,8 +74,8 @@ impl Datapath {
     /// Looks whether the kernel still holds what [`Datapath::apply`] put there. When not, says how, and the next `apply`
     /// begins with a listing.
     ///
-    /// As long as nobody changed nf_tables this costs a short request and a listing of our routes. Otherwise the table
-    /// is listed too, unless that would take more than a hundredth of the time; then only its existence is looked at.
+    /// As long as nobody changed nf_tables this costs a short request and a listing of the main table's routes, and with a
+    /// tunnel one of the links and what they know of neighbours. Otherwise the nf_tables table is listed too, unless that would take more than a hundredth of the time; then only its existence is looked at.
     pub fn audit(&mut self) -> Result<Vec<Drift>, DatapathError> {
         let Some(committed) = self.committed.take() else { return Ok(Vec::new()) };
         self.look_at_memory(committed.affine.as_ref())?;
