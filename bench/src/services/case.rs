@@ -51,13 +51,11 @@ pub struct Measured {
     pub restart_wrote: bool,
     /// One series for each of [`CHANGES`].
     pub changes: Vec<Series>,
-    /// Connections to Services, until they were answered.
-    pub connects: Series,
     pub peak_kib: u64,
 }
 
-/// Measures a case.
-pub fn measure<C: Case>(size: &Size) -> Result<Measured> {
+/// Measures a case and prints what it cost; then measures connections for as long as it is ordered to.
+pub fn measure<C: Case>(size: &Size) -> Result<()> {
     enter_namespace().context("cannot make a network namespace; unprivileged user namespaces may be switched off")?;
     let mut case = C::prepare(size)?;
     let mut measured = Measured::default();
@@ -66,8 +64,6 @@ pub fn measure<C: Case>(size: &Size) -> Result<Measured> {
     let (restart, wrote) = cost(|| case.restart())?;
     measured.restart = wrote.map(|_| restart);
     measured.restart_wrote = wrote.unwrap_or_default();
-    connects::serve().context("cannot serve the endpoints")?;
-    measured.connects = connects::measure(size.services)?;
     measured.changes = vec![Series::default(); CHANGES.len()];
     for _ in 0..size.repeats {
         for (index, series) in measured.changes.iter_mut().enumerate() {
@@ -75,7 +71,9 @@ pub fn measure<C: Case>(size: &Size) -> Result<Measured> {
         }
     }
     measured.peak_kib = peak_kib()?;
-    Ok(measured)
+    println!("{}", measured.to_json());
+    connects::serve().context("cannot serve the endpoints")?;
+    connects::measure_at_orders(size.services)
 }
 
 /// Makes this process root of new namespaces; it must have one thread.
@@ -129,7 +127,6 @@ impl Measured {
             "restart": self.restart.map(cost),
             "restart_wrote": self.restart_wrote,
             "changes": changes,
-            "connects_ns": self.connects.iter().map(Duration::as_nanos).collect::<Vec<u128>>(),
             "peak_kib": self.peak_kib,
         })
     }
@@ -146,10 +143,6 @@ impl Measured {
             restart: if json["restart"].is_null() { None } else { Some(cost(&json["restart"])?) },
             restart_wrote: json["restart_wrote"].as_bool().unwrap_or_default(),
             changes: changes.into_iter().map(|each| each.into_iter().map(Duration::from_micros).collect()).collect(),
-            connects: serde_json::from_value::<Vec<u64>>(json["connects_ns"].clone())?
-                .into_iter()
-                .map(Duration::from_nanos)
-                .collect(),
             peak_kib: json["peak_kib"].as_u64().unwrap_or_default(),
         })
     }

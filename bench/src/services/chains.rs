@@ -1,18 +1,17 @@
 //! The peer: a chain per Service with an anonymous map to a chain per endpoint, written with the `nft` program. These
-//! are the rules kube-proxy 1.33 writes, without comments and counters.
+//! are the rules kube-proxy 1.33 writes for one family, without comments and counters.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use compile::sample::{PLAIN_PORT, TARGET_PORTS, plain_address, plain_endpoints};
 
 use super::case::{Case, Size};
+use super::feed::feed;
 
-const TABLE: &str = "inet peer";
+const TABLE: &str = "ip peer";
 
 /// A table that is written to without asking what it holds.
 pub struct Chains {
@@ -50,27 +49,66 @@ impl Case for Chains {
 
 /// Runs `nft` on a text, as one transaction.
 fn nft(text: &str) -> Result<()> {
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("cannot start nft, the peer's way into the kernel; install nftables or give --without-peer")?;
-    child.stdin.take().context("nft has no input")?.write_all(text.as_bytes())?;
-    ensure!(child.wait()?.success(), "nft refused its input");
-    Ok(())
+    feed("nft", &["-f", "-"], text)
 }
 
 fn ruleset(size: &Size) -> String {
     let mut text = format!("add table {TABLE}\n");
     let _ = writeln!(text, "add map {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}");
-    let _ = writeln!(text, "add chain {TABLE} mark-for-masquerade");
-    let _ = writeln!(text, "add rule {TABLE} mark-for-masquerade mark set mark or 0x4000");
-    for hook in ["prerouting", "output"] {
-        let _ = writeln!(text, "add chain {TABLE} {hook} {{ type nat hook {hook} priority -100; }}");
-        let _ = writeln!(text, "add rule {TABLE} {hook} ip daddr . meta l4proto . th dport vmap @services");
-    }
+    text.push_str(&shared());
     for index in 0..size.services {
         text.push_str(&service_more(index, size.endpoints));
+    }
+    text
+}
+
+/// What is there once: the chains every packet or every connection goes through, as kube-proxy has them for one family,
+/// with nothing in the maps that plain Services do not need.
+fn shared() -> String {
+    let maps = ["no-endpoint-services", "firewall-ips", "service-nodeports"];
+    let filters = [
+        ("prerouting", -110, "firewall-check"),
+        ("input", -110, "endpoints-check"),
+        ("forward", -110, "endpoints-check"),
+        ("output", -110, "endpoints-check"),
+        ("output", -110, "firewall-check"),
+        ("output", -90, "cluster-ips-check"),
+    ];
+    let address = "ip daddr . meta l4proto . th dport";
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    for map in maps {
+        let _ = writeln!(text, "add map {TABLE} {map} {{ type ipv4_addr . inet_proto . inet_service : verdict; }}");
+    }
+    let _ = write!(
+        text,
+        "add set {TABLE} cluster-ips {{ type ipv4_addr; }}\n\
+         add chain {TABLE} mark-for-masquerade\n\
+         add rule {TABLE} mark-for-masquerade mark set mark or 0x4000\n\
+         add chain {TABLE} masquerading\n\
+         add rule {TABLE} masquerading mark and 0x4000 == 0 return\n\
+         add rule {TABLE} masquerading mark set mark xor 0x4000\n\
+         add rule {TABLE} masquerading masquerade fully-random\n\
+         add chain {TABLE} firewall-check\n\
+         add rule {TABLE} firewall-check {address} vmap @firewall-ips\n\
+         add chain {TABLE} endpoints-check\n\
+         add rule {TABLE} endpoints-check {address} vmap @no-endpoint-services\n\
+         add chain {TABLE} cluster-ips-check\n\
+         add rule {TABLE} cluster-ips-check ip daddr @cluster-ips reject\n\
+         add chain {TABLE} services\n\
+         add rule {TABLE} services {address} vmap @services\n\
+         add rule {TABLE} services {address} vmap @service-nodeports\n"
+    );
+    for (hook, priority, check) in filters {
+        let chain = format!("filter-{hook}{priority}");
+        let _ = writeln!(text, "add chain {TABLE} {chain} {{ type filter hook {hook} priority {priority}; }}");
+        let _ = writeln!(text, "add rule {TABLE} {chain} ct state new jump {check}");
+    }
+    for (hook, priority, chain) in
+        [("prerouting", -100, "services"), ("output", -100, "services"), ("postrouting", 100, "masquerading")]
+    {
+        let _ = writeln!(text, "add chain {TABLE} nat-{hook} {{ type nat hook {hook} priority {priority}; }}");
+        let _ = writeln!(text, "add rule {TABLE} nat-{hook} jump {chain}");
     }
     text
 }
@@ -90,7 +128,7 @@ fn add_endpoint(index: u32, address: Ipv4Addr) -> String {
     format!(
         "add chain {TABLE} {chain}\n\
          add rule {TABLE} {chain} ip saddr {address} jump mark-for-masquerade\n\
-         add rule {TABLE} {chain} meta l4proto tcp dnat ip to {address}:{port}\n"
+         add rule {TABLE} {chain} meta l4proto tcp dnat to {address}:{port}\n"
     )
 }
 

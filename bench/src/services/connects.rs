@@ -1,5 +1,6 @@
 //! What the first packet of a connection pays: connections to Services all of whose endpoints are here.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use compile::sample::{PLAIN_PORT, TARGET_PORTS, plain_address};
 use datapath::route::{Route, RouteAction, Rtnetlink};
+use serde_json::json;
 
-use crate::figures::Series;
-
-/// How many connections are made, to Services spread over all there are.
-const CONNECTIONS: u32 = 3000;
-/// How many are made before, so that the first ones do not pay for what all share.
-const WARM_UP: u32 = 300;
+/// How many connections are made at a time, to Services spread over all there are.
+const CONNECTIONS: u32 = 300;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the connections come from.
@@ -38,11 +36,24 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-/// How long connections take, from their first packet until the answer to it.
-pub fn measure(services: u32) -> Result<Series> {
+/// Measures connections at every order, which is a line of input, and prints each batch as a line of nanoseconds.
+pub fn measure_at_orders(services: u32) -> Result<()> {
+    let mut first = 0;
+    for order in io::stdin().lines() {
+        order.context("cannot read an order")?;
+        let batch = measure(services, first)?;
+        first = (first + 1) % services.max(1);
+        println!("{}", json!(batch.iter().map(Duration::as_nanos).collect::<Vec<u128>>()));
+    }
+    Ok(())
+}
+
+/// How long connections take, from their first packet until the answer to it, beginning with the Service `first`.
+fn measure(services: u32, first: u32) -> Result<Vec<Duration>> {
     let connect = |turn: u32| -> Result<Duration> {
-        let service = (u64::from(turn) * u64::from(services) / u64::from(CONNECTIONS)) as u32;
-        let address = SocketAddr::new(plain_address(service).into(), PLAIN_PORT);
+        let step = u64::from(turn) * u64::from(services) / u64::from(CONNECTIONS);
+        let service = (u64::from(first) + step) % u64::from(services.max(1));
+        let address = SocketAddr::new(plain_address(service as u32).into(), PLAIN_PORT);
         let begun = Instant::now();
         let stream =
             TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("no answer at {address}"))?;
@@ -50,6 +61,5 @@ pub fn measure(services: u32) -> Result<Series> {
         drop(stream);
         Ok(took)
     };
-    (0..WARM_UP).try_for_each(|turn| connect(turn * (CONNECTIONS / WARM_UP)).map(drop))?;
     (0..CONNECTIONS).map(connect).collect()
 }

@@ -1,23 +1,29 @@
 //! Services in the kernel: cold sync, restart, one change and the first packet of connections at different sizes, beside the same Services as one chain
-//! each written with `nft`, which is kube-proxy's shape and way.
+//! each written with `nft`, and as rules of `iptables`: kube-proxy's two shapes and ways.
 //!
-//! The peer is favoured: for Fairway everything counts from the snapshot to the kernel's acknowledgement, for the peer
-//! only `nft` with a text made beforehand. Every case runs in a process and a network namespace of its own.
+//! The peers are favoured: for Fairway everything counts from the snapshot to the kernel's acknowledgement, for a peer
+//! only its program with a text made beforehand. Every case runs in a process and a network namespace of its own; at last
+//! connections are made in all of them in turns.
 
+mod apart;
 mod case;
 mod chains;
 mod connects;
+mod feed;
 mod flat;
+mod iptables;
+mod report;
 
-use std::fmt::Write as _;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::fmt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::figures::Series;
-use case::Measured;
+use apart::{Apart, Outcome};
+use case::Size;
+
+/// How often connections are made in every case.
+const CONNECT_ROUNDS: u32 = 20;
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -31,9 +37,12 @@ pub struct ServicesArgs {
     /// How often a single change is made.
     #[arg(long, default_value_t = 5)]
     repeats: u32,
-    /// Leave the peer out, which takes minutes at 10000 Services.
+    /// The peers; chains take minutes at 10000 Services.
+    #[arg(long, value_delimiter = ',', default_values_t = [Shape::Chains, Shape::Iptables], conflicts_with = "without_peers")]
+    peers: Vec<Shape>,
+    /// Leave the peers out.
     #[arg(long)]
-    without_peer: bool,
+    without_peers: bool,
     /// Measure this shape at the first size, in this process, and print the figures as JSON.
     #[arg(long, hide = true)]
     case: Option<Shape>,
@@ -46,80 +55,63 @@ enum Shape {
     Flat,
     /// A chain per Service, by `nft`.
     Chains,
+    /// A rule and a chain per Service, by `iptables`.
+    Iptables,
+}
+
+impl Shape {
+    /// What it is called in the table.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Flat => "Fairway",
+            Self::Chains => "chain per Service",
+            Self::Iptables => "iptables",
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| out.write_str(value.get_name()))
+    }
 }
 
 /// Measures and prints.
 pub fn run(args: &ServicesArgs) -> Result<()> {
     if let Some(shape) = args.case {
-        let size = args.sizes.first().copied().unwrap_or_default();
-        let size = case::Size { services: size, endpoints: args.endpoints, repeats: args.repeats };
-        let measured = match shape {
-            Shape::Flat => case::measure::<flat::Flat>(&size)?,
-            Shape::Chains => case::measure::<chains::Chains>(&size)?,
-        };
-        println!("{}", measured.to_json());
-        return Ok(());
+        return measure(shape, &args.size(args.sizes.first().copied().unwrap_or_default()));
     }
-    for size in &args.sizes {
-        let flat = measure_apart(args, Shape::Flat, *size)?;
-        let chains = if args.without_peer { None } else { Some(measure_apart(args, Shape::Chains, *size)?) };
-        println!("{}", table(args, *size, &flat, chains.as_ref()));
+    let peers: &[Shape] = if args.without_peers { &[] } else { &args.peers };
+    let shapes: Vec<Shape> = [Shape::Flat].into_iter().chain(peers.iter().copied()).collect();
+    let mut cases = Vec::new();
+    for services in &args.sizes {
+        for shape in &shapes {
+            eprintln!("{}, {services} Services", shape.title());
+            cases.push(Apart::start(args, *shape, *services)?);
+        }
+    }
+    for round in 0..CONNECT_ROUNDS {
+        eprint!("\rconnections, round {} of {CONNECT_ROUNDS}", round + 1);
+        cases.iter_mut().try_for_each(Apart::connect)?;
+    }
+    eprintln!();
+    let outcomes = cases.into_iter().map(Apart::end).collect::<Result<Vec<Outcome>>>()?;
+    for of_size in outcomes.chunks(shapes.len()) {
+        println!("{}", report::table(args.endpoints, of_size, &outcomes));
     }
     Ok(())
 }
 
-/// Measures one case in a new process.
-fn measure_apart(args: &ServicesArgs, shape: Shape, size: u32) -> Result<Measured> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let shape = shape.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    command.args(["services", "--case", &shape, "--sizes", &size.to_string()]);
-    command.args(["--endpoints", &args.endpoints.to_string(), "--repeats", &args.repeats.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output().context("cannot start the case's process")?;
-    ensure!(output.status.success(), "the case {shape} with {size} Services failed");
-    Measured::from_json(&serde_json::from_slice(&output.stdout)?)
+fn measure(shape: Shape, size: &Size) -> Result<()> {
+    match shape {
+        Shape::Flat => case::measure::<flat::Flat>(size),
+        Shape::Chains => case::measure::<chains::Chains>(size),
+        Shape::Iptables => case::measure::<iptables::Iptables>(size),
+    }
 }
 
-fn table(args: &ServicesArgs, size: u32, flat: &Measured, chains: Option<&Measured>) -> String {
-    let mut text = String::new();
-    let title = format!("{size} Services of {} endpoints", args.endpoints);
-    let _ = writeln!(text, "{title:<38} {:>22} {:>22} {:>7}", "Fairway", "chain per Service", "ratio");
-    let mut line = |what: &str, of: &dyn Fn(&Measured) -> Option<Duration>, note: &dyn Fn(&Measured) -> String| {
-        let show =
-            |measured: &Measured| of(measured).map_or("-".to_owned(), |took| format!("{}{}", ms(took), note(measured)));
-        let ratio = match (of(flat), chains.and_then(of)) {
-            (Some(flat), Some(chains)) => format!("{:.1}", chains.as_secs_f64() / flat.as_secs_f64()),
-            _ => "-".to_owned(),
-        };
-        let _ =
-            writeln!(text, "  {what:<36} {:>22} {:>22} {ratio:>7}", show(flat), chains.map_or("-".to_owned(), show));
-    };
-    let quiet: &dyn Fn(&Measured) -> String = &|_| String::new();
-    line("cold sync", &|measured| Some(measured.cold.wall), quiet);
-    line("  of which on the CPU", &|measured| Some(measured.cold.cpu), quiet);
-    line("restart with the right state", &|measured| Some(measured.restart?.wall), &|measured| {
-        if measured.restart_wrote { ", WROTE".to_owned() } else { ", wrote nothing".to_owned() }
-    });
-    for (index, what) in case::CHANGES.iter().enumerate() {
-        line(what, &|measured| measured.changes.get(index).map(Series::median), &|measured| {
-            let most = measured.changes.get(index).map(|change| change.percentile(100)).unwrap_or_default();
-            format!(" (most {})", ms(most))
-        });
-    }
-    for percent in [50, 99] {
-        let what = format!("connection answered, p{percent}");
-        line(&what, &|measured| Some(measured.connects.percentile(percent)), quiet);
-    }
-    let memory = |measured: &Measured| format!("{} MiB", measured.peak_kib / 1024);
-    let of_chains = chains.map_or("-".to_owned(), memory);
-    let _ = writeln!(text, "  {:<36} {:>22} {of_chains:>22}", "peak memory", memory(flat));
-    text
-}
-
-fn ms(duration: Duration) -> String {
-    let ms = duration.as_secs_f64() * 1000.0;
-    match ms {
-        ..1.0 => format!("{:.1} us", ms * 1000.0),
-        ..100.0 => format!("{ms:.2} ms"),
-        _ => format!("{ms:.0} ms"),
+impl ServicesArgs {
+    fn size(&self, services: u32) -> Size {
+        Size { services, endpoints: self.endpoints, repeats: self.repeats }
     }
 }
