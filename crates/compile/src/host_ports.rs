@@ -4,7 +4,8 @@
 //! for it that depend on no other, and the elements of the maps are [the plugin's](Keeper::Others): whoever applies a
 //! whole ruleset makes the maps with what is known then and leaves their elements alone afterwards.
 //!
-//! A port at one address is looked for first, then one at any of the node's addresses. The client's address is kept
+//! A port at one address is looked for first, then one at any of the node's addresses. Only addresses the node has are
+//! served, whatever a pod asks for, and those of the loopback only to the node itself. The client's address is kept
 //! but where an answer would not come back: for a pod that reaches itself, and for clients at the loopback address.
 
 use std::collections::BTreeMap;
@@ -130,9 +131,11 @@ fn empty_sets(family: IpFamily) -> [(Name, Set); 3] {
 fn chains() -> BTreeMap<Name, Chain> {
     let nat = |hook, priority, rules: Vec<Rule>| base(ChainKind::Nat, hook, priority, rules);
     let destination: Vec<Rule> = FAMILIES.into_iter().flat_map(destination_rules).collect();
+    // What the node sends to itself was translated on its way out; the rest has no business with the loopback address.
+    let from_links = [loopback_rule()].into_iter().chain(destination.iter().cloned()).collect();
     let source = FAMILIES.into_iter().flat_map(source_rules).collect();
     BTreeMap::from([
-        ("host_ports_prerouting".into(), nat(Hook::Prerouting, DESTINATION_PRIORITY, destination.clone())),
+        ("host_ports_prerouting".into(), nat(Hook::Prerouting, DESTINATION_PRIORITY, from_links)),
         ("host_ports_output".into(), nat(Hook::Output, DESTINATION_PRIORITY, destination)),
         ("host_ports_postrouting".into(), nat(Hook::Postrouting, SOURCE_PRIORITY, source)),
         ("loopback_guard".into(), base(ChainKind::Filter, Hook::Input, 0, guard_rules())),
@@ -141,6 +144,13 @@ fn chains() -> BTreeMap<Name, Chain> {
 
 fn base(kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
+}
+
+/// Leaves alone what is sent to a loopback address. For IPv6 the kernel does it itself.
+fn loopback_rule() -> Rule {
+    let key = vec![Load::Header(HeaderField::DestinationAddress(IpFamily::V4))];
+    let is_loopback = Statement::InSet { key, set: LOOPBACK.into(), negate: false };
+    Rule::new([is_of(IpFamily::V4), is_loopback, Statement::Verdict(Verdict::Return)])
 }
 
 fn destination_rules(family: IpFamily) -> [Rule; 2] {
@@ -152,7 +162,7 @@ fn destination_rules(family: IpFamily) -> [Rule; 2] {
         to: Load::Lookup { key, map: map.name(family).into(), yields: endpoint_type(family) },
     };
     [
-        Rule::new([is_of(family), to(at_address, Map::AtAddress)]),
+        Rule::new([is_of(family), Statement::DestinationIsLocal, to(at_address, Map::AtAddress)]),
         Rule::new([is_of(family), Statement::DestinationIsLocal, to(protocol_and_port(), Map::Anywhere)]),
     ]
 }
@@ -204,16 +214,22 @@ mod tests {
         HostPort { address, protocol, port: port.try_into().unwrap(), endpoint: endpoint.parse().unwrap() }
     }
 
+    const OWN: [&str; 3] = ["10.0.0.1", "10.0.0.2", "127.0.0.1"];
+
     fn outcome(ruleset: &Ruleset, source: &str, destination: &str) -> Outcome {
+        outcome_from(Entry::Host, ruleset, source, destination)
+    }
+
+    fn outcome_from(entered: Entry, ruleset: &Ruleset, source: &str, destination: &str) -> Outcome {
         let destination: SocketAddr = destination.parse().unwrap();
         let packet = Packet {
             source: source.parse().unwrap(),
             destination: destination.ip(),
             port: destination.port(),
             protocol: Protocol::Tcp,
-            entered: Entry::Host,
+            entered,
         };
-        trace(ruleset, &["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()], &packet).unwrap()
+        trace(ruleset, &OWN.map(|address| address.parse().unwrap()), &packet).unwrap()
     }
 
     fn sent_to(endpoint: &str, source: SourceNat) -> Outcome {
@@ -239,6 +255,28 @@ mod tests {
         let ruleset = ruleset(&[port(None, Protocol::Tcp, 80, "10.244.0.5:8080")]);
         for source in ["10.244.0.5", "127.0.0.1"] {
             assert_eq!(outcome(&ruleset, source, "10.0.0.1:80"), sent_to("10.244.0.5:8080", SourceNat::Masqueraded));
+        }
+    }
+
+    #[test]
+    fn a_port_at_an_address_the_node_does_not_have_leads_nowhere() {
+        let ruleset = ruleset(&[port(Some("10.0.0.3"), Protocol::Tcp, 80, "10.244.0.5:8080")]);
+        for entered in [Entry::Host, Entry::Pod, Entry::Outside] {
+            let found = outcome_from(entered, &ruleset, "192.0.2.7", "10.0.0.3:80");
+            assert_eq!(found, Outcome::Passed { source: SourceNat::Kept });
+        }
+    }
+
+    #[test]
+    fn a_port_at_the_loopback_address_is_for_the_node_alone() {
+        let ports = [(Some("127.0.0.1"), 80), (None, 81)];
+        let ruleset = ruleset(&ports.map(|(address, number)| port(address, Protocol::Tcp, number, "10.244.0.5:8080")));
+        for to in ["127.0.0.1:80", "127.0.0.1:81"] {
+            assert_eq!(outcome(&ruleset, "127.0.0.1", to), sent_to("10.244.0.5:8080", SourceNat::Masqueraded));
+            for entered in [Entry::Pod, Entry::Outside] {
+                let found = outcome_from(entered, &ruleset, "192.0.2.7", to);
+                assert_eq!(found, Outcome::Passed { source: SourceNat::Kept });
+            }
         }
     }
 

@@ -154,6 +154,45 @@ fn the_same_port_of_another_address_or_protocol_is_another_port() {
 }
 
 #[test]
+fn a_port_at_an_address_of_another_machine_takes_nothing_from_it() {
+    isolated(|| {
+        let (other, node) = (other_machine(), dual_stack());
+        let _greedy = pod(&node, "greedy", &OTHER.map(|address| mapping(address, 80, "tcp")));
+        let host = Netns::current().unwrap();
+        for family in 0..2 {
+            let to = at(OTHER[family], 80);
+            let listener = other.run(|| TcpListener::bind(to).unwrap()).unwrap();
+            host.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)).unwrap()).unwrap();
+            assert_eq!(listener.accept().unwrap().1.ip(), ip(NODE[family]));
+        }
+    });
+}
+
+#[test]
+fn a_port_at_the_loopback_address_is_for_the_node_alone() {
+    isolated(|| {
+        let (other, node) = (other_machine(), Node::new());
+        let pods = ["127.0.0.1", ""].map(|address| mapping(address, if address.is_empty() { 81 } else { 80 }, "udp"));
+        let server = pod(&node, "server", &pods);
+        let service = server.netns.run(|| UdpSocket::bind((server.addresses[0], TARGET)).unwrap()).unwrap();
+        service.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // A machine that sends to its neighbour what is for nobody but itself.
+        let mut links = Rtnetlink::open_in(&other).unwrap();
+        let link = links.links().unwrap().into_iter().find(|link| link.name != "lo").unwrap();
+        let key = format!("ipv4/conf/{}/route_localnet", link.name);
+        other.run(|| datapath::sysctl::write(&key, "1").unwrap()).unwrap();
+        links.add_route(&Route::via("127.0.0.1/32".parse().unwrap(), ip(NODE[0]), link.index)).unwrap();
+        let mut buffer = [0; 1];
+        for port in [80, 81] {
+            udp_client(&other, OTHER[0]).send_to(b"x", at("127.0.0.1", port)).unwrap();
+            assert!(service.recv_from(&mut buffer).is_err(), "port {port} from another machine");
+            udp_client(&Netns::current().unwrap(), "127.0.0.1").send_to(b"x", at("127.0.0.1", port)).unwrap();
+            assert!(service.recv_from(&mut buffer).is_ok(), "port {port} from the node");
+        }
+    });
+}
+
+#[test]
 fn a_deletion_frees_the_port_for_the_next_pod_and_clients_that_keep_their_port_follow() {
     isolated(|| {
         let (other, node) = (other_machine(), Node::new());
