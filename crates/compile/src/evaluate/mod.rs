@@ -32,10 +32,10 @@ pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict 
     if world.is_for_tunnel() && !world.is_of_other_node(packet.source) {
         return Verdict { outcome: Outcome::Dropped, by: Reason::NotOfNode };
     }
-    for service in cluster.services.values().filter(|service| !service.delegated) {
-        for port in service.ports.iter().filter(|port| port.protocol == packet.protocol) {
-            if let Some(frontend) = world.frontend(service, port) {
-                return world.serve(service, port, frontend);
+    for kind in BY_RIGHT {
+        for service in cluster.services.values().filter(|service| !service.delegated) {
+            if let Some(port) = service.ports.iter().find(|port| world.is_frontend(service, port, kind)) {
+                return world.serve(service, port, kind);
             }
         }
     }
@@ -45,6 +45,10 @@ pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict 
     Verdict { outcome: Outcome::Passed { source }, by }
 }
 
+/// The kinds of addresses, the one first that is nobody else's when Services ask for the same.
+const BY_RIGHT: [FrontendKind; 4] =
+    [FrontendKind::ClusterIp, FrontendKind::NodePort, FrontendKind::LoadBalancerIp, FrontendKind::ExternalIp];
+
 /// What a question is asked about.
 struct World<'a> {
     cluster: &'a Cluster,
@@ -53,27 +57,21 @@ struct World<'a> {
 }
 
 impl World<'_> {
-    /// What the packet's destination is to a Service port, if it is one of its frontends.
-    fn frontend(&self, service: &Service, port: &ServicePort) -> Option<FrontendKind> {
-        let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { return None };
+    /// Whether the packet is sent to a Service port at an address of this kind.
+    fn is_frontend(&self, service: &Service, port: &ServicePort, kind: FrontendKind) -> bool {
+        let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { return false };
         let destination = &self.packet.destination;
-        if !cluster_ips.iter().any(|address| address.is_ipv4() == destination.is_ipv4()) {
-            // A Service has no address of a family that is not its own, whatever else it lists.
-            return None;
-        }
-        let is_port = port.port.get() == self.packet.port;
-        let is_node_port = port.node_port.is_some_and(|node_port| node_port.get() == self.packet.port);
-        if is_port && cluster_ips.contains(destination) {
-            Some(FrontendKind::ClusterIp)
-        } else if is_port && load_balancer_ips.contains(destination) {
-            Some(FrontendKind::LoadBalancerIp)
-        } else if is_port && external_ips.contains(destination) {
-            Some(FrontendKind::ExternalIp)
-        } else if is_node_port && self.serves_node_ports(*destination) {
-            Some(FrontendKind::NodePort)
-        } else {
-            None
-        }
+        let number = if kind == FrontendKind::NodePort { port.node_port } else { Some(port.port) };
+        let is_address = match kind {
+            FrontendKind::ClusterIp => cluster_ips.contains(destination),
+            FrontendKind::NodePort => self.serves_node_ports(*destination),
+            FrontendKind::LoadBalancerIp => load_balancer_ips.contains(destination),
+            FrontendKind::ExternalIp => external_ips.contains(destination),
+        };
+        // A Service has no address of a family that is not its own, whatever else it lists.
+        let is_family = cluster_ips.iter().any(|address| address.is_ipv4() == destination.is_ipv4());
+        let is_port = number.is_some_and(|number| number.get() == self.packet.port);
+        is_address && is_family && is_port && port.protocol == self.packet.protocol
     }
 
     fn serve(&self, service: &Service, port: &ServicePort, frontend: FrontendKind) -> Verdict {

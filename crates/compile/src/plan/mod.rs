@@ -118,7 +118,7 @@ pub struct Plan {
     network: Arc<Network>,
     /// What each Service asks for.
     services: SharedMap<NamespacedName, Treatments>,
-    /// Who asks for each frontend; the first in the order of names gets it.
+    /// Who asks for each frontend; [`holder`] says who gets it.
     claims: SharedMap<Frontend, Claims>,
     elements: Elements,
     /// The frontends whose clients stay with their endpoint.
@@ -228,8 +228,7 @@ impl Plan {
 
     /// What is done with connections to a frontend, when it is one.
     pub fn treatment(&self, frontend: &Frontend) -> Option<&Arc<Treatment>> {
-        let (_, treatment) = self.claims.get(frontend)?.iter().next()?;
-        Some(treatment)
+        holder(self.claims.get(frontend)?)
     }
 
     /// The endpoints that still serve connections a frontend has, when it is one, and whether each is ready or about to
@@ -344,12 +343,12 @@ impl Plan {
 
     fn replace_claim(&mut self, frontend: &Frontend, service: &NamespacedName, claim: Option<Arc<Treatment>>) {
         let mut claims = self.claims.get(frontend).cloned().unwrap_or_default();
-        let old = claims.iter().next().map(|(_, treatment)| Arc::clone(treatment));
+        let old = holder(&claims).cloned();
         match claim {
             Some(treatment) => claims.insert(service.clone(), treatment),
             None => claims.remove(service),
         };
-        let new = claims.iter().next().map(|(_, treatment)| Arc::clone(treatment));
+        let new = holder(&claims).cloned();
         if claims.is_empty() {
             self.claims.remove(frontend);
         } else {
@@ -391,9 +390,16 @@ fn node_port(frontend: &Frontend, treatment: Option<&Treatment>) -> Option<NodeP
     Some(NodePort { protocol: frontend.protocol, port: NonZeroU16::new(frontend.port)? })
 }
 
+/// Who gets a frontend of those who ask for it: whoever has it by the firmest right, of equals the first by name.
+///
+/// Were it the name alone, any Service could take another's cluster IP by listing it among its external addresses.
+fn holder(claims: &Claims) -> Option<&Arc<Treatment>> {
+    claims.values().min_by_key(|treatment| service::precedence(treatment.kind))
+}
+
 /// Those who ask for a frontend that another Service has.
 fn losers(frontend: &Frontend, claims: &Claims) -> Vec<Rejected> {
-    let mut services = claims.iter();
-    let Some((winner, _)) = services.next() else { return Vec::new() };
-    services.map(|(_, treatment)| treatment.refused_because_of(frontend, winner)).collect()
+    let Some(holder) = holder(claims) else { return Vec::new() };
+    let losers = claims.values().filter(|treatment| treatment.service != holder.service);
+    losers.map(|treatment| treatment.refused_because_of(frontend, holder)).collect()
 }

@@ -67,14 +67,36 @@ pub struct Treatment {
 }
 
 impl Treatment {
-    /// Why this treatment does not apply: `winner` has the frontend.
-    pub(super) fn refused_because_of(&self, frontend: &Frontend, winner: &NamespacedName) -> Rejected {
+    /// Why this treatment does not apply: `holder` has the frontend.
+    pub(super) fn refused_because_of(&self, frontend: &Frontend, holder: &Self) -> Rejected {
+        let Self { service, kind, .. } = holder;
+        let why = if *kind == self.kind {
+            format!("{frontend} belongs to Service {service}, which comes first by name; use another")
+        } else {
+            format!("{frontend} is a {kind} of Service {service}, which goes before {}; use another", an(self.kind))
+        };
         Rejected {
             object: Subject::service(&self.service),
             field: format!("spec.ports[name={}]", self.port),
-            why: format!("{frontend} belongs to Service {winner}, which comes first by name; use another"),
+            why,
             reason: RejectedReason::Refused,
         }
+    }
+}
+
+fn an(kind: FrontendKind) -> String {
+    let article = if kind == FrontendKind::ExternalIp { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// How firm a right to a frontend is, the firmest first. Cluster IPs and node ports are given by the API server, no two
+/// alike; load balancer addresses by controllers; external addresses are whatever a Service's author wrote.
+pub(super) const fn precedence(kind: FrontendKind) -> u8 {
+    match kind {
+        FrontendKind::ClusterIp => 0,
+        FrontendKind::NodePort => 1,
+        FrontendKind::LoadBalancerIp => 2,
+        FrontendKind::ExternalIp => 3,
     }
 }
 
@@ -131,7 +153,8 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
         for (frontend, kind) in frontends(service, port, &network.node_port_addresses) {
             let [v4, v6] = &endpoints;
             let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
-            if !treatments.contains_key(&frontend) {
+            let held = treatments.get(&frontend).map(|held| precedence(held.kind));
+            if held.is_none_or(|held| precedence(kind) < held) {
                 let clients = clients(service, &frontend, kind, network);
                 let treatment = Treatment { clients, ..treatment(service, port, kind, usable, network) };
                 treatments.insert(frontend, Arc::new(treatment));
@@ -157,7 +180,6 @@ fn frontends(service: &Service, port: &ServicePort, node_port_addresses: &[IpAdd
         );
     };
     add(cluster_ips, port.port, FrontendKind::ClusterIp);
-    // An address that is listed twice has the narrower meaning.
     add(load_balancer_ips, port.port, FrontendKind::LoadBalancerIp);
     add(external_ips, port.port, FrontendKind::ExternalIp);
     if let Some(node_port) = port.node_port {
