@@ -2,10 +2,12 @@
 //!
 //! The CNI plugin knows which pod has which port, and must work while nobody else does. So the table has chains and maps
 //! for it that depend on no other, and the elements of the maps are [the plugin's](Keeper::Others): whoever applies a
-//! whole ruleset makes the maps with what is known then and leaves their elements alone afterwards.
+//! whole ruleset makes the maps with what is known then and leaves their elements alone afterwards. The chains also look
+//! into two sets of a [plan](crate::Plan)'s, which are empty where nobody plans.
 //!
 //! A port at one address is looked for first, then one at any of the node's addresses. Only addresses the node has are
-//! served, whatever a pod asks for, and those of the loopback only to the node itself. The client's address is kept
+//! served, whatever a pod asks for, and those of the loopback only to the node itself. Addresses of pods that are gone
+//! are none of the node's, although their packets [end there](crate::plan::Hop::Refused). The client's address is kept
 //! but where an answer would not come back: for a pod that reaches itself, and for clients at the loopback address.
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use model::{IpFamily, Name, Protocol};
 
+use crate::plan::SetKind;
 use crate::ruleset::{
     BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Element, ElementKey, FieldType,
     HeaderField, Hook, InterfaceName, Keeper, Load, MetaField, NatKind, Policy, Rule, Ruleset, Set, SetSpec, Statement,
@@ -55,6 +58,7 @@ impl HostPort {
 /// The part of the table that serves host ports, its maps filled with these.
 pub fn ruleset(ports: &[HostPort]) -> Ruleset {
     let mut sets: BTreeMap<Name, Set> = FAMILIES.into_iter().flat_map(empty_sets).collect();
+    sets.extend(FAMILIES.into_iter().flat_map(planned_sets));
     for (name, element) in elements(ports) {
         if let Some(set) = sets.get_mut(&name) {
             set.elements.insert(element.key, element.data);
@@ -128,6 +132,11 @@ fn empty_sets(family: IpFamily) -> [(Name, Set); 3] {
         .map(|map| (map.name(family).into(), Set { keeper: Keeper::Others, ..Set::new(map.spec(family)) }))
 }
 
+/// What tells a pod that is gone from the node: whoever plans the node fills it, here it is empty.
+fn planned_sets(family: IpFamily) -> [(Name, Set); 2] {
+    [SetKind::Pods, SetKind::Own].map(|kind| (kind.name(family).into(), Set::new(kind.spec(family))))
+}
+
 fn chains() -> BTreeMap<Name, Chain> {
     let nat = |hook, priority, rules: Vec<Rule>| base(ChainKind::Nat, hook, priority, rules);
     let destination: Vec<Rule> = FAMILIES.into_iter().flat_map(destination_rules).collect();
@@ -153,7 +162,17 @@ fn loopback_rule() -> Rule {
     Rule::new([is_of(IpFamily::V4), is_loopback, Statement::Verdict(Verdict::Return)])
 }
 
-fn destination_rules(family: IpFamily) -> [Rule; 2] {
+/// Leaves alone what is sent to a pod: one that lives gets it, and one that is gone has no ports of the node.
+fn pods_rule(family: IpFamily) -> Rule {
+    let in_set = |kind: SetKind, negate| {
+        let key = vec![Load::Header(HeaderField::DestinationAddress(family))];
+        Statement::InSet { key, set: kind.name(family).into(), negate }
+    };
+    let (is_pod, is_not_own) = (in_set(SetKind::Pods, false), in_set(SetKind::Own, true));
+    Rule::new([is_of(family), is_pod, is_not_own, Statement::Verdict(Verdict::Return)])
+}
+
+fn destination_rules(family: IpFamily) -> [Rule; 3] {
     let protocol_and_port = || vec![Load::Meta(MetaField::Protocol), Load::Header(HeaderField::DestinationPort)];
     let at_address = [vec![Load::Header(HeaderField::DestinationAddress(family))], protocol_and_port()].concat();
     let to = |key, map: Map| Statement::Nat {
@@ -162,6 +181,7 @@ fn destination_rules(family: IpFamily) -> [Rule; 2] {
         to: Load::Lookup { key, map: map.name(family).into(), yields: endpoint_type(family) },
     };
     [
+        pods_rule(family),
         Rule::new([is_of(family), Statement::DestinationIsLocal, to(at_address, Map::AtAddress)]),
         Rule::new([is_of(family), Statement::DestinationIsLocal, to(protocol_and_port(), Map::Anywhere)]),
     ]
@@ -277,6 +297,33 @@ mod tests {
                 let found = outcome_from(entered, &ruleset, "192.0.2.7", to);
                 assert_eq!(found, Outcome::Passed { source: SourceNat::Kept });
             }
+        }
+    }
+
+    #[test]
+    fn a_port_at_all_addresses_is_not_at_those_of_pods_that_are_gone() {
+        let mut ruleset = ruleset(&[port(None, Protocol::Tcp, 80, "10.244.0.5:8080")]);
+        let mut fill = |set: &str, range: &str| {
+            let key = if set == "pods" {
+                ElementKey::of_net(range.parse().unwrap())
+            } else {
+                ElementKey::Exact([range.parse::<IpAddr>().unwrap().into()].into())
+            };
+            ruleset.sets.get_mut(set).unwrap().elements.insert(key, None);
+        };
+        fill("pods", "10.244.0.0/24");
+        fill("own", "10.244.0.1");
+        // The node takes packets for all three: it routes the range of its pods to itself.
+        let delivered = ["10.0.0.1", "10.244.0.1", "10.244.0.9"].map(|address| address.parse().unwrap());
+        for entered in [Entry::Host, Entry::Pod] {
+            let outcome = |to: &str| {
+                let (source, destination) = ("192.0.2.7".parse().unwrap(), to.parse().unwrap());
+                let packet = Packet { source, destination, port: 80, protocol: Protocol::Tcp, entered };
+                trace(&ruleset, &delivered, &packet).unwrap()
+            };
+            assert_eq!(outcome("10.0.0.1"), sent_to("10.244.0.5:8080", SourceNat::Kept));
+            assert_eq!(outcome("10.244.0.1"), sent_to("10.244.0.5:8080", SourceNat::Kept));
+            assert_eq!(outcome("10.244.0.9"), Outcome::Passed { source: SourceNat::Kept });
         }
     }
 

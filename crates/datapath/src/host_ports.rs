@@ -157,6 +157,10 @@ impl HostPorts {
         let mut found = listing.observed.recognise(&wanted);
         found.sets.retain(|name, _| wanted.sets.contains_key(name));
         found.chains.retain(|name, _| wanted.chains.contains_key(name));
+        // What is empty here is the agent's to fill.
+        for (name, set) in wanted.sets.iter_mut().filter(|(_, set)| set.elements.is_empty()) {
+            set.elements = found.sets.get(name).map(|found| found.elements.clone()).unwrap_or_default();
+        }
         let operations = diff(&found, &wanted);
         match operations.first() {
             // The table is the agent's too, so only the agent may replace it.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use compile::host_ports::HostPort;
 use compile::sample::{
     CLIENTS, ENDPOINTS, NODES, PLAIN_PORT, plain_address, plain_cluster, plain_service, plain_slice,
 };
@@ -15,6 +16,7 @@ use compile::{NodeView, Plan};
 use datapath::route::Rtnetlink;
 use datapath::testing::isolated;
 use datapath::{Datapath, Wanted};
+use model::Protocol;
 use world::{World, host_link};
 
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -42,14 +44,15 @@ fn serve_echo(world: &World) {
 }
 
 /// Puts the plan of a node with one Service, whose endpoint the pod is, into the kernel.
-fn apply_plan() {
+fn apply_plan(host_ports: &[HostPort]) {
     let mut cluster = plain_cluster(0, 0);
     let service = plain_service(0);
     let mut slice = plain_slice(&service, [POD]);
     slice.ports[0].port = NonZeroU16::new(ECHO_PORT).expect("not zero");
     cluster.insert_slice(slice);
     cluster.services.insert(service.name.clone(), Arc::new(service));
-    let plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+    let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+    plan.set_host_ports(host_ports);
     let wanted = Wanted::from(&plan);
     Datapath::open().expect("a connection").apply(&wanted).expect("the kernel takes the plan");
 }
@@ -77,7 +80,7 @@ fn clients_of_a_pod_whose_address_is_gone_are_reset_and_not_left_waiting() {
     isolated(|| {
         let world = World::make();
         serve_echo(&world);
-        apply_plan();
+        apply_plan(&[]);
         let pod = SocketAddr::from((POD, ECHO_PORT));
         let service = SocketAddr::from((plain_address(0), PLAIN_PORT));
         let host = NODES[0].address;
@@ -102,7 +105,7 @@ fn clients_of_a_pod_whose_address_is_gone_are_reset_and_not_left_waiting() {
 fn no_process_of_the_node_answers_for_a_pod_that_is_gone() {
     isolated(|| {
         let world = World::make();
-        apply_plan();
+        apply_plan(&[]);
         let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ECHO_PORT)).expect("a free port");
         let of_node = SocketAddr::from((NODES[0].address, ECHO_PORT));
         connect(&world, NEIGHBOUR, of_node).expect("the node's own address is served");
@@ -110,5 +113,23 @@ fn no_process_of_the_node_answers_for_a_pod_that_is_gone() {
         let error = connect(&world, NEIGHBOUR, SocketAddr::from((POD, ECHO_PORT))).expect_err("the pod is gone");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         drop(everywhere);
+    });
+}
+
+#[test]
+fn no_host_port_answers_for_a_pod_that_is_gone() {
+    isolated(|| {
+        let world = World::make();
+        let port = NonZeroU16::new(ECHO_PORT).expect("not zero");
+        let endpoint = SocketAddr::from((NEIGHBOUR, ECHO_PORT));
+        apply_plan(&[HostPort { address: None, protocol: Protocol::Tcp, port, endpoint }]);
+        let _ingress = world.run_at(NEIGHBOUR, || TcpListener::bind(endpoint).expect("a free port"));
+        let host = NODES[0].address;
+        remove_pod();
+        for client in [OUTSIDER, NEIGHBOUR, host] {
+            connect(&world, client, SocketAddr::from((host, ECHO_PORT))).expect("the port of the node is served");
+            let error = connect(&world, client, SocketAddr::from((POD, ECHO_PORT))).expect_err("the pod is gone");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{client}");
+        }
     });
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use compile::host_ports::{self, HostPort};
-use compile::ruleset::{Operation, Ruleset};
+use compile::ruleset::{ElementKey, Operation, Ruleset};
 use datapath::nft::Table;
 use datapath::testing::isolated;
 use datapath::{Datapath, HostPorts, Wanted};
@@ -44,6 +44,25 @@ fn ports_work_where_no_agent_ever_ran_and_stay_when_one_comes() {
         apply(&mut Datapath::open().unwrap(), &agent(&[]));
         assert_eq!(held.missing(&ports).unwrap(), []);
         assert_eq!(apply(&mut Datapath::open().unwrap(), &agent(&[])), 0);
+    });
+}
+
+#[test]
+fn ranges_an_agent_wrote_stay_when_the_plugin_adds_its_part() {
+    isolated(|| {
+        let mut planned = host_ports::ruleset(&[]);
+        planned.chains.clear();
+        planned.sets.retain(|name, _| matches!(name.as_str(), "pods" | "own"));
+        let pods = planned.sets.get_mut("pods").unwrap();
+        pods.elements.insert(ElementKey::of_net("10.244.0.0/16".parse().unwrap()), None);
+        apply(&mut Datapath::open().unwrap(), &planned);
+        let ports = [port(80, "10.244.1.5:8080")];
+        let mut held = HostPorts::open().unwrap();
+        held.add(&ports).unwrap();
+        assert_eq!(held.missing(&ports).unwrap(), []);
+        let found = Table::open().unwrap().read().unwrap().unwrap().observed;
+        assert_eq!(found.sets["pods"].elements, planned.sets["pods"].elements);
+        assert!(found.chains.contains_key("host_ports_output"));
     });
 }
 

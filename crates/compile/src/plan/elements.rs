@@ -13,7 +13,7 @@ use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, Element, ElementKey, Ruleset, Set, Value, Verdict};
+use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -65,7 +65,9 @@ impl Elements {
 
     /// Sets what the maps the CNI plugin keeps begin with, should they have to be made.
     pub(super) fn replace_host_ports(&mut self, ports: &[HostPort]) {
-        self.ruleset.sets.extend(host_ports::ruleset(ports).sets);
+        let kept_by_plugin =
+            host_ports::ruleset(ports).sets.into_iter().filter(|(_, set)| set.keeper == Keeper::Others);
+        self.ruleset.sets.extend(kept_by_plugin);
     }
 
     /// Replaces what a frontend put into the maps.

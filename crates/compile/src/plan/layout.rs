@@ -21,14 +21,15 @@ macro_rules! sets {
     ($($(#[$doc:meta])* $kind:ident => $v4:literal, $v6:literal;)*) => {
         /// A set of the table; there is one per family.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum SetKind {
+        pub(crate) enum SetKind {
             $($(#[$doc])* $kind,)*
         }
 
         impl SetKind {
             const ALL: &[Self] = &[$(Self::$kind),*];
 
-            pub(super) const fn name(self, family: IpFamily) -> &'static str {
+            /// Its name in the table.
+            pub(crate) const fn name(self, family: IpFamily) -> &'static str {
                 match (self, family) {
                     $((Self::$kind, IpFamily::V4) => $v4, (Self::$kind, IpFamily::V6) => $v6,)*
                 }
@@ -63,7 +64,8 @@ sets! {
 }
 
 impl SetKind {
-    pub(super) fn spec(self, family: IpFamily) -> SetSpec {
+    /// Its shape.
+    pub(crate) fn spec(self, family: IpFamily) -> SetSpec {
         let address = FieldType::address(family);
         let frontend = [address, FieldType::Protocol, FieldType::Port];
         let endpoint = vec![address, FieldType::Port];

@@ -46,6 +46,7 @@ mod tunnel_guard;
 
 pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
+pub(crate) use layout::SetKind;
 pub(crate) use network::outermost;
 pub use network::{Hop, Route};
 pub use routing::{Checksums, LinkNetwork, Routing, RoutingMode};
