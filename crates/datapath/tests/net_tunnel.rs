@@ -256,24 +256,57 @@ fn large_packets_pass_and_only_paths_through_the_tunnel_have_its_mtu() {
     });
 }
 
-/// A packet of the tunnel to a node's end of it: UDP from the far pod's address to a pod of that node.
+/// A node on another network than `node` is.
+const fn far_from(node: usize) -> usize {
+    if node == 2 { 0 } else { 2 }
+}
+
+/// A packet of the tunnel to a node's end of it: UDP from the address of a far node's pod to a pod of that node.
 fn encapsulated(to: usize, payload: &[u8]) -> Vec<u8> {
     const VXLAN: [u8; 8] = [0x08, 0, 0, 0, 0, 0, 117, 0];
-    let (IpAddr::V4(source), IpAddr::V4(target)) = (pod_address(IpFamily::V4, 2), pod_address(IpFamily::V4, to)) else {
-        panic!("both are of IPv4");
+    let of_ipv4 = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(_) => panic!("of IPv4"),
     };
-    let IpAddr::V4(end) = node_address(IpFamily::V4, to) else { panic!("of IPv4") };
+    let (from, family) = (far_from(to), IpFamily::V4);
+    let [source, target] = [from, to].map(|node| of_ipv4(pod_address(family, node)));
+    let [sender, receiver] = [from, to].map(|node| [&[0x02, 0xf4][..], &of_ipv4(node_address(family, node))].concat());
     let udp_len = u16::try_from(8 + payload.len()).expect("short");
     let mut ip = [&[0x45, 0][..], &(20 + udp_len).to_be_bytes(), &[0, 0, 0, 0, 64, 17, 0, 0]].concat();
-    ip.extend(source.octets());
-    ip.extend(target.octets());
+    ip.extend(source);
+    ip.extend(target);
     let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let checksum = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("few fields");
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let ethernet = [&[0x02, 0xf4][..], &end.octets(), &[0x02, 0xf4, 10, 89, 1, 3], &[0x08, 0x00]].concat();
+    let ethernet = [&receiver[..], &sender, &[0x08, 0x00]].concat();
     // A datagram without a checksum is taken as it is (RFC 768).
     let udp = [&[0x30, 0x39][..], &PORT.to_be_bytes(), &udp_len.to_be_bytes(), &[0, 0]].concat();
     [&VXLAN[..], &ethernet, &ip, &udp, payload].concat()
+}
+
+/// A socket of a node's pod at which what the tunnel brings arrives.
+fn listen(fabric: &Fabric, node: usize) -> UdpSocket {
+    let bind = || UdpSocket::bind((pod_address(IpFamily::V4, node), PORT)).expect("a port");
+    let socket = fabric.nodes[node].pod.run(bind).expect("a thread");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+    socket
+}
+
+/// Sends a packet of the tunnel to a node's end of it, from a namespace.
+fn inject(from: &Netns, to: usize, payload: &[u8]) {
+    let end = SocketAddr::new(node_address(IpFamily::V4, to), 4789);
+    let send = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+        socket.send_to(&encapsulated(to, payload), end).expect("a route");
+    };
+    from.run(send).expect("a thread");
+}
+
+/// The first thing that arrives, and under whose address.
+fn receive(socket: &UdpSocket) -> (String, IpAddr) {
+    let mut buffer = [0; 64];
+    let (len, sender) = socket.recv_from(&mut buffer).expect("something arrives");
+    (String::from_utf8_lossy(&buffer[..len]).into_owned(), sender.ip())
 }
 
 #[test]
@@ -281,19 +314,27 @@ fn packets_of_the_tunnel_count_only_when_a_node_of_the_cluster_sent_them() {
     isolated(|| {
         let mut fabric = Fabric::make();
         fabric.apply_all(RoutingMode::Auto);
-        let pod = fabric.nodes[0].pod.run(|| UdpSocket::bind((pod_address(IpFamily::V4, 0), PORT)).expect("a port"));
-        let pod = pod.expect("a thread");
-        pod.set_read_timeout(Some(PATIENCE)).expect("an option");
-        let end = SocketAddr::new(node_address(IpFamily::V4, 0), 4789);
-        let send = |payload: &[u8]| {
-            let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
-            socket.send_to(&encapsulated(0, payload), end).expect("a route");
-        };
+        let pod = listen(&fabric, 0);
         // The router is on the network of the node and no node itself.
-        send(b"from a stranger");
-        fabric.nodes[2].netns.run(|| send(b"from a node")).expect("a thread");
-        let mut buffer = [0; 64];
-        let (len, sender) = pod.recv_from(&mut buffer).expect("what the node sent");
-        assert_eq!((&buffer[..len], sender.ip()), (&b"from a node"[..], pod_address(IpFamily::V4, 2)));
+        inject(&Netns::current().expect("this namespace"), 0, b"from a stranger");
+        inject(&fabric.nodes[2].netns, 0, b"from a node");
+        assert_eq!(receive(&pod), ("from a node".to_owned(), pod_address(IpFamily::V4, 2)));
+    });
+}
+
+#[test]
+fn pods_get_nothing_into_the_tunnel_by_sending_to_the_end_of_a_node() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        fabric.apply_all(RoutingMode::Auto);
+        for to in 0..fabric.nodes.len() {
+            let pod = listen(&fabric, to);
+            for from in 0..fabric.nodes.len() {
+                inject(&fabric.nodes[from].pod, to, format!("from the pod of node {from}").as_bytes());
+            }
+            // What it sends goes the way of what its pod sent, and comes after it.
+            inject(&fabric.nodes[far_from(to)].netns, to, b"from a node");
+            assert_eq!(receive(&pod).0, "from a node");
+        }
     });
 }

@@ -29,20 +29,14 @@ pub struct Verdict {
 /// What becomes of `packet` on the node `view` names.
 pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict {
     let world = World { cluster, view, packet };
-    if world.is_for_tunnel() && !world.is_of_other_node(packet.source) {
-        return Verdict { outcome: Outcome::Dropped, by: Reason::NotOfNode };
-    }
-    for kind in BY_RIGHT {
-        for service in cluster.services.values().filter(|service| !service.delegated) {
-            if let Some(port) = service.ports.iter().find(|port| world.is_frontend(service, port, kind)) {
-                return world.serve(service, port, kind);
-            }
-        }
-    }
-    let leaves = world.leaves_cluster(packet.destination);
-    let source = if leaves { SourceNat::Masqueraded } else { SourceNat::Kept };
-    let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
-    Verdict { outcome: Outcome::Passed { source }, by }
+    let verdict = world.decide();
+    let ends = match &verdict.outcome {
+        Outcome::Passed { .. } => vec![SocketAddr::new(packet.destination, packet.port)],
+        Outcome::Balanced { endpoints, .. } => endpoints.keys().copied().collect(),
+        Outcome::Refused | Outcome::Dropped => return verdict,
+    };
+    let is_kept_out = !world.is_of_other_node(packet.source) && ends.into_iter().all(|end| world.is_for_tunnel(end));
+    if is_kept_out { Verdict { outcome: Outcome::Dropped, by: Reason::NotOfNode } } else { verdict }
 }
 
 /// The kinds of addresses, the one first that is nobody else's when Services ask for the same.
@@ -57,6 +51,21 @@ struct World<'a> {
 }
 
 impl World<'_> {
+    /// What becomes of the packet, whatever may enter the tunnel.
+    fn decide(&self) -> Verdict {
+        for kind in BY_RIGHT {
+            for service in self.cluster.services.values().filter(|service| !service.delegated) {
+                if let Some(port) = service.ports.iter().find(|port| self.is_frontend(service, port, kind)) {
+                    return self.serve(service, port, kind);
+                }
+            }
+        }
+        let leaves = self.leaves_cluster(self.packet.destination);
+        let source = if leaves { SourceNat::Masqueraded } else { SourceNat::Kept };
+        let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
+        Verdict { outcome: Outcome::Passed { source }, by }
+    }
+
     /// Whether the packet is sent to a Service port at an address of this kind.
     fn is_frontend(&self, service: &Service, port: &ServicePort, kind: FrontendKind) -> bool {
         let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { return false };
@@ -235,16 +244,15 @@ impl World<'_> {
         holders.any(|node| is_near || node.name == self.view.name)
     }
 
-    /// Whether the packet would be unpacked by this node's end of the tunnel.
-    fn is_for_tunnel(&self) -> bool {
-        let packet = self.packet;
+    /// Whether the packet, once it gets to `end`, would be unpacked by a node's end of the tunnel.
+    fn is_for_tunnel(&self, end: SocketAddr) -> bool {
         let address = |family| self.told_addresses().find(|own| IpFamily::of(*own) == family);
-        let Some(end) = address(IpFamily::V4).or_else(|| address(IpFamily::V6)) else { return false };
-        let family = IpFamily::of(end);
-        (packet.protocol, packet.port) == (Protocol::Udp, self.view.routing.tunnel_port.get())
-            && packet.entered != Entry::Host
-            && IpFamily::of(packet.destination) == family
-            && self.is_own(packet.destination)
+        let Some(own_end) = address(IpFamily::V4).or_else(|| address(IpFamily::V6)) else { return false };
+        let family = IpFamily::of(own_end);
+        (self.packet.protocol, end.port()) == (Protocol::Udp, self.view.routing.tunnel_port.get())
+            && self.packet.entered != Entry::Host
+            && IpFamily::of(end.ip()) == family
+            && (self.is_own(end.ip()) || self.is_of_other_node(end.ip()))
             && self.other_nodes().any(|node| self.is_behind_tunnel(node, family))
     }
 

@@ -58,7 +58,7 @@ impl Elements {
 
     fn replace_tunnel_guard(&mut self, guard: Ruleset) {
         self.ruleset.sets.retain(|name, _| !tunnel_guard::SETS.contains(&name.as_str()));
-        self.ruleset.chains.remove(tunnel_guard::CHAIN);
+        self.ruleset.chains.retain(|name, _| !tunnel_guard::CHAINS.contains(&name.as_str()));
         self.ruleset.sets.extend(guard.sets);
         self.ruleset.chains.extend(guard.chains);
     }

@@ -20,7 +20,8 @@
 //! - `masquerade_all`, `masquerade_outsiders`: for translated connections, by where they were first sent, whose source is
 //!   masqueraded.
 //!
-//! While there is a tunnel, `tunnel_guard` drops what comes for it from others than the `nodes`.
+//! While there is a tunnel, `tunnel_guard` and `tunnel_guard_forward` drop what comes for this node's end of it, and what
+//! passes for another's, from others than the `nodes`.
 //!
 //! A change of Services or endpoints adds no rule that looks into a map with many elements, or the kernel would walk that
 //! map. It does validate all verdicts that lead to chains whenever one comes: 2 ms at ten thousand Services. Numbers in
