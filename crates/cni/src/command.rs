@@ -8,8 +8,9 @@ use datapath::route::Rtnetlink;
 use serde_json::Value;
 
 use crate::config::{AddressSource, Config, Position};
-use crate::environment::Request;
+use crate::environment::{Serving, Undoing};
 use crate::ipam::Store;
+use crate::removal::Removal;
 use crate::state::StateDirectory;
 use crate::{CniError, Version};
 
@@ -20,25 +21,31 @@ pub(crate) enum Answer {
     Object(Value),
 }
 
-pub(crate) fn run(request: &Request, config: &Config) -> Result<Answer, CniError> {
+pub(crate) fn serve(request: &Serving, config: &Config) -> Result<Answer, CniError> {
     let state = StateDirectory::open(&config.state_dir);
     match request {
-        Request::Add { target, arguments } => add::add(&state, config, target, arguments).map(Answer::Object),
-        Request::Del { owner } => teardown::take_down(&state, config, owner).map(|()| Answer::Nothing),
-        Request::Check { target } => {
-            require(config, "CHECK", Version::V0_4_0)?;
+        Serving::Add { target, arguments } => add::add(&state, config, target, arguments).map(Answer::Object),
+        Serving::Check { target } => {
+            require(config.version, "CHECK", Version::V0_4_0)?;
             check::check(&state, config, target).map(|()| Answer::Nothing)
         }
-        Request::Gc => {
-            require(config, "GC", Version::V1_1_0)?;
-            teardown::collect(&state, config).map(|()| Answer::Nothing)
-        }
-        Request::Status => {
-            require(config, "STATUS", Version::V1_1_0)?;
+        Serving::Status => {
+            require(config.version, "STATUS", Version::V1_1_0)?;
             status(&state, config).map(|()| Answer::Nothing)
         }
-        Request::Version => Ok(Answer::Nothing),
     }
+}
+
+pub(crate) fn undo(request: &Undoing, removal: &Removal) -> Result<Answer, CniError> {
+    let state = StateDirectory::open(&removal.state_dir);
+    match request {
+        Undoing::Del { owner } => teardown::take_down(&state, removal, owner)?,
+        Undoing::Gc => {
+            require(removal.version, "GC", Version::V1_1_0)?;
+            teardown::collect(&state, removal)?;
+        }
+    }
+    Ok(Answer::Nothing)
 }
 
 /// Whether an `ADD` would find addresses and somewhere to write it down.
@@ -53,9 +60,6 @@ fn status(state: &StateDirectory, config: &Config) -> Result<(), CniError> {
     reached.and(addresses).map_err(|error| CniError::NotReady { why: crate::error::chain(&error) })
 }
 
-fn require(config: &Config, command: &'static str, since: Version) -> Result<(), CniError> {
-    if config.version >= since {
-        return Ok(());
-    }
-    Err(CniError::CommandTooNew { command, since, asked: config.version })
+fn require(asked: Version, command: &'static str, since: Version) -> Result<(), CniError> {
+    if asked >= since { Ok(()) } else { Err(CniError::CommandTooNew { command, since, asked }) }
 }

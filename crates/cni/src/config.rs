@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::delegate::AddressPlugin;
 use crate::environment::is_identifier;
-use crate::owner::Owner;
 use crate::runtime_config::{self, RawRuntimeConfig, Wishes};
 use crate::{CniError, Version, flannel};
 
@@ -61,8 +61,6 @@ pub(crate) struct Config {
     pub(crate) dns: Option<Value>,
     /// The result of the plugins before this one, or of `ADD` when this is a `CHECK`.
     pub(crate) previous: Option<Value>,
-    /// For `GC`: the attachments that are still in use.
-    pub(crate) valid_attachments: Option<Vec<Owner>>,
 }
 
 /// What this plugin is among those of the network.
@@ -135,8 +133,6 @@ struct RawConfig {
     delegate: flannel::RawDelegate,
     subnet_file: Option<PathBuf>,
     prev_result: Option<Value>,
-    #[serde(rename = "cni.dev/valid-attachments")]
-    valid_attachments: Option<Vec<Owner>>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -158,10 +154,8 @@ pub(crate) fn parse(
     variables: &BTreeMap<String, String>,
     version: &mut Version,
 ) -> Result<Config, CniError> {
-    let raw: RawConfig = serde_json::from_slice(input).map_err(|source| CniError::Decode { source })?;
-    // Configurations without a version are of 0.1.0, says the specification.
-    let asked = raw.cni_version.as_deref().unwrap_or("0.1.0");
-    *version = Version::parse(asked).ok_or_else(|| CniError::IncompatibleVersion { asked: asked.to_owned() })?;
+    let raw: RawConfig = decode(input)?;
+    *version = parse_version(raw.cni_version.as_deref())?;
     if !is_identifier(&raw.name) {
         return Err(refuse(
             "name",
@@ -192,14 +186,28 @@ pub(crate) fn parse(
         wishes: runtime_config::parse(&raw.runtime_config)?,
         dns: raw.dns,
         previous: raw.prev_result,
-        valid_attachments: raw.valid_attachments,
     })
 }
 
+/// Reads the parts of a configuration that `T` has.
+pub(crate) fn decode<T: DeserializeOwned>(input: &[u8]) -> Result<T, CniError> {
+    serde_json::from_slice(input).map_err(|source| CniError::Decode { source })
+}
+
+pub(crate) fn parse_version(asked: Option<&str>) -> Result<Version, CniError> {
+    // Configurations without a version are of 0.1.0, says the specification.
+    let asked = asked.unwrap_or("0.1.0");
+    Version::parse(asked).ok_or_else(|| CniError::IncompatibleVersion { asked: asked.to_owned() })
+}
+
+/// Whether `ipam.type` names another plugin.
+pub(crate) fn is_another(kind: &str) -> bool {
+    !matches!(kind, "" | OWN_TYPE)
+}
+
 fn parse_ipam(ipam: RawIpam, input: &[u8], variables: &BTreeMap<String, String>) -> Result<AddressSource, CniError> {
-    if !matches!(ipam.kind.as_str(), "" | OWN_TYPE) {
-        let config = serde_json::from_slice(input).map_err(|source| CniError::Decode { source })?;
-        return Ok(AddressSource::Plugin(AddressPlugin { kind: ipam.kind, config, variables: variables.clone() }));
+    if is_another(&ipam.kind) {
+        return AddressPlugin::of(&ipam.kind, input, variables).map(AddressSource::Plugin);
     }
     refuse_unknown("ipam.", &ipam.rest, &["type", "ranges", "reuseDelaySeconds"])?;
     let reuse_delay = Duration::from_secs(ipam.reuse_delay_seconds);
@@ -307,7 +315,6 @@ mod tests {
                 wishes: Wishes::default(),
                 dns: None,
                 previous: None,
-                valid_attachments: None,
             })
         );
     }
@@ -333,7 +340,6 @@ mod tests {
         })
         .unwrap();
         assert_eq!(parsed.previous, Some(json!({ "cniVersion": "1.0.0" })));
-        assert_eq!(parsed.valid_attachments.unwrap().len(), 1);
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub(crate) struct Lease {
 }
 
 impl AddressPlugin {
+    /// The plugin of this type, for the call with this input and these variables.
+    pub(crate) fn of(kind: &str, input: &[u8], variables: &BTreeMap<String, String>) -> Result<Self, CniError> {
+        Ok(Self { kind: kind.to_owned(), config: crate::config::decode(input)?, variables: variables.clone() })
+    }
+
     /// Takes addresses for the container this call is about.
     pub(crate) fn obtain(&self) -> Result<Lease, CniError> {
         let result = self.call("ADD", None)?.unwrap_or_default();

@@ -12,12 +12,24 @@ const INTERFACE_NAME_MAX: usize = 15;
 /// A command with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Add { target: Target, arguments: Arguments },
-    Del { owner: Owner },
-    Check { target: Target },
-    Gc,
-    Status,
+    Serve(Serving),
+    Undo(Undoing),
     Version,
+}
+
+/// What makes or looks at attachments, by all that the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    Add { target: Target, arguments: Arguments },
+    Check { target: Target },
+    Status,
+}
+
+/// What takes attachments down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undoing {
+    Del { owner: Owner },
+    Gc,
 }
 
 /// An interface and the namespace it is to be in.
@@ -42,11 +54,14 @@ impl Request {
     pub(crate) fn parse(variables: &BTreeMap<String, String>) -> Result<Self, CniError> {
         let environment = Environment { variables };
         match environment.required("CNI_COMMAND")? {
-            "ADD" => Ok(Self::Add { target: environment.target()?, arguments: environment.arguments() }),
-            "DEL" => Ok(Self::Del { owner: environment.owner()? }),
-            "CHECK" => Ok(Self::Check { target: environment.target()? }),
-            "GC" => Ok(Self::Gc),
-            "STATUS" => Ok(Self::Status),
+            "ADD" => {
+                let (target, arguments) = (environment.target()?, environment.arguments());
+                Ok(Self::Serve(Serving::Add { target, arguments }))
+            }
+            "DEL" => Ok(Self::Undo(Undoing::Del { owner: environment.owner()? })),
+            "CHECK" => Ok(Self::Serve(Serving::Check { target: environment.target()? })),
+            "GC" => Ok(Self::Undo(Undoing::Gc)),
+            "STATUS" => Ok(Self::Serve(Serving::Status)),
             "VERSION" => Ok(Self::Version),
             other => Err(refuse("CNI_COMMAND", format!("{other} is none of ADD, DEL, CHECK, GC, STATUS, VERSION"))),
         }
@@ -131,16 +146,17 @@ mod tests {
         let owner = Owner { container: "abc".into(), interface: "eth0".into() };
         assert_eq!(
             parse(&with("CNI_ARGS", arguments)),
-            Ok(Request::Add {
+            Ok(Request::Serve(Serving::Add {
                 target: Target { owner, netns: "/run/netns/x".into() },
                 arguments: Arguments { pod: Some("shop/cart-0".into()), address: Some("10.0.0.7".into()), mac: None },
-            })
+            }))
         );
     }
 
     #[test]
     fn a_deletion_needs_no_namespace() {
-        assert!(matches!(parse(&[("CNI_COMMAND", "DEL"), ADD[1], ADD[3]]), Ok(Request::Del { .. })));
+        let parsed = parse(&[("CNI_COMMAND", "DEL"), ADD[1], ADD[3]]);
+        assert!(matches!(parsed, Ok(Request::Undo(Undoing::Del { .. }))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod forwarding;
 mod host_ports;
 mod ipam;
 mod owner;
+mod removal;
 mod result;
 mod runtime_config;
 mod state;
@@ -36,6 +37,7 @@ pub use version::Version;
 
 use command::Answer;
 use environment::Request;
+use removal::Removal;
 
 /// Does the command the variables name and returns the process's exit code: 0, or 1 with the specification's error
 /// object on `stdout`.
@@ -64,10 +66,9 @@ fn answer(
 ) -> Result<Answer, CniError> {
     let mut input = Vec::new();
     stdin.read_to_end(&mut input).map_err(|source| CniError::ReadInput { source })?;
-    let request = Request::parse(variables)?;
-    if let Request::Version = request {
-        return version::answer(&input);
+    match Request::parse(variables)? {
+        Request::Version => version::answer(&input),
+        Request::Undo(undoing) => command::undo(&undoing, &Removal::parse(&input, variables, version)?),
+        Request::Serve(serving) => command::serve(&serving, &config::parse(&input, variables, version)?),
     }
-    let config = config::parse(&input, variables, version)?;
-    command::run(&request, &config)
 }

@@ -130,7 +130,6 @@ mod tests {
             wishes: Wishes::default(),
             dns: None,
             previous,
-            valid_attachments: None,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::delegate::Lease;
 use crate::environment::{Arguments, Target};
 use crate::ipam::{self, Store};
 use crate::owner::Owner;
+use crate::removal::Removal;
 use crate::result::addresses_of_interface;
 use crate::runtime_config::Wishes;
 use crate::state::StateDirectory;
@@ -33,7 +34,7 @@ pub(super) fn add(
     let added = addition.run();
     if added.is_err() {
         // The first failure is the one to tell; what stays goes with DEL.
-        let _ = teardown::take_down(state, config, &target.owner);
+        let _ = teardown::take_down(state, &Removal::from(config), &target.owner);
     }
     added
 }

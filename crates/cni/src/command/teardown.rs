@@ -3,9 +3,9 @@
 use datapath::route::Rtnetlink;
 
 use crate::attachments::{self, Record};
-use crate::config::{AddressSource, Config, Position};
 use crate::ipam::Store;
 use crate::owner::Owner;
+use crate::removal::Removal;
 use crate::state::StateDirectory;
 use crate::wiring;
 use crate::{CniError, host_ports};
@@ -15,12 +15,12 @@ use crate::{CniError, host_ports};
 ///
 /// What leads to the container goes first and its addresses last, so that no address is given out that is still known
 /// somewhere; a failure keeps the record, for the next try.
-pub(super) fn take_down(state: &StateDirectory, config: &Config, owner: &Owner) -> Result<(), CniError> {
+pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner) -> Result<(), CniError> {
     let record = attachments::read(state, owner)?;
     let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
     let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| wiring::detach(&mut host, owner));
     let released = match detached {
-        Ok(()) => release(state, config, owner, record.as_ref()),
+        Ok(()) => release(state, removal, owner, record.as_ref()),
         Err(error) => Err(error),
     };
     let mut failures: Vec<CniError> = [withdrawn, released].into_iter().filter_map(Result::err).collect();
@@ -32,14 +32,10 @@ pub(super) fn take_down(state: &StateDirectory, config: &Config, owner: &Owner) 
 }
 
 /// Gives the addresses back to whoever gave them.
-fn release(state: &StateDirectory, config: &Config, owner: &Owner, record: Option<&Record>) -> Result<(), CniError> {
-    let given_back = match &config.position {
+fn release(state: &StateDirectory, removal: &Removal, owner: &Owner, record: Option<&Record>) -> Result<(), CniError> {
+    let given_back = match &removal.address_plugin {
         // Of another network are the attachments another configuration is for.
-        Position::Main(AddressSource::Plugin(plugin))
-            if record.is_none_or(|record| record.network == config.network) =>
-        {
-            plugin.give_back(owner)
-        }
+        Some(plugin) if record.is_none_or(|record| record.network == removal.network) => plugin.give_back(owner),
         _ => Ok(()),
     };
     Store::new(state).release(owner)?;
@@ -55,17 +51,17 @@ fn forget(state: &StateDirectory, owner: &Owner) -> Result<(), CniError> {
 }
 
 /// Takes down the attachments of this network the runtime does not know; goes on after failures.
-pub(super) fn collect(state: &StateDirectory, config: &Config) -> Result<(), CniError> {
-    let Some(valid) = &config.valid_attachments else {
+pub(super) fn collect(state: &StateDirectory, removal: &Removal) -> Result<(), CniError> {
+    let Some(valid) = &removal.valid_attachments else {
         let why = "GC needs the attachments that are in use; the runtime must give them".to_owned();
         return Err(CniError::Config { field: "cni.dev/valid-attachments".into(), why });
     };
     let records = attachments::read_all(state)?;
-    let stale = records.iter().filter(|record| record.network == config.network && !valid.contains(&record.owner));
+    let stale = records.iter().filter(|record| record.network == removal.network && !valid.contains(&record.owner));
     let mut failures: Vec<CniError> =
-        stale.filter_map(|record| take_down(state, config, &record.owner).err()).collect();
+        stale.filter_map(|record| take_down(state, removal, &record.owner).err()).collect();
     failures.extend(release_unknown(state).err());
-    if let Position::Main(AddressSource::Plugin(plugin)) = &config.position {
+    if let Some(plugin) = &removal.address_plugin {
         failures.extend(plugin.forward("GC").err());
     }
     if failures.is_empty() { Ok(()) } else { Err(CniError::Teardown { failures }) }

@@ -170,6 +170,27 @@ fn a_check_finds_what_is_damaged() {
 }
 
 #[test]
+fn what_only_an_addition_needs_keeps_no_container_from_going() {
+    isolated(|| {
+        let node = Node::new();
+        let (_deleted, _) = node.add("deleted");
+        let (_collected, _) = node.add("collected");
+        let mut config = node.config.clone();
+        config["mut"] = 1400.into();
+        config["ipam"] = json!({ "ranges": "of another time" });
+        config["runtimeConfig"] = json!({ "portMappings": [{ "hostPort": 70_000 }], "mac": "none" });
+        assert_eq!(node.call_with("ADD", "deleted", &config).output["code"], 7);
+        let said = node.call_with("DEL", "deleted", &config);
+        assert!(said.is_success, "{said:?}");
+        assert_eq!(node.reserved(), ["10.244.1.2"]);
+        config["cni.dev/valid-attachments"] = json!(null);
+        let said = node.call_with("GC", "", &config);
+        assert!(said.is_success, "{said:?}");
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn collection_takes_down_what_the_runtime_forgot() {
     isolated(|| {
         let node = Node::new();

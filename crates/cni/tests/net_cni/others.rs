@@ -169,6 +169,8 @@ fn a_configuration_written_for_flannel_works_under_its_name() {
         assert!(said.is_success, "{said:?}");
         assert_eq!(said.output["ips"][0]["address"], "10.244.7.1/32");
         assert_eq!(Rtnetlink::open_in(&netns).unwrap().require_link("eth0").unwrap().mtu, 1450);
+        // Flannel's daemon takes its file along when it goes.
+        std::fs::remove_file(&file).unwrap();
         assert!(node.call_with("DEL", "pod", &config).is_success);
         assert_eq!(node.leftovers(), Vec::<String>::new());
     });
