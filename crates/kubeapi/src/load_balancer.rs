@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use model::from_kube::{ALLOCATED_CONDITION, LoadBalancerPool, READY_CONDITION};
-use model::{Name, NamespacedName, PoolStatus};
+use model::{Name, NamespacedName, PoolStatus, Service as Fact, ServiceKind};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -18,28 +18,45 @@ use crate::kinds::Kind;
 /// Who writes, as the API server notes beside each field and in Events.
 const COMPONENT: &str = "fairway-controller";
 
-/// A status could not be written.
+/// A status could not be written; another try may help.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the status of {object}")]
-pub struct StatusError {
-    /// The object.
-    pub object: String,
-    /// Why not.
-    pub source: Box<kube::Error>,
+pub enum StatusError {
+    /// The API server refused it, or does not answer. That it changed while it was written is one of its reasons.
+    #[error("cannot write the status of {object}")]
+    Write {
+        /// The object.
+        object: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// What was decided is out of date.
+    #[error("cannot write the status of {object}: it is not as it was when that was decided")]
+    Changed {
+        /// The object.
+        object: String,
+    },
 }
 
-/// Says in the status of a Service which load balancer addresses it has, and tells it in an Event.
+/// Says in the status of a Service which load balancer addresses it has, and tells it in an Event. Of the two lists the
+/// first is what the status had when it was decided; it is left alone if it has something else by now.
 pub async fn publish_addresses(
     client: &Client,
     service: &NamespacedName,
-    addresses: &[IpAddr],
+    (held, addresses): (&[IpAddr], &[IpAddr]),
     now: Timestamp,
 ) -> Result<(), StatusError> {
-    let failed = |source| StatusError { object: format!("Service {service}"), source: Box::new(source) };
+    let object = format!("Service {service}");
+    let failed = |source| StatusError::Write { object: object.clone(), source: Box::new(source) };
     let api: Api<Service> = Api::namespaced(client.clone(), service.namespace.as_str());
-    let known = api.get_status(service.name.as_str()).await.map_err(failed)?.status.unwrap_or_default();
-    let conditions = known.conditions.unwrap_or_default();
-    let patch = Patch::Strategic(service_status(addresses, &conditions, now));
+    let known = api.get_status(service.name.as_str()).await.map_err(failed)?;
+    if !has_addresses(&known, held) {
+        return Err(StatusError::Changed { object });
+    }
+    let conditions = known.status.and_then(|status| status.conditions).unwrap_or_default();
+    let mut status = service_status(addresses, &conditions, now);
+    // Refused if anybody writes in between.
+    status["metadata"] = json!({ "resourceVersion": known.metadata.resource_version });
+    let patch = Patch::Strategic(status);
     let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await.map_err(failed)?;
     let (reason, message) = told(addresses);
     // The addresses are in force whether or not it is told.
@@ -47,6 +64,13 @@ pub async fn publish_addresses(
         warn!(%error, %service, "cannot write an event");
     }
     Ok(())
+}
+
+fn has_addresses(service: &Service, addresses: &[IpAddr]) -> bool {
+    let Some(Fact { kind: ServiceKind::Virtual { load_balancer_ips, .. }, .. }) = service.admit().fact else {
+        return addresses.is_empty();
+    };
+    load_balancer_ips == addresses
 }
 
 fn told(addresses: &[IpAddr]) -> (&'static str, String) {
@@ -75,7 +99,7 @@ pub async fn publish_pool_status(
     status: &PoolStatus,
     now: Timestamp,
 ) -> Result<(), StatusError> {
-    let failed = |source| StatusError { object: format!("LoadBalancerPool {pool}"), source: Box::new(source) };
+    let failed = |source| StatusError::Write { object: format!("LoadBalancerPool {pool}"), source: Box::new(source) };
     let api: Api<LoadBalancerPool> = Api::all(client.clone());
     let known = api.get_status(pool.as_str()).await.map_err(failed)?.status.conditions;
     let patch = Patch::Merge(pool_status(status, &known, now));

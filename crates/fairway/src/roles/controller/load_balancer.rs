@@ -1,5 +1,7 @@
 //! Addresses for Services of type LoadBalancer: the decision is `compile::load_balancer`'s, here it is written.
 
+mod unseen;
+
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use compile::load_balancer::{Assignment, assign};
 use jiff::Timestamp;
 use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender, StatusError};
-use model::{Cluster, NamespacedName, Rejected, ServiceKind};
+use model::{Cluster, NamespacedName, Rejected};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use tracing::{info, warn};
 
 use super::COMPONENT;
 use super::metrics::Metrics;
+use unseen::{Unseen, addresses_of};
 
 /// The pause before a new try after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -44,6 +47,7 @@ impl LoadBalancer {
 
     async fn follow(&self, mut snapshots: watch::Receiver<Option<Cluster>>, tell: &RejectionSender) {
         let mut told = BTreeSet::new();
+        let mut unseen = Unseen::default();
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -52,27 +56,31 @@ impl LoadBalancer {
             }
             due = None;
             let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
+            let cluster = unseen.lay_over(cluster, Instant::now());
             let assignment = assign(&cluster, self.is_default);
             self.metrics.without_address.set(count_without(&assignment));
             tell.tell(take_news(&mut told, &assignment.rejected));
-            let failed = self.write(&cluster, &assignment).await;
+            let failed = self.write(&cluster, &assignment, &mut unseen).await;
             for error in &failed {
                 warn!(%error, cause = ?error.source(), "trying again");
             }
-            due = (!failed.is_empty()).then(|| Instant::now() + RETRY);
+            let retry = (!failed.is_empty()).then(|| Instant::now() + RETRY);
+            due = retry.into_iter().chain(unseen.next()).min();
         }
     }
 
     /// Writes what differs, and tells what failed. One that cannot be written, as one deleted meanwhile, does not keep the
     /// others from theirs. Services first: what a pool says of itself follows from them.
-    async fn write(&self, cluster: &Cluster, assignment: &Assignment) -> Vec<StatusError> {
+    async fn write(&self, cluster: &Cluster, assignment: &Assignment, unseen: &mut Unseen) -> Vec<StatusError> {
         let mut failed = Vec::new();
         for (service, addresses) in &assignment.addresses {
             if says(cluster, service, addresses) {
                 continue;
             }
-            match kubeapi::publish_addresses(&self.client, service, addresses, Timestamp::now()).await {
+            let held = cluster.services.get(service).map(|service| addresses_of(service)).unwrap_or_default();
+            match kubeapi::publish_addresses(&self.client, service, (held, addresses), Timestamp::now()).await {
                 Ok(()) => {
+                    unseen.wrote(cluster, service, addresses, Instant::now());
                     info!(%service, ?addresses, "load balancer addresses");
                     self.metrics.addresses_given.inc();
                 }
@@ -93,8 +101,7 @@ impl LoadBalancer {
 fn says(cluster: &Cluster, service: &NamespacedName, addresses: &[std::net::IpAddr]) -> bool {
     let Some(service) = cluster.services.get(service) else { return true };
     let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given);
-    let ServiceKind::Virtual { load_balancer_ips, .. } = &service.kind else { return true };
-    load_balancer_ips == addresses && is_given != addresses.is_empty()
+    addresses_of(service) == addresses && is_given != addresses.is_empty()
 }
 
 /// What was not told before; what is no longer so is told again when it is so again.
