@@ -154,7 +154,7 @@ impl Datapath {
         self.set_routes(settable, &mut committed.routes, &mut outcome);
         self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
         committed.ruleset = wanted.ruleset.clone();
-        self.keep_memory_right(&mut committed.affine, wanted.affine, &mut outcome)?;
+        self.keep_memory_right(&mut committed.affine, wanted.affine, &mut outcome);
         self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
         self.reduce_tunnel(tunnel.as_ref(), &mut committed, wanted.tunnel, &mut outcome);
         self.committed = Some(committed);

@@ -78,7 +78,7 @@ impl Datapath {
     /// tunnel one of the links and what they know of neighbours. Otherwise the nf_tables table is listed too, unless that would take more than a hundredth of the time; then only its existence is looked at.
     pub fn audit(&mut self) -> Result<Vec<Drift>, DatapathError> {
         let Some(committed) = self.committed.take() else { return Ok(Vec::new()) };
-        self.look_at_memory(committed.affine.as_ref())?;
+        self.look_at_memory(committed.affine.as_ref());
         let table = self.audit_table(&committed.ruleset)?;
         let routes = self.audit_routes(&committed.routes)?;
         let tunnel = self.audit_tunnel(&committed.tunnel)?;
