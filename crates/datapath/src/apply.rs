@@ -39,6 +39,9 @@ pub struct Datapath {
 #[derive(Clone, Debug)]
 struct Committed {
     ruleset: Ruleset,
+    /// Whether the table holds what is not ours as well: it is to be replaced whole, by the transaction that brings the next
+    /// ruleset, so that no packet comes between them.
+    has_foreign: bool,
     routes: RouteMap,
     tunnel: HeldTunnel,
     /// By what clients' memories were last put right; none when they were not.
@@ -152,8 +155,8 @@ impl Datapath {
         let settable = routes.set.iter().filter(|route| tunnel.is_some() || !matches!(route.hop, Hop::Tunnel(_)));
         outcome.routes_failed += routes.set.len() - settable.clone().count();
         self.set_routes(settable, &mut committed.routes, &mut outcome);
-        self.apply_ruleset(&committed.ruleset, wanted.ruleset, &mut outcome)?;
-        committed.ruleset = wanted.ruleset.clone();
+        self.apply_ruleset(&changes_between(&committed, wanted.ruleset), wanted.ruleset, &mut outcome)?;
+        (committed.ruleset, committed.has_foreign) = (wanted.ruleset.clone(), false);
         self.keep_memory_right(&mut committed.affine, wanted.affine, &mut outcome);
         self.delete_routes(&routes.gone, &mut committed.routes, &mut outcome)?;
         self.reduce_tunnel(tunnel.as_ref(), &mut committed, wanted.tunnel, &mut outcome);
@@ -162,43 +165,42 @@ impl Datapath {
     }
 
     fn read(&mut self, wanted: &Wanted<'_>, outcome: &mut Outcome) -> Result<Committed, DatapathError> {
-        let ruleset = self.read_ruleset(wanted.ruleset, outcome)?;
+        let (ruleset, has_foreign) = self.read_ruleset(wanted.ruleset, outcome)?;
         let device = self.tunnel_device().map_err(DatapathError::Routes)?;
         let held = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
         let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
         let routes = routes::held(&held, device);
-        Ok(Committed { ruleset, routes, tunnel: HeldTunnel::Known(tunnel), affine: None })
+        Ok(Committed { ruleset, has_foreign, routes, tunnel: HeldTunnel::Known(tunnel), affine: None })
     }
 
-    fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<Ruleset, DatapathError> {
+    /// What the table holds, and whether there is something in it that is not ours.
+    fn read_ruleset(&mut self, wanted: &Ruleset, outcome: &mut Outcome) -> Result<(Ruleset, bool), DatapathError> {
         outcome.listed = true;
         // Taken before the listing: what others do meanwhile is noticed later.
         let generation = self.table.generation().map_err(DatapathError::Table)?;
         self.seen.listed_at(generation);
         let listing = self.table.read_beside(wanted).map_err(DatapathError::Table)?;
-        let Some(listing) = listing else { return Ok(Ruleset::default()) };
+        let Some(listing) = listing else { return Ok((Ruleset::default(), false)) };
         if listing.foreign.is_empty() {
-            return Ok(listing.observed.recognise(wanted));
+            return Ok((listing.observed.recognise(wanted), false));
         }
         tracing::warn!(parts = ?listing.foreign, "the nf_tables table holds what is not ours; replacing it");
-        self.run(&[Operation::DeleteTable], outcome).map_err(DatapathError::Table)?;
-        Ok(Ruleset::default())
+        Ok((Ruleset::default(), true))
     }
 
     fn apply_ruleset(
         &mut self,
-        committed: &Ruleset,
+        changes: &[Operation],
         wanted: &Ruleset,
         outcome: &mut Outcome,
     ) -> Result<(), DatapathError> {
-        let Err(error) = self.run(&diff(committed, wanted), outcome) else { return Ok(()) };
+        let Err(error) = self.run(changes, outcome) else { return Ok(()) };
         tracing::warn!(%error, cause = ?std::error::Error::source(&error), "nf_tables is not as remembered; listing it");
-        let found = self.read_ruleset(wanted, outcome)?;
-        let Err(error) = self.run(&diff(&found, wanted), outcome) else { return Ok(()) };
+        let (found, has_foreign) = self.read_ruleset(wanted, outcome)?;
+        let changes = if has_foreign { replacement(wanted) } else { diff(&found, wanted) };
+        let Err(error) = self.run(&changes, outcome) else { return Ok(()) };
         tracing::warn!(%error, cause = ?std::error::Error::source(&error), "cannot mend the nf_tables table; replacing it");
-        let mut replacement = vec![Operation::AddTable, Operation::DeleteTable];
-        replacement.extend(diff(&Ruleset::default(), wanted));
-        self.run(&replacement, outcome).map_err(DatapathError::Table)
+        self.run(&replacement(wanted), outcome).map_err(DatapathError::Table)
     }
 
     fn run(&mut self, operations: &[Operation], outcome: &mut Outcome) -> Result<(), NftError> {
@@ -213,6 +215,17 @@ impl Datapath {
         outcome.bytes += applied.bytes;
         Ok(())
     }
+}
+
+fn changes_between(committed: &Committed, wanted: &Ruleset) -> Vec<Operation> {
+    if committed.has_foreign { replacement(wanted) } else { diff(&committed.ruleset, wanted) }
+}
+
+/// The table as a whole, whatever there is of it.
+fn replacement(wanted: &Ruleset) -> Vec<Operation> {
+    let mut operations = vec![Operation::AddTable, Operation::DeleteTable];
+    operations.extend(diff(&Ruleset::default(), wanted));
+    operations
 }
 
 fn warn(error: &dyn std::error::Error) {

@@ -17,6 +17,7 @@ use compile::sample::{
 use compile::{NodeView, Plan, diff};
 use datapath::nft::{Table, chains_of_others};
 use datapath::testing::isolated;
+use datapath::{Datapath, Drift, Wanted};
 use model::{Affinity, Clients, Cluster, Protocol, Service, ServiceKind, TrafficPolicy};
 
 #[expect(clippy::expect_used, reason = "a panic is how a test fails")]
@@ -109,6 +110,32 @@ fn nft_lists_the_table_of_a_plan_with_whose_element_each_is() {
         let listing = nft(&["list", "table", "inet", TABLE], "");
         let expected = "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\" : goto lb_5";
         assert!(listing.contains(expected), "{listing}");
+    });
+}
+
+#[test]
+fn what_is_not_ours_goes_with_the_transaction_that_brings_what_is_wanted() {
+    isolated(|| {
+        let wanted = support::everything();
+        let state = Wanted { ruleset: &wanted, routes: &[], tunnel: None, affine: None };
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&state).unwrap();
+        let table = format!("inet {TABLE}");
+        let foreign_set = format!("add set {table} theirs {{ type ether_addr; flags timeout; }}");
+        let dormant = format!("add table {table} {{ flags dormant; }}");
+        for change in [foreign_set, dormant] {
+            nft(&["-f", "-"], &change);
+            assert_eq!(datapath.audit().unwrap(), [Drift::TableChanged], "{change}");
+            let mut kernel = Table::open().unwrap();
+            let before = kernel.generation().unwrap();
+            assert_eq!(datapath.apply(&state).unwrap().transactions, 1, "{change}");
+            assert_eq!(kernel.generation().unwrap(), before + 1, "{change}");
+            let listing = kernel.read().unwrap().unwrap();
+            assert_eq!((listing.foreign, listing.observed.recognise(&wanted)), (vec![], wanted.clone()), "{change}");
+            // The listings of the audits would take more than their share of the time.
+            datapath = Datapath::open().unwrap();
+            datapath.apply(&state).unwrap();
+        }
     });
 }
 

@@ -147,10 +147,12 @@ impl Table {
     }
 
     fn list(&mut self, known: &Ruleset) -> Result<Option<Listing>, NftError> {
-        if !self.exists()? {
-            return Ok(None);
-        }
+        let Some(flags) = self.flags()? else { return Ok(None) };
         let mut listing = Listing::default();
+        if flags != 0 {
+            // We set none; with NFT_TABLE_F_DORMANT no packet meets the table.
+            listing.foreign.push("the flags of the table".to_owned());
+        }
         self.list_chains(&mut listing)?;
         self.list_rules(&mut listing)?;
         for (name, spec) in self.list_sets(&mut listing)? {
@@ -171,10 +173,19 @@ impl Table {
 
     /// Whether there is a table.
     pub fn exists(&mut self) -> Result<bool, NftError> {
+        Ok(self.flags()?.is_some())
+    }
+
+    /// The flags of the table; `None` when there is none.
+    fn flags(&mut self) -> Result<Option<u32>, NftError> {
         let request = request(table::NAME, TABLE);
-        match self.socket.query(message::GET_TABLE, 0, request.as_bytes(), |_| Ok(Some(()))) {
-            Ok(found) => Ok(!found.is_empty()),
-            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+        let parse = |message: &Message<'_>| {
+            let flags = parse_attributes(attributes_of(message)).find(|(kind, _)| *kind == table::FLAGS);
+            Ok(Some(flags.and_then(|(_, value)| parse_u32_be(value)).unwrap_or(0)))
+        };
+        match self.socket.query(message::GET_TABLE, 0, request.as_bytes(), parse) {
+            Ok(found) => Ok(found.first().copied()),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
             Err(source) => Err(NftError::List { what: "existence", source }),
         }
     }
