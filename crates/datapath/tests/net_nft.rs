@@ -1,9 +1,12 @@
 //! Rulesets written to and read from a real nf_tables.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use compile::ruleset::{Data, Element, ElementKey, FieldType, Operation, Ruleset, Set, SetSpec, Statement, Value};
 use datapath::nft::{NftError, Table};
-use datapath::testing::isolated;
+use datapath::testing::{isolated, wait_for};
 use model::SharedMap;
 use nix::errno::Errno;
 
@@ -116,6 +119,10 @@ fn many_elements(count: u32) -> (Set, Operation) {
     (Set { elements: held, ..Set::new(spec) }, Operation::AddElements("endpoints".into(), elements))
 }
 
+fn any_data() -> Data {
+    Data::Values([Value::Ipv4Address([10, 0, 0, 1].into()), Value::Port(1)].into())
+}
+
 #[test]
 fn twenty_thousand_elements_arrive_and_are_listed_while_the_kernel_rebuilds_its_hash_table() {
     isolated(|| {
@@ -128,6 +135,37 @@ fn twenty_thousand_elements_arrive_and_are_listed_while_the_kernel_rebuilds_its_
             let listing = table.read().unwrap().unwrap();
             assert!(listing.observed.sets["endpoints"] == set);
             table.apply(&[Operation::DeleteTable]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_table_is_listed_while_others_change_nf_tables_all_the_time() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let (set, add) = many_elements(20_000);
+        table.apply(&[Operation::AddTable, Operation::AddSet("endpoints".into(), set.spec.clone()), add]).unwrap();
+        table.apply(&[Operation::AddSet("busy".into(), set.spec.clone())]).unwrap();
+        let element = vec![Element { key: set.elements.keys().next().unwrap().clone(), data: Some(any_data()) }];
+        // Counts as a change, and nobody sees the element.
+        let busy = "busy".into();
+        let change = [Operation::AddElements(busy, element.clone()), Operation::DeleteElements("busy".into(), element)];
+        let mut other = Table::open().unwrap();
+        let is_over = AtomicBool::new(false);
+        let found = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    other.apply(&change).unwrap();
+                }
+            });
+            let begun = table.generation().unwrap();
+            wait_for("changes", Duration::from_secs(10), || (table.generation().unwrap() != begun).then_some(()));
+            let found: Vec<_> = (0..5).map(|_| table.read()).collect();
+            is_over.store(true, Ordering::Relaxed);
+            found
+        });
+        for found in found {
+            assert!(found.unwrap().unwrap().observed.sets["endpoints"] == set);
         }
     });
 }

@@ -8,7 +8,7 @@ use compile::diff;
 use compile::ruleset::Ruleset;
 use ipnet::IpNet;
 
-use super::{Datapath, DatapathError, HeldTunnel, RouteMap, routes};
+use super::{Committed, Datapath, DatapathError, HeldTunnel, RouteMap, routes};
 use crate::route::RouteFilter;
 use crate::tunnel;
 
@@ -76,17 +76,24 @@ impl Datapath {
     ///
     /// As long as nobody changed nf_tables this costs a short request and a listing of the main table's routes, and with a
     /// tunnel one of the links and what they know of neighbours. Otherwise the nf_tables table is listed too, unless that would take more than a hundredth of the time; then only its existence is looked at.
+    ///
+    /// After an error nothing is known that was not known before, and `apply` goes on from what it remembers: changes need not
+    /// wait until the kernel can be looked at.
     pub fn audit(&mut self) -> Result<Vec<Drift>, DatapathError> {
         let Some(committed) = self.committed.take() else { return Ok(Vec::new()) };
         self.look_at_memory(committed.affine.as_ref());
+        let found = self.drifts_from(&committed);
+        if found.as_ref().map_or(true, Vec::is_empty) {
+            self.committed = Some(committed);
+        }
+        found
+    }
+
+    fn drifts_from(&mut self, committed: &Committed) -> Result<Vec<Drift>, DatapathError> {
         let table = self.audit_table(&committed.ruleset)?;
         let routes = self.audit_routes(&committed.routes)?;
         let tunnel = self.audit_tunnel(&committed.tunnel)?;
-        let found: Vec<Drift> = table.into_iter().chain(routes).chain(tunnel).collect();
-        if found.is_empty() {
-            self.committed = Some(committed);
-        }
-        Ok(found)
+        Ok(table.into_iter().chain(routes).chain(tunnel).collect())
     }
 
     fn audit_table(&mut self, wanted: &Ruleset) -> Result<Option<Drift>, DatapathError> {

@@ -83,21 +83,43 @@ impl Socket {
     ) -> Result<Vec<T>, NetlinkError> {
         let flags = if flags & flag::DUMP == flag::DUMP { flags } else { flags | flag::ACK };
         for _ in 0..LISTING_ATTEMPTS {
-            let mut found = Vec::new();
-            let mut interrupted = false;
-            let sequence = self.send_one(kind, flags, payload)?;
-            self.read_replies(sequence, &mut |message| {
-                interrupted |= message.flags & flag::DUMP_INTERRUPTED != 0;
-                if message.kind != NLMSG_DONE {
-                    found.extend(parse(message)?);
-                }
-                Ok(())
-            })?;
-            if !interrupted {
+            let (found, is_interrupted) = self.query_once(kind, flags, payload, &mut parse)?;
+            if !is_interrupted {
                 return Ok(found);
             }
         }
         Err(NetlinkError::Unstable { attempts: LISTING_ATTEMPTS })
+    }
+
+    /// A listing as [`Socket::query`] makes it, but one that changed under us is taken as it came: something of it may be
+    /// missing or there twice.
+    pub(crate) fn query_as_it_comes<T>(
+        &mut self,
+        kind: u16,
+        payload: &[u8],
+        mut parse: impl FnMut(&Message<'_>) -> Result<Option<T>, NetlinkError>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        self.query_once(kind, flag::DUMP, payload, &mut parse).map(|(found, _)| found)
+    }
+
+    /// What was found, and whether it changed meanwhile.
+    fn query_once<T>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+        parse: &mut impl FnMut(&Message<'_>) -> Result<Option<T>, NetlinkError>,
+    ) -> Result<(Vec<T>, bool), NetlinkError> {
+        let (mut found, mut is_interrupted) = (Vec::new(), false);
+        let sequence = self.send_one(kind, flags, payload)?;
+        self.read_replies(sequence, &mut |message| {
+            is_interrupted |= message.flags & flag::DUMP_INTERRUPTED != 0;
+            if message.kind != NLMSG_DONE {
+                found.extend(parse(message)?);
+            }
+            Ok(())
+        })?;
+        Ok((found, is_interrupted))
     }
 
     /// Makes room for a datagram of `length` bytes and returns how long one may be.

@@ -38,6 +38,15 @@ pub struct Applied {
     pub bytes: usize,
 }
 
+/// What is done when somebody changes nf_tables, whatever part of it, while elements are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changes {
+    /// The listing is begun anew.
+    ReadAnew,
+    /// Nothing: the caller can do with what came, or has another way to tell whether all did.
+    Ignore,
+}
+
 impl Table {
     /// Connects to the calling thread's namespace. Changes nothing.
     pub fn open() -> Result<Self, NftError> {
@@ -92,7 +101,11 @@ impl Table {
     }
 
     /// Lists the table as [`Table::read`] does; sets that are as in `known` share their elements with it.
+    ///
+    /// A listing counts when nobody changed nf_tables meanwhile, or when the next finds the same: on a node where others
+    /// change tables of their own all the time there is no still moment to wait for.
     pub fn read_beside(&mut self, known: &Ruleset) -> Result<Option<Listing>, NftError> {
+        let mut last = None;
         for _ in 0..LISTING_ATTEMPTS {
             let before = self.generation()?;
             let listing = match self.list(known) {
@@ -100,9 +113,10 @@ impl Table {
                 Err(error) if error.errno() == Some(Errno::ENOENT) => continue,
                 listing => listing?,
             };
-            if self.generation()? == before {
+            if self.generation()? == before || last.as_ref() == Some(&listing) {
                 return Ok(listing);
             }
+            last = Some(listing);
         }
         Err(NftError::Unstable { attempts: LISTING_ATTEMPTS })
     }
@@ -111,7 +125,7 @@ impl Table {
     ///
     /// `spec` is the shape it is known to have; [`NftError::Shape`] when its elements have another.
     pub fn read_set(&mut self, name: &Name, spec: &SetSpec) -> Result<Option<Elements>, NftError> {
-        match self.list_elements(name, spec, None) {
+        match self.list_elements(name, spec, None, Changes::ReadAnew) {
             Ok(Some(elements)) => Ok(Some(elements)),
             Ok(None) => Err(NftError::Shape { set: name.as_str().to_owned() }),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
@@ -123,7 +137,7 @@ impl Table {
     ///
     /// What comes or goes meanwhile may be missing, and so may others while the kernel makes the set larger.
     pub fn read_memory(&mut self, name: &Name, spec: &SetSpec) -> Result<Elements, NftError> {
-        match self.list_pieces(name, spec, &mut Expected::of(spec, None)) {
+        match self.list_pieces(name, spec, &mut Expected::of(spec, None), Changes::Ignore) {
             Ok(pieces) => Ok(pieces.into_iter().flat_map(Piece::into_elements).collect()),
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(Elements::new()),
             Err(error) => Err(error),
@@ -159,7 +173,11 @@ impl Table {
             // Elements of a dynamic set belong to the packets that made them.
             let is_ours = spec.dynamic.is_none();
             let known = known.sets.get(&name).map(|set| (&set.spec, &set.elements));
-            match if is_ours { self.list_elements(&name, &spec, known)? } else { Some(Elements::new()) } {
+            let elements = match is_ours {
+                true => self.list_elements(&name, &spec, known, Changes::Ignore)?,
+                false => Some(Elements::new()),
+            };
+            match elements {
                 Some(elements) => {
                     let known = known.map(|(_, known)| known).filter(|known| **known == elements);
                     let elements = known.cloned().unwrap_or(elements);
@@ -192,7 +210,7 @@ impl Table {
 
     fn list_chains(&mut self, listing: &mut Listing) -> Result<(), NftError> {
         let request = request(chain::TABLE, TABLE);
-        let found = self.socket.query(message::GET_CHAIN, flag::DUMP, request.as_bytes(), |message| {
+        let found = self.socket.query_as_it_comes(message::GET_CHAIN, request.as_bytes(), |message| {
             Ok(parse_chain(attributes_of(message), TABLE))
         });
         for (name, chain) in found.map_err(|source| NftError::List { what: "chains", source })? {
@@ -208,7 +226,7 @@ impl Table {
 
     fn list_rules(&mut self, listing: &mut Listing) -> Result<(), NftError> {
         let request = request(rule::TABLE, TABLE);
-        let found = self.socket.query(message::GET_RULE, flag::DUMP, request.as_bytes(), |message| {
+        let found = self.socket.query_as_it_comes(message::GET_RULE, request.as_bytes(), |message| {
             Ok(parse_rule(attributes_of(message), TABLE))
         });
         for (chain, fingerprint) in found.map_err(|source| NftError::List { what: "rules", source })? {
@@ -221,7 +239,7 @@ impl Table {
 
     fn list_sets(&mut self, listing: &mut Listing) -> Result<BTreeMap<Name, SetSpec>, NftError> {
         let request = request(set::TABLE, TABLE);
-        let found = self.socket.query(message::GET_SET, flag::DUMP, request.as_bytes(), |message| {
+        let found = self.socket.query_as_it_comes(message::GET_SET, request.as_bytes(), |message| {
             Ok(parse_set(attributes_of(message), TABLE))
         });
         let mut specs = BTreeMap::new();
@@ -245,10 +263,11 @@ impl Table {
         name: &Name,
         spec: &SetSpec,
         known: Option<(&SetSpec, &Elements)>,
+        changes: Changes,
     ) -> Result<Option<Elements>, NftError> {
         for _ in 0..LISTING_ATTEMPTS {
             let mut expected = Expected::of(spec, known);
-            let others = self.list_pieces(name, spec, &mut expected)?;
+            let others = self.list_pieces(name, spec, &mut expected, changes)?;
             match assemble(spec, others, expected.found()) {
                 Assembled::Whole(elements) => return Ok(Some(elements)),
                 Assembled::Foreign => return Ok(None),
@@ -259,12 +278,20 @@ impl Table {
     }
 
     /// What is listed beside what is expected.
-    fn list_pieces(&mut self, name: &Name, spec: &SetSpec, expected: &mut Expected) -> Result<Vec<Piece>, NftError> {
+    fn list_pieces(
+        &mut self,
+        name: &Name,
+        spec: &SetSpec,
+        expected: &mut Expected,
+        changes: Changes,
+    ) -> Result<Vec<Piece>, NftError> {
         let mut request = request(element::LIST_TABLE, TABLE);
         request.text(element::LIST_SET, name.as_str());
-        let found = self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), |message| {
-            Ok(Some(parse_piece(spec, attributes_of(message), expected)))
-        });
+        let parse = |message: &Message<'_>| Ok(Some(parse_piece(spec, attributes_of(message), expected)));
+        let found = match changes {
+            Changes::ReadAnew => self.socket.query(message::GET_ELEMENTS, flag::DUMP, request.as_bytes(), parse),
+            Changes::Ignore => self.socket.query_as_it_comes(message::GET_ELEMENTS, request.as_bytes(), parse),
+        };
         found.map_err(|source| NftError::List { what: "elements", source })
     }
 }

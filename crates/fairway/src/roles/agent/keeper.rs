@@ -1,5 +1,6 @@
 //! The loop that keeps one node's kernel, and what its runtime is told, in step with the cluster.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,19 +137,19 @@ impl Keeper {
         let audit = match self.kernel.run(Kernel::audit).await? {
             Ok(audit) => audit,
             Err(error) => {
-                // What was remembered of it went with the attempt.
-                warn!(
-                    error = format!("{error:#}"),
-                    "cannot look whether the kernel is as it was left; listing it anew"
-                );
-                return Ok(false);
+                warn!(error = format!("{error:#}"), "cannot look which networks this node is on; trying again");
+                return Ok(true);
             }
         };
-        for drift in &audit.drifts {
+        let drifts = audit.drifts.unwrap_or_else(|error| {
+            warn!(%error, cause = ?error.source(), "cannot look whether the kernel is as it was left; trying again");
+            Vec::new()
+        });
+        for drift in &drifts {
             warn!("{drift}; putting it right");
         }
-        self.rejections.tell(audit.drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
-        Ok(audit.drifts.is_empty() && !audit.has_new_networks)
+        self.rejections.tell(drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
+        Ok(drifts.is_empty() && !audit.has_new_networks)
     }
 }
 

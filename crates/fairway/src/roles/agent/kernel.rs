@@ -13,7 +13,7 @@ use compile::host_ports::HostPort;
 use compile::plan::{Checksums, Hop, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::Conntrack;
-use datapath::{Datapath, Drift, Outcome, Wanted};
+use datapath::{Datapath, DatapathError, Drift, Outcome, Wanted};
 use model::{Cluster, IpFamily, Rejected, SharedMap};
 use tracing::{info, warn};
 
@@ -78,10 +78,10 @@ pub(super) struct Pending {
 }
 
 /// What others changed in the kernel.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Audit {
-    /// Of what we had put there.
-    pub(super) drifts: Vec<Drift>,
+    /// Of what we had put there, unless it cannot be told.
+    pub(super) drifts: Result<Vec<Drift>, DatapathError>,
     /// Whether the node has other addresses than before, or its links carry larger or smaller packets.
     pub(super) has_new_networks: bool,
 }
@@ -143,7 +143,7 @@ impl Kernel {
 
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
-        let drifts = self.datapath.audit()?;
+        let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;
         if has_new_networks {
