@@ -28,5 +28,5 @@ mod trace;
 pub use diff::{Observed, ObservedChain, diff};
 pub use evaluate::{FrontendKind, Reason, Scope, Selection, Verdict, evaluate};
 pub use packet::{Entry, Outcome, Packet, SourceNat};
-pub use plan::{NodePortAddresses, NodeView, Plan, Routing, RoutingMode};
+pub use plan::{NodePortAddresses, NodeView, Plan, PodAddresses, Routing, RoutingMode};
 pub use trace::{TraceError, trace};

@@ -3,8 +3,11 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use compile::plan::LinkNetwork;
-use compile::sample::{self, Choices, FAMILIES, LINK_ADDRESS, NODES, address_of, range_of};
-use compile::{NodePortAddresses, NodeView, Outcome, Packet, Plan, Routing, RoutingMode, evaluate, trace};
+use compile::sample::{self, Choices, FAMILIES, LINK_ADDRESS, NODES, address_of, place_of, range_of};
+use compile::{
+    Entry, FrontendKind, NodePortAddresses, NodeView, Outcome, Packet, Plan, PodAddresses, Reason, Routing,
+    RoutingMode, SourceNat, Verdict, evaluate, trace,
+};
 use model::{Cluster, IpFamily};
 use proptest::prelude::*;
 
@@ -44,14 +47,29 @@ fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Re
     own.extend(&view.link_addresses);
     let done = trace(plan.ruleset(), &own, packet);
     prop_assert_eq!(Ok(&meant.outcome), done.as_ref(), "{}: {}\n{}", packet, meant.by, plan.ruleset());
+    prop_assert!(answers_come_back(packet, &meant), "{}: {:?}", packet, meant);
     Ok(meant.outcome)
+}
+
+/// Whether answers to what came from another machine to a node port or an external address take the way back by this
+/// node. (Cluster IPs are each node's own business: other machines do not come here for them.)
+fn answers_come_back(packet: &Packet, verdict: &Verdict) -> bool {
+    let Reason::Service { frontend, .. } = &verdict.by else { return true };
+    let Outcome::Balanced { endpoints, .. } = &verdict.outcome else { return true };
+    let is_here = |address| {
+        let place = place_of(address);
+        place == NODES[0].address || place.octets()[..3] == NODES[0].pods.octets()[..3]
+    };
+    packet.entered != Entry::Outside
+        || *frontend == FrontendKind::ClusterIp
+        || endpoints.iter().all(|(endpoint, nat)| *nat == SourceNat::Masqueraded || is_here(endpoint.ip()))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24], told: bool, which: u8) {
+    fn evaluate_and_trace_agree(bytes in prop::collection::vec(any::<u8>(), 0..400), packets: [[u8; 2]; 24], told: bool, which: u8, any: bool) {
         let cluster = sample::cluster(&mut Choices::new(&bytes));
         let node_port_addresses = match which % 3 {
             0 => NodePortAddresses::All,
@@ -59,7 +77,8 @@ proptest! {
             _ => NodePortAddresses::Within(vec![range_of(IpFamily::V4, LINK_ADDRESS, 32)]),
         };
         let routing = routing(which / 3);
-        let view = NodeView { node_port_addresses, routing, ..if told { told_view() } else { view() } };
+        let pod_addresses = if any { PodAddresses::AnyRange } else { PodAddresses::NodeRanges };
+        let view = NodeView { node_port_addresses, pod_addresses, routing, ..if told { told_view() } else { view() } };
         let plan = Plan::of(view.clone(), &cluster);
         for packet in packets {
             agree(&view, &cluster, &plan, &sample::packet(&mut Choices::new(&packet), &cluster))?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::plan::LinkNetwork;
-use compile::{Entry, NodeView, Outcome, Packet, Plan, Routing, RoutingMode, SourceNat, evaluate, trace};
+use compile::{Entry, NodeView, Outcome, Packet, Plan, PodAddresses, Routing, RoutingMode, SourceNat, evaluate, trace};
 use model::{Cluster, Protocol, Rejected, from_kube};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,9 @@ struct Scenario {
     /// Which way packets take between nodes; native when left out.
     #[serde(default)]
     routing: Routes,
+    /// Where pods have their addresses from; their node's ranges when left out.
+    #[serde(default)]
+    pod_addresses: Ranges,
     /// Gateways of node1's tunnel and the nodes behind them.
     #[serde(default)]
     tunnel: BTreeMap<IpAddr, IpAddr>,
@@ -54,6 +57,23 @@ enum Routes {
     Native,
     Vxlan,
     Auto,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ranges {
+    #[default]
+    Node,
+    Any,
+}
+
+impl From<Ranges> for PodAddresses {
+    fn from(ranges: Ranges) -> Self {
+        match ranges {
+            Ranges::Node => Self::NodeRanges,
+            Ranges::Any => Self::AnyRange,
+        }
+    }
 }
 
 impl From<Routes> for RoutingMode {
@@ -216,7 +236,7 @@ fn view(scenario: &Scenario) -> NodeView {
     let service_ranges = vec![SERVICE_RANGE.parse().expect("a range")];
     let network = LinkNetwork { address: NETWORK.parse().expect("a range"), mtu: 1500 };
     let routing = Routing { mode: scenario.routing.into(), networks: vec![network], ..Routing::default() };
-    NodeView { service_ranges, routing, ..NodeView::new(NODE) }
+    NodeView { service_ranges, routing, pod_addresses: scenario.pod_addresses.into(), ..NodeView::new(NODE) }
 }
 
 /// Where each gateway of the tunnel is.

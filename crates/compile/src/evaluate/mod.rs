@@ -15,7 +15,7 @@ use model::{
 };
 
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
-use crate::{NodePortAddresses, NodeView, RoutingMode};
+use crate::{NodePortAddresses, NodeView, PodAddresses, RoutingMode};
 
 /// A packet's fate and what decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,8 +170,8 @@ impl World<'_> {
     fn scope(&self, service: &Service, frontend: FrontendKind) -> Scope {
         let local = match frontend {
             FrontendKind::ClusterIp => service.internal_policy == TrafficPolicy::Local,
-            // A client inside the cluster would gain nothing from the policy: its address is kept in any case.
-            _ => service.external_policy == TrafficPolicy::Local && !self.is_pod_or_own(self.packet.source),
+            // This node and its pods are on their way out, not coming in: they meet all endpoints, as without the policy.
+            _ => service.external_policy == TrafficPolicy::Local && !self.is_of_this_node(self.packet.source),
         };
         if local { Scope::Node } else { Scope::Cluster }
     }
@@ -183,7 +183,11 @@ impl World<'_> {
             // Answers to a client that is neither pod nor node must come back this way.
             (FrontendKind::ClusterIp, _) => !self.is_in_cluster(self.packet.source),
             (_, TrafficPolicy::Cluster) => true,
-            (_, TrafficPolicy::Local) => false,
+            // An endpoint on another node might answer these directly, or not know the way to them.
+            (_, TrafficPolicy::Local) => {
+                let is_told_by_address = self.view.pod_addresses == PodAddresses::NodeRanges;
+                self.is_own(self.packet.source) || (!is_told_by_address && self.is_pod(self.packet.source))
+            }
         };
         if !delivered_here && (to_itself || by_frontend || self.leaves_cluster(socket.ip())) {
             SourceNat::Masqueraded
@@ -221,8 +225,16 @@ impl World<'_> {
         ranges.chain(&self.view.pod_ranges).any(|range| range.contains(&address))
     }
 
-    fn is_pod_or_own(&self, address: IpAddr) -> bool {
-        self.is_pod(address) || self.is_own(address)
+    /// Whether an address is this node's or, as far as it tells, one of its pods'.
+    fn is_of_this_node(&self, address: IpAddr) -> bool {
+        let own = self.cluster.nodes.get(&self.view.name);
+        let is_of_own_pod = match self.view.pod_addresses {
+            PodAddresses::NodeRanges => {
+                own.is_some_and(|node| node.pod_cidrs.iter().any(|range| range.contains(&address)))
+            }
+            PodAddresses::AnyRange => self.is_pod(address),
+        };
+        is_of_own_pod || self.is_own(address)
     }
 
     fn is_in_cluster(&self, address: IpAddr) -> bool {

@@ -145,7 +145,7 @@ pub(super) struct LoadBalancer {
 pub(super) enum Choice {
     /// Any of so many.
     Any(NonZeroU32),
-    /// Any of so many, for clients outside the cluster where others have more to choose from.
+    /// Any of so many, for clients that are neither this node nor its pods, where those have more to choose from.
     Outside(NonZeroU32),
     /// By where the client is; none means drop.
     Split { inside: NonZeroU32, outside: Option<NonZeroU32> },
@@ -214,12 +214,8 @@ impl LoadBalancer {
         let go = |part: Option<&Self>| {
             Statement::Verdict(part.map_or(Verdict::Drop, |part| Verdict::Goto(part.chain_name())))
         };
-        let from = |kind| in_set(vec![source(self.family)], kind, self.family, false);
-        vec![
-            rule_of(self.family, [from(SetKind::Pods), go(parts.first())]),
-            rule_of(self.family, [from(SetKind::Own), go(parts.first())]),
-            Rule::new([go(parts.get(1))]),
-        ]
+        let is_inside = in_set(vec![source(self.family)], SetKind::Inside, self.family, false);
+        vec![rule_of(self.family, [is_inside, go(parts.first())]), Rule::new([go(parts.get(1))])]
     }
 
     fn choose(self, modulus: NonZeroU32) -> Vec<Rule> {

@@ -49,6 +49,8 @@ impl Elements {
                 nets.map(|net| (ElementKey::of_net(*net), None)).collect()
             };
             let own = network.held.iter().copied().filter(|address| of_family(*address));
+            self.replace_all(SetKind::Inside, family, ranges(&network.inside));
+            self.replace_all(SetKind::Bypassing, family, ranges(&network.bypassing));
             self.replace_all(SetKind::Pods, family, ranges(&network.pods));
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
             self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
@@ -208,11 +210,11 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     }
     let Some(balancer) = balancer(family, treatment) else { return entries };
     let masquerade = match treatment.sources {
-        SourceRule::Keep => None,
-        SourceRule::MasqueradeOutsiders => Some(SetKind::MasqueradeOutsiders),
-        SourceRule::MasqueradeAll => Some(SetKind::MasqueradeAll),
+        SourceRule::MasqueradeBypassing => SetKind::MasqueradeBypassing,
+        SourceRule::MasqueradeOutsiders => SetKind::MasqueradeOutsiders,
+        SourceRule::MasqueradeAll => SetKind::MasqueradeAll,
     };
-    entries.extend(masquerade.map(|kind| entry(kind, None)));
+    entries.push(entry(masquerade, None));
     let memory = balancer.memory().map(|memory| Data::Verdict(Verdict::Jump(memory.name())));
     entries.extend(memory.map(|verdict| entry(SetKind::Remember, Some(verdict))));
     for (balancer, endpoints) in balancer.choosing().into_iter().zip(treatment.dispatch.choices()) {

@@ -47,6 +47,8 @@ sets! {
     MasqueradeOutsiders => "masquerade_outsiders", "masquerade_outsiders6";
     /// Original frontends of translated connections whose source is masqueraded.
     MasqueradeAll => "masquerade_all", "masquerade_all6";
+    /// Original frontends of translated connections whose source is masqueraded when its answers may bypass the node.
+    MasqueradeBypassing => "masquerade_bypassing", "masquerade_bypassing6";
     /// Pairs of an endpoint's address with itself.
     Hairpins => "hairpins", "hairpins6";
     /// Frontend and range of clients, for frontends that are not for all.
@@ -55,6 +57,11 @@ sets! {
     Remember => "remember", "remember6";
     /// Client and frontend to the endpoint it had; filled by packets.
     Affinity => "affinity", "affinity6";
+    /// Ranges of clients that the policy Local treats as inside: this node and its pods.
+    Inside => "inside", "inside6";
+    /// Those among them whose answers may not come back by this node: its own addresses, of which others need not know
+    /// each, and pods that may be another node's.
+    Bypassing => "bypassing", "bypassing6";
     /// Ranges of pods.
     Pods => "pods", "pods6";
     /// Ranges that are not outside the cluster.
@@ -73,7 +80,7 @@ impl SetKind {
         let map = |key: Vec<FieldType>, data| SetSpec { data: Some(data), ..plain(key) };
         match self {
             Self::Services | Self::Remember => map(frontend.to_vec(), DataType::Verdict),
-            Self::MasqueradeOutsiders | Self::MasqueradeAll => plain(frontend.to_vec()),
+            Self::MasqueradeOutsiders | Self::MasqueradeAll | Self::MasqueradeBypassing => plain(frontend.to_vec()),
             Self::Endpoints => map([&frontend[..], &[FieldType::Mark]].concat(), DataType::Fields(endpoint)),
             Self::Hairpins => plain(vec![address, address]),
             Self::Affinity => SetSpec {
@@ -81,7 +88,9 @@ impl SetKind {
                 ..map([&[address], &frontend[..]].concat(), DataType::Fields(endpoint))
             },
             Self::Clients => SetSpec { interval: true, ..plain([&frontend[..], &[address]].concat()) },
-            Self::Pods | Self::Cluster => SetSpec { interval: true, ..plain(vec![address]) },
+            Self::Inside | Self::Bypassing | Self::Pods | Self::Cluster => {
+                SetSpec { interval: true, ..plain(vec![address]) }
+            }
             Self::Own => plain(vec![address]),
         }
     }
@@ -213,6 +222,15 @@ fn translated_rules(family: IpFamily) -> Vec<Rule> {
         Rule::new([remember_branch(family)]),
         rule_of(family, [in_set(pair, SetKind::Hairpins, family, false), masquerade()]),
         Rule::new([in_set(original.clone(), SetKind::MasqueradeAll, family, false), masquerade()]),
+        rule_of(
+            family,
+            [
+                // Few are in the first set: it is asked before the large one.
+                in_set(vec![source(family)], SetKind::Bypassing, family, false),
+                in_set(original.clone(), SetKind::MasqueradeBypassing, family, false),
+                masquerade(),
+            ],
+        ),
         Rule::new([
             in_set(original, SetKind::MasqueradeOutsiders, family, false),
             Statement::Verdict(Verdict::Jump(outsiders(family).into())),

@@ -17,8 +17,8 @@
 //! - `clients`: ranges of clients, for the frontends that are not for all; only these lead to `guard_...`, where it is
 //!   asked;
 //! - `affinity`: which endpoint a client of a Service with affinity has; filled by packets;
-//! - `masquerade_all`, `masquerade_outsiders`: for translated connections, by where they were first sent, whose source is
-//!   masqueraded.
+//! - `masquerade_all`, `masquerade_outsiders`, `masquerade_bypassing`: for translated connections, by where they were
+//!   first sent, whose source is masqueraded.
 //!
 //! While there is a tunnel, `tunnel_guard` and `tunnel_guard_forward` drop what comes for this node's end of it, and what
 //! passes for another's, from others than the `nodes`.
@@ -82,8 +82,20 @@ pub struct NodeView {
     pub link_addresses: Vec<IpAddr>,
     /// Which of its addresses serve node ports.
     pub node_port_addresses: NodePortAddresses,
+    /// Where its pods have their addresses from.
+    pub pod_addresses: PodAddresses,
     /// How packets for pods get to other nodes.
     pub routing: Routing,
+}
+
+/// Where a node's pods have their addresses from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodAddresses {
+    /// From the ranges its Node object tells, as our CNI plugin gives them.
+    #[default]
+    NodeRanges,
+    /// From anywhere in the ranges of pods, as another plugin may give them: no address tells which node's pod has it.
+    AnyRange,
 }
 
 /// Which of a node's addresses serve node ports.
@@ -107,6 +119,7 @@ impl NodeView {
             service_ranges: Vec::new(),
             link_addresses: Vec::new(),
             node_port_addresses: NodePortAddresses::All,
+            pod_addresses: PodAddresses::NodeRanges,
             routing: Routing::default(),
         }
     }

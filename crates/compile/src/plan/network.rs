@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 
 use super::routing::{RoutingMode, Way};
-use super::{NodePortAddresses, NodeView, Tunnel};
+use super::{NodePortAddresses, NodeView, PodAddresses, Tunnel};
 
 /// A route for pod addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,11 @@ pub(super) struct Network {
     pub(super) zone: Option<Name>,
     /// Where addresses of this node and of its pods may lie: its own pod ranges, or all while it has none.
     pub(super) here: Vec<IpNet>,
+    /// Ranges of clients that are inside by the policy Local: this node and its pods, as far as their addresses tell;
+    /// none inside another.
+    pub(super) inside: Vec<IpNet>,
+    /// Ranges of those among them whose answers may not come back by this node, see [`SetKind::Bypassing`](super::layout::SetKind).
+    pub(super) bypassing: Vec<IpNet>,
     /// Ranges of pods, none inside another.
     pub(super) pods: Vec<IpNet>,
     /// Ranges of everything that is not outside the cluster: pods, nodes, Services; none inside another.
@@ -82,10 +88,21 @@ impl Network {
         let all = pods.iter().copied().chain(nodes_inside(view, cluster)).chain(view.service_ranges.iter().copied());
         let others = cluster.nodes.values().filter(|node| node.name != view.name);
         let other_nodes = others.flat_map(|node| node.addresses.iter().copied()).collect();
-        let held = own_addresses.iter().chain(&view.link_addresses).copied().collect();
+        let held: BTreeSet<IpAddr> = own_addresses.iter().chain(&view.link_addresses).copied().collect();
         let cluster_ranges = outermost(all.collect());
-        let mut network =
-            Self { own_addresses, held, zone, here, cluster: cluster_ranges, pods, other_nodes, ..Self::default() };
+        let [inside, bypassing] = inside(view, &held, own, &pods);
+        let mut network = Self {
+            own_addresses,
+            held,
+            zone,
+            here,
+            inside,
+            bypassing,
+            cluster: cluster_ranges,
+            pods,
+            other_nodes,
+            ..Self::default()
+        };
         network.node_port_addresses = network.serving_node_ports(&view.node_port_addresses);
         network.refuse_the_rest(view, own_pods.map_or(&[], Vec::as_slice));
         network.add_routes(view, cluster);
@@ -150,6 +167,22 @@ impl Network {
     fn reject(&mut self, node: &Node, field: &str, why: String) {
         let (object, reason) = (Subject::node(&node.name), RejectedReason::Refused);
         self.rejected.push(Rejected { object, field: field.to_owned(), why, reason });
+    }
+}
+
+/// Ranges of clients inside, and of those among them whose answers may not come back by this node.
+fn inside(view: &NodeView, held: &BTreeSet<IpAddr>, own: Option<&Arc<Node>>, pods: &[IpNet]) -> [Vec<IpNet>; 2] {
+    let held = || held.iter().map(|address| IpNet::from(*address));
+    match view.pod_addresses {
+        PodAddresses::NodeRanges => {
+            let own_pods = own.into_iter().flat_map(|node| node.pod_cidrs.iter().copied());
+            [outermost(held().chain(own_pods).collect()), held().collect()]
+        }
+        // Any pod may be this node's. One that is another's hears from an endpoint directly, unless it is masqueraded.
+        PodAddresses::AnyRange => {
+            let all = outermost(held().chain(pods.iter().copied()).collect());
+            [all.clone(), all]
+        }
     }
 }
 

@@ -111,15 +111,15 @@ pub enum Dispatch {
     Balance(Vec<SocketAddr>),
     /// By where the client is.
     Split {
-        /// For pods and for this node itself; not empty.
+        /// For this node and its pods; not empty.
         inside: Vec<SocketAddr>,
-        /// For all others; dropped when empty.
+        /// For all others, pods of other nodes included; dropped when empty.
         outside: Vec<SocketAddr>,
     },
 }
 
 impl Dispatch {
-    /// The endpoints there are to choose from, and those there are for clients outside where they differ; empty where
+    /// The endpoints there are to choose from, and those there are for clients elsewhere where they differ; empty where
     /// there are none.
     pub(super) fn choices(&self) -> [&[SocketAddr]; 2] {
         match self {
@@ -133,8 +133,8 @@ impl Dispatch {
 /// Whose source is masqueraded when its connection is sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceRule {
-    /// Nobody's: the endpoint sees the client.
-    Keep,
+    /// That of clients of this node whose answers may not come back by it; for all others the endpoint sees the client.
+    MasqueradeBypassing,
     /// That of clients that are neither pod nor node: their answers would not come back this way.
     MasqueradeOutsiders,
     /// Everybody's.
@@ -216,7 +216,7 @@ fn treatment(
     let sources = match (kind, policy) {
         (FrontendKind::ClusterIp, _) => SourceRule::MasqueradeOutsiders,
         (_, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
-        (_, TrafficPolicy::Local) => SourceRule::Keep,
+        (_, TrafficPolicy::Local) => SourceRule::MasqueradeBypassing,
     };
     let addresses = usable.all.union(&usable.local).map(SocketAddr::ip);
     Treatment {

@@ -127,15 +127,19 @@ fn describe(treatment: &Treatment) -> String {
         Dispatch::Drop => "dropped: no endpoint on this node".to_owned(),
         Dispatch::Balance(endpoints) => format!("to {}", count(endpoints.len())),
         Dispatch::Split { inside, outside } if outside.is_empty() => {
-            format!("to {} for clients inside; dropped for others: none on this node", count(inside.len()))
+            format!("to {} for this node and its pods; dropped for others: none on this node", count(inside.len()))
         }
         Dispatch::Split { inside, outside } => {
-            format!("to {} for clients inside, to {} on this node for others", count(inside.len()), outside.len())
+            format!(
+                "to {} for this node and its pods, to {} on this node for others",
+                count(inside.len()),
+                outside.len()
+            )
         }
     };
     if !matches!(treatment.dispatch, Dispatch::Refuse | Dispatch::Drop) {
         text += match treatment.sources {
-            SourceRule::Keep => ", source kept",
+            SourceRule::MasqueradeBypassing => ", source kept for all but the node itself",
             SourceRule::MasqueradeOutsiders => ", source kept for pods and nodes",
             SourceRule::MasqueradeAll => ", masqueraded",
         };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ArgAction;
-use compile::{NodePortAddresses, NodeView, RoutingMode};
+use compile::{NodePortAddresses, NodeView, PodAddresses, RoutingMode};
 
 use super::kernel;
 use crate::roles::api_args::ApiArgs;
@@ -86,6 +86,7 @@ impl AgentArgs {
             service_ranges: flat(&self.service_cidr),
             link_addresses: kernel::addresses_of(&networks),
             node_port_addresses: self.node_port_addresses.clone(),
+            pod_addresses: if self.cni { PodAddresses::NodeRanges } else { PodAddresses::AnyRange },
             routing,
         })
     }
