@@ -53,6 +53,11 @@ fn limit(rate_bits: u64, burst_bits: u64) -> Option<RateLimit> {
 }
 
 impl Bandwidth {
+    /// Whether there is any limit.
+    pub(crate) const fn is_wished(self) -> bool {
+        self.ingress.is_some() || self.egress.is_some()
+    }
+
     /// Limits what passes `link`, the host's end of the container's. Limits that are there are replaced.
     pub(crate) fn apply(self, host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<(), CniError> {
         if let Some(ingress) = self.ingress {

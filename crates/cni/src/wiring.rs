@@ -76,9 +76,16 @@ pub(crate) fn detach(host: &mut Rtnetlink, owner: &Owner) -> Result<(), CniError
 
 /// The host's end of a container's interface, whoever made it.
 pub(crate) fn host_end(host: &mut Rtnetlink, netns: &Path, interface: &str) -> Result<Link, CniError> {
-    let inside = Rtnetlink::open_in(&open(netns)?)?.require_link(interface)?;
-    let outside = host.links()?.into_iter().find(|link| Some(link.index) == inside.peer && inside.kind == link.kind);
-    outside.ok_or_else(|| CniError::NoHostEnd { interface: interface.to_owned() })
+    let netns = open(netns)?;
+    let inside = Rtnetlink::open_in(&netns)?.require_link(interface)?;
+    let links = host.links()?;
+    let number = host.number_of(&netns)?;
+    let is_other_end = |link: &Link| {
+        // Numbers of links mean something only together with the namespace they are of.
+        let leads_there = number.is_some() && link.peer_netns == number && link.peer == Some(inside.index);
+        Some(link.index) == inside.peer && leads_there && inside.kind == link.kind
+    };
+    links.into_iter().find(is_other_end).ok_or_else(|| CniError::NoHostEnd { interface: interface.to_owned() })
 }
 
 fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Link) -> Result<Attachment, CniError> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use datapath::route::{Link, Rtnetlink};
+use datapath::route::Rtnetlink;
 use datapath::{HostPorts, Netns, sysctl};
 use model::IpFamily;
 use serde_json::Value;
@@ -75,7 +75,8 @@ impl Addition<'_> {
         })?;
         let mut host = Rtnetlink::open()?;
         let link = host.require_link(&attachment.host.name)?;
-        self.equip(&mut host, &link, &lease.addresses)?;
+        self.wishes.bandwidth.apply(&mut host, self.owner(), &link)?;
+        self.equip(&lease.addresses)?;
         attachment.dns = self.wishes.dns.clone().or(lease.dns).or_else(|| self.config.dns.clone());
         Ok(attachment.result(self.config))
     }
@@ -88,9 +89,12 @@ impl Addition<'_> {
             return Err(CniError::Config { field: "ipam".into(), why: why.to_owned() });
         };
         let addresses = addresses_of_interface(previous, &self.owner().interface);
-        let mut host = Rtnetlink::open()?;
-        let link = wiring::host_end(&mut host, self.netns(), &self.owner().interface)?;
-        self.equip(&mut host, &link, &addresses)?;
+        if self.wishes.bandwidth.is_wished() {
+            let mut host = Rtnetlink::open()?;
+            let link = wiring::host_end(&mut host, self.netns(), &self.owner().interface)?;
+            self.wishes.bandwidth.apply(&mut host, self.owner(), &link)?;
+        }
+        self.equip(&addresses)?;
         let mut result = previous.clone();
         result["cniVersion"] = self.config.version.as_str().into();
         Ok(result)
@@ -108,8 +112,7 @@ impl Addition<'_> {
     }
 
     /// What does not depend on who made the interface.
-    fn equip(&self, host: &mut Rtnetlink, link: &Link, addresses: &[IpAddr]) -> Result<(), CniError> {
-        self.wishes.bandwidth.apply(host, self.owner(), link)?;
+    fn equip(&self, addresses: &[IpAddr]) -> Result<(), CniError> {
         if !self.config.sysctls.is_empty() {
             let netns: Netns = wiring::open(self.netns())?;
             let write = || self.config.sysctls.iter().try_for_each(|(key, value)| sysctl::write(key, value));

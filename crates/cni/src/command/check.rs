@@ -36,10 +36,11 @@ pub(super) fn check(state: &StateDirectory, config: &Config, target: &Target) ->
             faults.extend(ends.faults(owner, &addresses, previous)?);
             faults
         }
-        Position::Chained => Vec::new(),
+        Position::Chained => ends.absence(owner)?,
     };
     // Without the link there is nothing more to say of it.
-    if let Ok(link) = wiring::host_end(&mut ends.host, &target.netns, &owner.interface) {
+    if faults.is_empty() && config.wishes.bandwidth.is_wished() {
+        let link = wiring::host_end(&mut ends.host, &target.netns, &owner.interface)?;
         faults.extend(config.wishes.bandwidth.faults(&mut ends.host, owner, &link)?);
     }
     faults.extend(host_ports::faults(state, owner, &host_ports::plan(&config.wishes.port_mappings, &addresses))?);
@@ -78,6 +79,12 @@ impl Ends {
         Ok(Self { host: Rtnetlink::open()?, container: Rtnetlink::open_in(&netns)? })
     }
 
+    /// Whether the interface another plugin made is gone.
+    fn absence(&mut self, owner: &Owner) -> Result<Vec<String>, CniError> {
+        let is_there = self.container.link(&owner.interface)?.is_some();
+        Ok(if is_there { Vec::new() } else { vec![absent(&owner.interface)] })
+    }
+
     fn faults(&mut self, owner: &Owner, addresses: &[IpAddr], previous: &Value) -> Result<Vec<String>, CniError> {
         let (name, interface) = (owner.host_link(), &owner.interface);
         let (outside, inside) = (self.host.link(&name)?, self.container.link(interface)?);
@@ -88,7 +95,7 @@ impl Ends {
             Some(link) => faults.extend(self.host_faults(link, inside.as_ref(), addresses)?),
         }
         match &inside {
-            None => faults.push(format!("the container has no interface {interface}")),
+            None => faults.push(absent(interface)),
             Some(link) if !link.is_up => faults.push(format!("the container's interface {interface} is down")),
             Some(link) => {
                 faults.extend(self.container_faults(link, outside.as_ref(), addresses)?);
@@ -149,6 +156,10 @@ impl Ends {
         }
         Ok(faults)
     }
+}
+
+fn absent(interface: &str) -> String {
+    format!("the container has no interface {interface}")
 }
 
 /// Whether the container's interface is the one the result speaks of.

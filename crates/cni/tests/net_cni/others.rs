@@ -139,6 +139,67 @@ fn after_another_plugin_only_what_is_wished_for_is_added() {
     });
 }
 
+/// The configuration of this plugin behind another one that made the interface.
+fn behind(node: &Node, previous: Value, wishes: Value) -> Value {
+    let mut config = node.config.clone();
+    config.as_object_mut().unwrap().remove("ipam");
+    config["prevResult"] = previous;
+    config["runtimeConfig"] = wishes;
+    config
+}
+
+#[test]
+fn a_check_behind_another_plugin_misses_an_interface_that_is_gone() {
+    isolated(|| {
+        let node = Node::new();
+        let (netns, previous) = made_by_another(&node, "pod");
+        let config = behind(&node, previous, json!({ "bandwidth": { "ingressRate": 8_000_000 } }));
+        assert!(node.call_with("ADD", "pod", &config).is_success);
+        assert!(node.call_with("CHECK", "pod", &config).is_success);
+        let mut inside = Rtnetlink::open_in(&netns).unwrap();
+        let eth0 = inside.require_link("eth0").unwrap();
+        inside.delete_link(eth0.index).unwrap();
+        let said = node.call_with("CHECK", "pod", &config);
+        assert!(said.output["msg"].as_str().unwrap().ends_with("the container has no interface eth0"), "{said:?}");
+    });
+}
+
+/// A veth pair between two containers, of which the node has no end.
+fn between_containers(node: &Node, name: &str) -> (Netns, Netns, Value) {
+    let (netns, middle) = (node.container(name), Netns::create().unwrap());
+    let peer = VethEnd { name: "eth0", mac: None, netns: Some(&netns) };
+    let end = VethEnd { name: "far", mac: None, netns: None };
+    Rtnetlink::open_in(&middle).unwrap().create_veth(&Veth { end, peer, mtu: 1500 }).unwrap();
+    let result = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [{ "name": "eth0", "sandbox": node.netns(name) }],
+        "ips": [{ "address": "10.66.0.6/24", "interface": 0 }],
+    });
+    (netns, middle, result)
+}
+
+#[test]
+fn an_interface_without_an_end_on_the_node_gets_all_but_limits() {
+    isolated(|| {
+        let node = Node::new();
+        // Links of different namespaces have the same numbers.
+        let (_other, _) = made_by_another(&node, "other");
+        let (pod, middle, previous) = between_containers(&node, "pod");
+        let mut links = Rtnetlink::open().unwrap();
+        let other0 = links.require_link("other0").unwrap();
+        let far = Rtnetlink::open_in(&middle).unwrap().require_link("far").unwrap();
+        let eth0 = Rtnetlink::open_in(&pod).unwrap().require_link("eth0").unwrap();
+        assert_eq!((far.index, Some(eth0.index)), (other0.index, other0.peer));
+        let ports = json!({ "portMappings": [{ "hostPort": 80, "containerPort": 8080 }] });
+        let said = node.call_with("ADD", "pod", &behind(&node, previous.clone(), ports));
+        assert!(said.is_success, "{said:?}");
+        let limits = json!({ "bandwidth": { "ingressRate": 8_000_000 } });
+        let said = node.call_with("ADD", "pod", &behind(&node, previous, limits));
+        assert_eq!(said.output["code"], 104, "{said:?}");
+        assert_eq!(links.rate_limit(other0.index).unwrap(), None, "another container's link is limited");
+    });
+}
+
 #[test]
 fn without_addresses_and_without_another_plugin_there_is_nothing_to_do() {
     isolated(|| {

@@ -24,6 +24,15 @@ const IFLA_MASTER: u16 = 10;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_LINK_NETNSID: u16 = 37;
+/// Of `linux/net_namespace.h`.
+const RTM_GETNSID: u16 = 90;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+/// `NETNSA_NSID_NOT_ASSIGNED`.
+const NOT_NUMBERED: u32 = u32::MAX;
+/// Length of `struct rtgenmsg`, with what aligns the attributes after it.
+const NETNS_HEADER_LEN: usize = 4;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -41,6 +50,10 @@ impl fmt::Display for LinkIndex {
         write!(f, "#{}", self.0)
     }
 }
+
+/// The number a namespace has in another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetnsNumber(u32);
 
 /// A link as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +77,8 @@ pub struct Link {
     pub controller: Option<LinkIndex>,
     /// The other end of a veth pair, as a number in *its* namespace.
     pub peer: Option<LinkIndex>,
+    /// The namespace the other end is in, see [`Rtnetlink::number_of`]; none when it is the same one.
+    pub peer_netns: Option<NetnsNumber>,
     /// The driver, e.g. `veth`; none for loopback and hardware.
     pub kind: Option<String>,
 }
@@ -179,6 +194,22 @@ impl Rtnetlink {
     /// The link with this name; [`RouteError::NoLink`] when there is none.
     pub fn require_link(&mut self, name: &str) -> Result<Link, RouteError> {
         self.link(name)?.ok_or_else(|| RouteError::NoLink { name: name.to_owned() })
+    }
+
+    /// The number that `netns` has in this namespace; none when no link here has its other end there.
+    ///
+    /// The kernel numbers a namespace when it first [lists](Self::links) such a link.
+    pub fn number_of(&mut self, netns: &Netns) -> Result<Option<NetnsNumber>, RouteError> {
+        let mut request = Attributes::append_to(vec![0; NETNS_HEADER_LEN]);
+        request.put(NETNSA_FD, &netns.as_fd().as_raw_fd().to_ne_bytes());
+        let parse = |message: &Message<'_>| {
+            let attributes = message.payload.get(NETNS_HEADER_LEN..).unwrap_or_default();
+            let number = parse_attributes(attributes).find(|(kind, _)| *kind == NETNSA_NSID);
+            Ok(number.and_then(|(_, value)| parse_u32(value)))
+        };
+        let found = self.socket.query(RTM_GETNSID, 0, request.as_bytes(), parse);
+        let found = found.map_err(|source| RouteError::ReadLinks { source })?;
+        Ok(found.first().filter(|number| **number != NOT_NUMBERED).map(|number| NetnsNumber(*number)))
     }
 
     /// Sets a link up.
@@ -299,6 +330,7 @@ fn parse_link(message: &Message<'_>) -> Result<Option<Link>, NetlinkError> {
         is_running: flags & IFF_RUNNING != 0,
         controller: None,
         peer: None,
+        peer_netns: None,
         kind: None,
     };
     for (kind, value) in parse_attributes(rest) {
@@ -309,6 +341,7 @@ fn parse_link(message: &Message<'_>) -> Result<Option<Link>, NetlinkError> {
             IFLA_IFALIAS => link.alias = Some(parse_text(value)),
             IFLA_MASTER => link.controller = parse_u32(value).map(LinkIndex),
             IFLA_LINK => link.peer = parse_u32(value).map(LinkIndex),
+            IFLA_LINK_NETNSID => link.peer_netns = parse_u32(value).map(NetnsNumber),
             IFLA_LINKINFO => {
                 link.kind =
                     parse_attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, v)| parse_text(v));

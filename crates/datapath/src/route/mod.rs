@@ -12,7 +12,7 @@ mod shaping;
 mod vxlan;
 
 pub use error::RouteError;
-pub use link::{Bridge, Link, LinkIndex, Veth, VethEnd};
+pub use link::{Bridge, Link, LinkIndex, NetnsNumber, Veth, VethEnd};
 pub use model::MacAddress;
 pub use routes::{Route, RouteAction, RouteFilter, RouteOrigin, RouteRank};
 pub use shaping::RateLimit;
