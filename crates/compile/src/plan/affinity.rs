@@ -45,7 +45,7 @@ pub fn has_lost_endpoints(old: &Affine, new: &Affine) -> bool {
 fn remembered(key: &ElementKey, data: Option<&Data>) -> Option<(Frontend, SocketAddr)> {
     let ElementKey::Exact(key) = key else { return None };
     let (&[_, address, Value::Protocol(protocol), Value::Port(port)], &[endpoint, Value::Port(endpoint_port)]) =
-        (&**key, data.and_then(Data::values)?)
+        (&*key.to_vec(), &*data.and_then(Data::values)?.to_vec())
     else {
         return None;
     };

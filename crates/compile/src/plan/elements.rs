@@ -13,7 +13,7 @@ use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Verdict};
+use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Values, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -202,7 +202,7 @@ fn by_key(entries: &[Entry]) -> BTreeMap<(Place, &ElementKey), &Option<Data>> {
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
     let entry = |kind, data| (Place::Shared(kind), frontend_key(frontend, []), data);
-    let verdict = Data::NotedVerdict(target(family, treatment).verdict(), note(treatment));
+    let verdict = Data::noted(target(family, treatment).verdict(), note(treatment));
     let mut entries = vec![entry(SetKind::Services, Some(verdict))];
     if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
         let clients = Place::Shared(SetKind::Clients);
@@ -271,9 +271,9 @@ fn frontend_key<const N: usize>(frontend: &Frontend, rest: [Value; N]) -> Elemen
 fn clients_key(frontend: &Frontend, range: IpNet) -> ElementKey {
     let fields = |client: IpAddr| {
         let frontend: [Value; 3] = frontend_values(frontend);
-        frontend.into_iter().chain([client.into()]).collect()
+        frontend.into_iter().chain([client.into()]).collect::<Values>()
     };
-    ElementKey::Range(fields(range.network()), fields(range.broadcast()))
+    ElementKey::range(fields(range.network()), fields(range.broadcast()))
 }
 
 fn frontend_values(frontend: &Frontend) -> [Value; 3] {

@@ -208,9 +208,9 @@ impl Display for BaseHook {
 impl Display for ElementKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Exact(values) => Concatenation(values).fmt(f),
-            Self::Range(first, last) => {
-                for (index, (first, last)) in first.iter().zip(last.iter()).enumerate() {
+            Self::Exact(values) => Concatenation(&values.to_vec()).fmt(f),
+            Self::Range(range) => {
+                for (index, (first, last)) in range.0.iter().zip(range.1.iter()).enumerate() {
                     let dot = if index > 0 { " . " } else { "" };
                     write!(f, "{dot}{first}-{last}")?;
                 }
@@ -224,8 +224,8 @@ impl Display for Data {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Verdict(verdict) => verdict.fmt(f),
-            Self::NotedVerdict(verdict, _) => verdict.fmt(f),
-            Self::Values(values) => Concatenation(values).fmt(f),
+            Self::NotedVerdict(noted) => noted.0.fmt(f),
+            Self::Values(values) => Concatenation(&values.to_vec()).fmt(f),
         }
     }
 }

@@ -9,12 +9,14 @@
 mod display;
 mod rule;
 mod value;
+mod values;
 
 pub use rule::{
     Comparison, ConntrackField, HeaderField, Load, MetaField, NatKind, RejectWith, Rule, SetUpdate, Statement, Verdict,
     conntrack_state, conntrack_status,
 };
 pub use value::{Data, DataType, Direction, Element, ElementKey, FieldType, InterfaceName, Value};
+pub use values::Values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

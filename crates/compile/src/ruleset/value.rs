@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{IpFamily, Name};
 
-use super::Verdict;
+use super::{Values, Verdict};
 
 /// The type of one field of a key or of a map's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,13 @@ impl InterfaceName {
         Some(Self(bytes))
     }
 
+    /// The name that is padded with zeros to these bytes.
+    pub(super) fn from_padded(bytes: [u8; 16]) -> Option<Self> {
+        let name = Self(bytes);
+        let length = name.trimmed().len();
+        (0 < length && length < 16 && bytes[length..].iter().all(|byte| *byte == 0)).then_some(name)
+    }
+
     /// The name without what it is padded with.
     pub fn trimmed(&self) -> &[u8] {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
@@ -147,32 +154,38 @@ pub enum Data {
     Verdict(Verdict),
     /// What to do, and a note for people who list the table: whose element it is. The kernel keeps it and does not
     /// look at it.
-    NotedVerdict(Verdict, Name),
+    NotedVerdict(Arc<(Verdict, Name)>),
     /// The fields, as many as the map's [`DataType`] has.
-    Values(Arc<[Value]>),
+    Values(Values),
 }
 
 impl Data {
+    /// What to do, with a note.
+    pub fn noted(verdict: Verdict, note: Name) -> Self {
+        Self::NotedVerdict(Arc::new((verdict, note)))
+    }
+
     /// What to do, when it says that.
-    pub const fn verdict(&self) -> Option<&Verdict> {
+    pub fn verdict(&self) -> Option<&Verdict> {
         match self {
-            Self::Verdict(verdict) | Self::NotedVerdict(verdict, _) => Some(verdict),
+            Self::Verdict(verdict) => Some(verdict),
+            Self::NotedVerdict(noted) => Some(&noted.0),
             Self::Values(_) => None,
         }
     }
 
     /// The fields, when it has some.
-    pub fn values(&self) -> Option<&[Value]> {
+    pub const fn values(&self) -> Option<&Values> {
         match self {
             Self::Values(values) => Some(values),
-            Self::Verdict(_) | Self::NotedVerdict(..) => None,
+            Self::Verdict(_) | Self::NotedVerdict(_) => None,
         }
     }
 
     /// The note for people, when there is one.
-    pub const fn note(&self) -> Option<&Name> {
+    pub fn note(&self) -> Option<&Name> {
         match self {
-            Self::NotedVerdict(_, note) => Some(note),
+            Self::NotedVerdict(noted) => Some(&noted.1),
             Self::Verdict(_) | Self::Values(_) => None,
         }
     }
@@ -182,15 +195,20 @@ impl Data {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ElementKey {
     /// One value per field.
-    Exact(Arc<[Value]>),
+    Exact(Values),
     /// All keys from the first to the last, both included, per field; only in interval sets.
-    Range(Arc<[Value]>, Arc<[Value]>),
+    Range(Arc<(Values, Values)>),
 }
 
 impl ElementKey {
     /// The range of all addresses of a network.
     pub fn of_net(net: IpNet) -> Self {
-        Self::Range([net.network().into()].into(), [net.broadcast().into()].into())
+        Self::range([net.network().into()], [net.broadcast().into()])
+    }
+
+    /// All keys from `first` to `last`.
+    pub fn range(first: impl Into<Values>, last: impl Into<Values>) -> Self {
+        Self::Range(Arc::new((first.into(), last.into())))
     }
 }
 

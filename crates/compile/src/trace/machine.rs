@@ -10,7 +10,7 @@ use super::TraceError;
 use crate::packet::Packet;
 use crate::ruleset::{
     BaseHook, ChainKind, Comparison, ConntrackField, Data, Direction, ElementKey, FieldType, HeaderField, Hook, Load,
-    MetaField, NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Verdict, conntrack_state,
+    MetaField, NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Values, Verdict, conntrack_state,
     conntrack_status,
 };
 
@@ -328,11 +328,11 @@ fn find<'s>(set: &'s Set, key: &[Value]) -> Option<Option<&'s Data>> {
     if !set.spec.interval {
         return set.elements.get(&ElementKey::Exact(key.into())).map(Option::as_ref);
     }
-    let within = |first: &[Value], last: &[Value]| {
-        key.iter().zip(first).zip(last).all(|((value, first), last)| first <= value && value <= last)
+    let within = |first: &Values, last: &Values| {
+        key.iter().zip(first.iter()).zip(last.iter()).all(|((value, first), last)| first <= *value && *value <= last)
     };
     set.elements.iter().find_map(|(element, data)| match element {
-        ElementKey::Exact(exact) => (**exact == *key).then_some(data.as_ref()),
-        ElementKey::Range(first, last) => within(first, last).then_some(data.as_ref()),
+        ElementKey::Exact(exact) => (*exact == Values::from(key)).then_some(data.as_ref()),
+        ElementKey::Range(range) => within(&range.0, &range.1).then_some(data.as_ref()),
     })
 }

@@ -301,7 +301,7 @@ fn put_description(attributes: &mut Attributes, spec: &SetSpec) {
 pub(super) fn put_element(list: &mut Attributes, element: &Element, has_data: bool) {
     let (first, last) = bounds(&element.key);
     let value = if has_data { element.data.as_ref() } else { None };
-    let is_concatenated_range = matches!(&element.key, ElementKey::Range(values, _) if values.len() > 1);
+    let is_concatenated_range = matches!(&element.key, ElementKey::Range(range) if range.0.iter().nth(1).is_some());
     list.nest(LIST_ELEMENT, |entry| {
         put_key(entry, element::KEY, &first);
         if is_concatenated_range {
@@ -315,7 +315,7 @@ pub(super) fn put_element(list: &mut Attributes, element: &Element, has_data: bo
         }
     });
     // A range of a single field is two elements: where it begins, and the first key behind it unless it goes to the end.
-    if let (ElementKey::Range(..), false) = (&element.key, is_concatenated_range)
+    if let (ElementKey::Range(_), false) = (&element.key, is_concatenated_range)
         && let Some(behind) = successor(&last)
     {
         list.nest(LIST_ELEMENT, |entry| {
@@ -440,7 +440,7 @@ mod tests {
     fn a_range_that_ends_with_the_highest_key_has_no_end() {
         let spec_of = |first: u32, last: u32| {
             let mut list = Attributes::new();
-            let key = ElementKey::Range([Value::Mark(first)].into(), [Value::Mark(last)].into());
+            let key = ElementKey::range([Value::Mark(first)], [Value::Mark(last)]);
             put_element(&mut list, &Element { key, data: None }, true);
             crate::netlink::parse_attributes(list.as_bytes()).count()
         };

@@ -117,7 +117,7 @@ mod tests {
 
     fn leading_to(port: u16, chain: &str, note: &str) -> Element {
         let key = ElementKey::Exact([Value::Port(port), Value::Mark(0)].into());
-        Element { key, data: Some(Data::NotedVerdict(Verdict::Goto(chain.into()), note.into())) }
+        Element { key, data: Some(Data::noted(Verdict::Goto(chain.into()), note.into())) }
     }
 
     /// The element as a listing has it.

@@ -1,9 +1,8 @@
 //! What the kernel lists of our table, and that as a ruleset to compare with the wanted one.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec, Value};
+use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec, Values};
 use compile::{Observed, ObservedChain};
 use model::Name;
 
@@ -236,10 +235,10 @@ fn has_overlap(listed: &[ListedElement]) -> bool {
 }
 
 fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementKey, Option<Data>)> {
-    let first: Arc<[Value]> = parse_values(&spec.key, &element.key)?.into();
+    let first = Values::from(parse_values(&spec.key, &element.key)?);
     let key = match &element.key_end {
-        Some(end) if spec.interval => ElementKey::Range(first, parse_values(&spec.key, end)?.into()),
-        None if spec.interval => ElementKey::Range(Arc::clone(&first), first),
+        Some(end) if spec.interval => ElementKey::range(first, parse_values(&spec.key, end)?),
+        None if spec.interval => ElementKey::range(first.clone(), first),
         _ => ElementKey::Exact(first),
     };
     let data = match (&spec.data, &element.data) {
@@ -252,7 +251,7 @@ fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementK
 
 fn noted(data: Data, note: Option<&Name>) -> Data {
     match (data, note) {
-        (Data::Verdict(verdict), Some(note)) => Data::NotedVerdict(verdict, note.clone()),
+        (Data::Verdict(verdict), Some(note)) => Data::noted(verdict, note.clone()),
         (data, _) => data,
     }
 }
@@ -279,6 +278,8 @@ fn pair_ranges(mut listed: Vec<ListedElement>) -> Vec<ListedElement> {
 
 #[cfg(test)]
 mod tests {
+    use compile::ruleset::Value;
+
     use super::*;
     use compile::ruleset::FieldType;
     use proptest::prelude::*;

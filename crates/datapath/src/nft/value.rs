@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use compile::ruleset::{Data, DataType, Direction, ElementKey, FieldType, InterfaceName, Value, Verdict};
+use compile::ruleset::{Data, DataType, Direction, ElementKey, FieldType, InterfaceName, Value, Values, Verdict};
 use model::{IpFamily, Name};
 
 use super::constant::{IP_CT_DIR_ORIGINAL, IP_CT_DIR_REPLY, NFPROTO_IPV4, NFPROTO_IPV6, data, set};
@@ -92,13 +92,14 @@ fn put_value(bytes: &mut Vec<u8>, value: &Value) {
 }
 
 /// The bytes of a key or of data made of `values`.
-pub(super) fn values_bytes(values: &[Value]) -> Vec<u8> {
-    if let [only] = values {
-        return value_bytes(only);
-    }
-    let mut bytes = Vec::with_capacity(values.len() * 4);
-    for value in values {
-        put_value(&mut bytes, value);
+pub(super) fn values_bytes(values: &Values) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let is_alone = values.iter().nth(1).is_none();
+    for value in values.iter() {
+        put_value(&mut bytes, &value);
+        if is_alone {
+            break;
+        }
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
     bytes
@@ -172,7 +173,8 @@ fn parse_verdict(attributes: &[u8]) -> Option<Verdict> {
 /// An element's data as nested attributes.
 pub(super) fn put_data(attributes: &mut Attributes, data: &Data) {
     match data {
-        Data::Verdict(verdict) | Data::NotedVerdict(verdict, _) => put_verdict(attributes, verdict),
+        Data::Verdict(verdict) => put_verdict(attributes, verdict),
+        Data::NotedVerdict(noted) => put_verdict(attributes, &noted.0),
         Data::Values(values) => {
             attributes.put(data::VALUE, &values_bytes(values));
         }
@@ -234,7 +236,7 @@ pub(super) fn bounds(key: &ElementKey) -> (Vec<u8>, Vec<u8>) {
             let bytes = values_bytes(values);
             (bytes.clone(), bytes)
         }
-        ElementKey::Range(first, last) => (values_bytes(first), values_bytes(last)),
+        ElementKey::Range(range) => (values_bytes(&range.0), values_bytes(&range.1)),
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
         assert_eq!(fields_number(&fields), 12 << 12 | 7 << 6 | 13);
         assert_eq!(parse_fields_number(fields_number(&fields)), Some(fields.to_vec()));
         let values = [Value::Protocol(6), Value::Ipv4Address(Ipv4Addr::new(10, 96, 0, 1)), Value::Port(443)];
-        let bytes = values_bytes(&values);
+        let bytes = values_bytes(&values.into());
         assert_eq!(bytes, [6, 0, 0, 0, 10, 96, 0, 1, 1, 187, 0, 0]);
         assert_eq!(fields_length(&fields), bytes.len());
         assert_eq!(parse_values(&fields, &bytes).unwrap(), values);
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_single_field_is_not_padded() {
-        assert_eq!(values_bytes(&[Value::Port(80)]), [0, 80]);
+        assert_eq!(values_bytes(&[Value::Port(80)].into()), [0, 80]);
         assert_eq!(fields_length(&[FieldType::Port]), 2);
         assert_eq!(parse_values(&[FieldType::Port], &[0, 80]), Some(vec![Value::Port(80)]));
     }

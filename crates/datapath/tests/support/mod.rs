@@ -69,7 +69,7 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
     affinity.spec.dynamic = Some(Dynamic { size: 65_536 });
     let mut clients = set(&[FieldType::Ipv4Address], None);
     clients.spec.dynamic = Some(Dynamic { size: 1000 });
-    let range = |first: &str, last: &str| ElementKey::Range([ipv4(first)].into(), [ipv4(last)].into());
+    let range = |first: &str, last: &str| ElementKey::range([ipv4(first)], [ipv4(last)]);
     [
         (
             "services",
@@ -79,7 +79,7 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
                     (ElementKey::Exact(key().into()), Some(Data::Verdict(Verdict::Goto("lb_2".into())))),
                     (
                         ElementKey::Exact([Value::Protocol(17), ipv4("10.96.0.10"), Value::Port(53)].into()),
-                        Some(Data::NotedVerdict(Verdict::Drop, "shop/dns:udp".into())),
+                        Some(Data::noted(Verdict::Drop, "shop/dns:udp".into())),
                     ),
                 ],
             ),
@@ -131,10 +131,7 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             with(
                 wide_ranges,
                 [(
-                    ElementKey::Range(
-                        [ipv4("10.1.0.0"), Value::Port(80)].into(),
-                        [ipv4("10.1.255.255"), Value::Port(90)].into(),
-                    ),
+                    ElementKey::range([ipv4("10.1.0.0"), Value::Port(80)], [ipv4("10.1.255.255"), Value::Port(90)]),
                     Some(Data::Verdict(Verdict::Accept)),
                 )],
             ),
