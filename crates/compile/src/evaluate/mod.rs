@@ -100,7 +100,12 @@ impl World<'_> {
             _ if everywhere.1 == Selection::None => Outcome::Refused,
             Selection::None => Outcome::Dropped,
             Selection::Ready | Selection::SameNode | Selection::SameZone | Selection::Terminating => {
-                let with_source = |(socket, _)| (socket, self.source_nat(service, frontend, socket));
+                let is_told_here = |ip: IpAddr| here.iter().any(|(socket, _)| socket.ip() == ip);
+                let with_source = |(socket, _): (SocketAddr, _)| {
+                    let may_be_itself = is_told_here(socket.ip()) || self.may_be_here(socket.ip());
+                    let to_itself = may_be_itself && socket.ip() == self.packet.source;
+                    (socket, self.source_nat(service, frontend, socket, to_itself))
+                };
                 Outcome::Balanced {
                     endpoints: chosen.0.into_iter().map(with_source).collect(),
                     affinity: match service.affinity {
@@ -176,9 +181,8 @@ impl World<'_> {
         if local { Scope::Node } else { Scope::Cluster }
     }
 
-    fn source_nat(&self, service: &Service, frontend: FrontendKind, socket: SocketAddr) -> SourceNat {
+    fn source_nat(&self, service: &Service, frontend: FrontendKind, socket: SocketAddr, to_itself: bool) -> SourceNat {
         let delivered_here = self.packet.entered != Entry::Host && self.is_own(socket.ip());
-        let to_itself = socket.ip() == self.packet.source && self.may_be_here(socket.ip());
         let by_frontend = match (frontend, service.external_policy) {
             // Answers to a client that is neither pod nor node must come back this way.
             (FrontendKind::ClusterIp, _) => !self.is_in_cluster(self.packet.source),

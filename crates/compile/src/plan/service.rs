@@ -218,7 +218,9 @@ fn treatment(
         (_, TrafficPolicy::Cluster) => SourceRule::MasqueradeAll,
         (_, TrafficPolicy::Local) => SourceRule::MasqueradeBypassing,
     };
-    let addresses = usable.all.union(&usable.local).map(SocketAddr::ip);
+    // Where another plugin gives addresses, only the endpoint itself tells where it is.
+    let local = usable.local.iter().map(SocketAddr::ip);
+    let here = usable.all.iter().map(SocketAddr::ip).filter(|address| network.may_be_here(*address));
     Treatment {
         service: service.name.clone(),
         port: port.name.clone(),
@@ -230,7 +232,7 @@ fn treatment(
             Affinity::None => None,
             Affinity::ClientIp { timeout } => Some(timeout),
         },
-        hairpins: addresses.filter(|address| network.may_be_here(*address)).collect(),
+        hairpins: local.chain(here).collect(),
     }
 }
 
