@@ -6,45 +6,81 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use model::{IpFamily, Name, Protocol, SharedMap};
 
 use super::layout::SetKind;
-use super::{Frontend, Treatment};
+use super::{Dispatch, Frontend, Treatment};
 use crate::ruleset::{Data, Element, ElementKey, SetSpec, Value};
 
 /// The frontends whose clients stay with the endpoint they had.
-pub type Affine = SharedMap<Frontend, Arc<Treatment>>;
+#[derive(Clone, Debug, Default)]
+pub struct Affine {
+    pub(super) treatments: SharedMap<Frontend, Arc<Treatment>>,
+    /// Ranges of clients inside, sorted, none inside another.
+    pub(super) inside: Arc<[IpNet]>,
+}
+
+impl Affine {
+    /// Whether a client of a frontend may stay with an endpoint.
+    fn lets_stay(&self, client: IpAddr, frontend: &Frontend, endpoint: &SocketAddr) -> bool {
+        let [inside, outside] = choices(self.treatments.get(frontend));
+        let endpoints = if self.is_inside(client) { inside } else { outside };
+        endpoints.binary_search(endpoint).is_ok()
+    }
+
+    fn is_inside(&self, client: IpAddr) -> bool {
+        let behind = self.inside.partition_point(|range| range.network() <= client);
+        behind.checked_sub(1).and_then(|at| self.inside.get(at)).is_some_and(|range| range.contains(&client))
+    }
+}
 
 /// The maps, one for each family, with their shapes.
 pub fn memories() -> [(Name, SetSpec); 2] {
     [IpFamily::V4, IpFamily::V6].map(|family| (SetKind::Affinity.name(family).into(), SetKind::Affinity.spec(family)))
 }
 
-/// What of a memory leads to endpoints that are not to choose from where the client goes.
+/// What of a memory leads to endpoints that its client is not to choose from where it goes.
 pub fn stale<'a>(
     memory: impl IntoIterator<Item = (&'a ElementKey, &'a Option<Data>)>,
     affine: &Affine,
 ) -> Vec<Element> {
-    let may_stay = |(frontend, endpoint): (Frontend, SocketAddr)| {
-        affine.get(&frontend).is_some_and(|treatment| treatment.dispatch.choices().concat().contains(&endpoint))
-    };
+    let may_stay = |memory: Remembered| affine.lets_stay(memory.client, &memory.frontend, &memory.endpoint);
     let stale = memory.into_iter().filter(|(key, data)| !remembered(key, data.as_ref()).is_some_and(may_stay));
     stale.map(|(key, _)| Element { key: key.clone(), data: None }).collect()
 }
 
-/// Whether an endpoint left a frontend with affinity between two plans, so that something may have to be forgotten.
+/// Whether an endpoint left a frontend with affinity between two plans, for some of its clients at least, so that
+/// something may have to be forgotten.
 pub fn has_lost_endpoints(old: &Affine, new: &Affine) -> bool {
-    SharedMap::changes_between(old, new).iter().any(|change| {
-        let old = change.old.map(|treatment| treatment.dispatch.choices().concat()).unwrap_or_default();
-        let new = change.new.map(|treatment| treatment.dispatch.choices().concat()).unwrap_or_default();
-        old.iter().any(|endpoint| !new.contains(endpoint))
-    })
+    let changes = SharedMap::changes_between(&old.treatments, &new.treatments);
+    old.inside != new.inside
+        || changes.into_iter().any(|change| {
+            let mut sides = choices(change.old).into_iter().zip(choices(change.new));
+            sides.any(|(old, new)| old.iter().any(|endpoint| new.binary_search(endpoint).is_err()))
+        })
 }
 
-/// Where a client went and the endpoint it has there, in an element of a memory.
-fn remembered(key: &ElementKey, data: Option<&Data>) -> Option<(Frontend, SocketAddr)> {
+/// The endpoints there are to choose from for clients inside, and for others.
+fn choices(treatment: Option<&Arc<Treatment>>) -> [&[SocketAddr]; 2] {
+    match treatment.map(|treatment| &treatment.dispatch) {
+        None | Some(Dispatch::Refuse | Dispatch::Drop) => [&[], &[]],
+        Some(Dispatch::Balance(endpoints)) => [endpoints, endpoints],
+        Some(Dispatch::Split { inside, outside }) => [inside, outside],
+    }
+}
+
+/// The endpoint a client has where it went.
+struct Remembered {
+    client: IpAddr,
+    frontend: Frontend,
+    endpoint: SocketAddr,
+}
+
+/// What an element of a memory says.
+fn remembered(key: &ElementKey, data: Option<&Data>) -> Option<Remembered> {
     let ElementKey::Exact(key) = key else { return None };
-    let (&[_, address, Value::Protocol(protocol), Value::Port(port)], &[endpoint, Value::Port(endpoint_port)]) =
+    let (&[client, address, Value::Protocol(protocol), Value::Port(port)], &[endpoint, Value::Port(endpoint_port)]) =
         (&*key.to_vec(), &*data.and_then(Data::values)?.to_vec())
     else {
         return None;
@@ -52,7 +88,7 @@ fn remembered(key: &ElementKey, data: Option<&Data>) -> Option<(Frontend, Socket
     let protocol =
         [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|known| known.number() == protocol)?;
     let frontend = Frontend { address: ip(address)?, protocol, port };
-    Some((frontend, SocketAddr::new(ip(endpoint)?, endpoint_port)))
+    Some(Remembered { client: ip(client)?, frontend, endpoint: SocketAddr::new(ip(endpoint)?, endpoint_port) })
 }
 
 fn ip(value: Value) -> Option<IpAddr> {
@@ -65,12 +101,16 @@ fn ip(value: Value) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use model::{Affinity, Cluster};
+    use model::{Affinity, Cluster, TrafficPolicy};
 
     use super::*;
-    use crate::sample::{NODES, add_plain, plain_address, plain_cluster, plain_endpoints, plain_service};
+    use crate::sample::{
+        CLIENTS, ENDPOINTS, EXTERNAL, NODES, add_plain, plain_address, plain_cluster, plain_endpoints, plain_service,
+        plain_slice,
+    };
     use crate::{NodeView, Plan};
 
     /// What is affine among two plain Services, of which the first has affinity and so many endpoints.
@@ -104,10 +144,47 @@ mod tests {
         assert_eq!(keys, [&all[1].0, &all[2].0, &all[3].0]);
     }
 
+    /// What is affine of a Service with an external address, whose endpoints are on each node.
+    fn affine_outside(policy: TrafficPolicy) -> Affine {
+        let mut cluster: Cluster = plain_cluster(0, 0);
+        let affinity = Affinity::ClientIp { timeout: Duration::from_secs(60) };
+        let mut service = model::Service { affinity, external_policy: policy, ..plain_service(0) };
+        if let model::ServiceKind::Virtual { external_ips, .. } = &mut service.kind {
+            external_ips.push(EXTERNAL[0].into());
+        }
+        cluster.insert_slice(plain_slice(&service, [ENDPOINTS[0], ENDPOINTS[3]]));
+        cluster.services.insert(service.name.clone(), Arc::new(service));
+        Plan::of(NodeView::new(NODES[0].name), &cluster).affine().clone()
+    }
+
+    #[test]
+    fn under_the_policy_local_each_client_keeps_only_what_it_may_choose() {
+        let remembered = |client: Ipv4Addr, endpoint: Ipv4Addr| {
+            let frontend = [IpAddr::from(EXTERNAL[0]).into(), Value::Protocol(6), Value::Port(80)];
+            let key = [Value::from(IpAddr::from(client))].into_iter().chain(frontend).collect();
+            (ElementKey::Exact(key), Some(Data::Values([IpAddr::from(endpoint).into(), Value::Port(8080)].into())))
+        };
+        let [own_pod, outside] = CLIENTS;
+        let all = [
+            remembered(own_pod, ENDPOINTS[3]),
+            remembered(outside, ENDPOINTS[0]),
+            remembered(outside, ENDPOINTS[3]),
+            remembered(NODES[1].address, ENDPOINTS[3]),
+            remembered(NODES[0].address, ENDPOINTS[3]),
+        ];
+        let [everywhere, here] = [TrafficPolicy::Cluster, TrafficPolicy::Local].map(affine_outside);
+        let gone = |affine| stale(all.iter().map(|(key, data)| (key, data)), affine);
+        assert_eq!(gone(&everywhere), []);
+        let gone: Vec<ElementKey> = gone(&here).into_iter().map(|element| element.key).collect();
+        assert_eq!(gone, [all[2].0.clone(), all[3].0.clone()]);
+        assert!(has_lost_endpoints(&everywhere, &here), "clients outside lost one");
+        assert!(!has_lost_endpoints(&here, &everywhere));
+    }
+
     #[test]
     fn only_an_endpoint_that_leaves_makes_a_look_necessary() {
         assert!(has_lost_endpoints(&affine(3), &affine(2)));
-        assert!(has_lost_endpoints(&affine(3), &Affine::new()));
+        assert!(has_lost_endpoints(&affine(3), &Affine::default()));
         assert!(!has_lost_endpoints(&affine(2), &affine(3)));
         assert!(!has_lost_endpoints(&affine(2), &affine(2)));
     }

@@ -167,6 +167,7 @@ impl Plan {
         let network = Arc::new(Network::of(&view, &empty));
         let mut elements = Elements::default();
         elements.replace_network(&network);
+        let affine = Affine { inside: network.inside.as_slice().into(), ..Affine::default() };
         let nothing = Self {
             view: Arc::new(view),
             cluster: empty,
@@ -174,7 +175,7 @@ impl Plan {
             services: SharedMap::new(),
             claims: SharedMap::new(),
             elements,
-            affine: Affine::new(),
+            affine,
             health_checks: SharedMap::new(),
             node_ports: SharedMap::new(),
             without_local: BTreeMap::new(),
@@ -191,6 +192,7 @@ impl Plan {
         if cluster.nodes != self.cluster.nodes {
             let network = Network::of(&self.view, cluster);
             next.elements.replace_network(&network);
+            next.affine.inside = network.inside.as_slice().into();
             next.network = Arc::new(network);
         }
         for service in self.changed_services(&next) {
@@ -372,8 +374,8 @@ impl Plan {
         if old != new {
             self.replace_node_port(frontend, old.as_deref(), new.as_deref());
             match new.as_ref().filter(|new| new.affinity.is_some()) {
-                Some(new) => self.affine.insert(*frontend, Arc::clone(new)),
-                None => self.affine.remove(frontend),
+                Some(new) => self.affine.treatments.insert(*frontend, Arc::clone(new)),
+                None => self.affine.treatments.remove(frontend),
             };
             self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
         }
