@@ -60,6 +60,9 @@ impl Bandwidth {
 
     /// Limits what passes `link`, the host's end of the container's. Limits that are there are replaced.
     pub(crate) fn apply(self, host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<(), CniError> {
+        if self.is_wished() {
+            lift_from(host, owner, link)?;
+        }
         if let Some(ingress) = self.ingress {
             host.limit_rate(link.index, ingress)?;
         }
@@ -86,6 +89,17 @@ impl Bandwidth {
         }
         Ok(faults)
     }
+}
+
+/// Removes the limits from the host's end of the container's link, for a link that outlives them. What redirected to a
+/// link that is gone would drop all it gets.
+pub(crate) fn lift_from(host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<(), CniError> {
+    host.unlimit_rate(link.index)?;
+    let detour = host.link(&owner.shaping_link())?;
+    if detour.is_some() && host.redirection(link.index)? == detour.map(|detour| detour.index) {
+        host.stop_redirecting(link.index)?;
+    }
+    Ok(())
 }
 
 /// Removes what outlives the container's own link.

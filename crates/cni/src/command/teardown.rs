@@ -8,7 +8,7 @@ use crate::owner::Owner;
 use crate::removal::Removal;
 use crate::state::StateDirectory;
 use crate::wiring;
-use crate::{CniError, host_ports};
+use crate::{CniError, bandwidth, host_ports};
 
 /// Takes everything down that may be there of an attachment, goes on after failures, and works without the container's
 /// namespace, twice, and for attachments that never were.
@@ -18,7 +18,10 @@ use crate::{CniError, host_ports};
 pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner) -> Result<(), CniError> {
     let record = attachments::read(state, owner)?;
     let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
-    let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| wiring::detach(&mut host, owner));
+    let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| {
+        lift_limits(&mut host, record.as_ref())?;
+        wiring::detach(&mut host, owner)
+    });
     let released = match detached {
         Ok(()) => release(state, removal, owner, record.as_ref()),
         Err(error) => Err(error),
@@ -28,6 +31,15 @@ pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner
         0 => forget(state, owner),
         1 => failures.pop().map_or(Ok(()), Err),
         _ => Err(CniError::Teardown { failures }),
+    }
+}
+
+/// Lifts the limits from the link of another plugin, which may stay. With its namespace a container's link is gone.
+fn lift_limits(host: &mut Rtnetlink, record: Option<&Record>) -> Result<(), CniError> {
+    let Some(record) = record.filter(|record| record.chained) else { return Ok(()) };
+    match wiring::host_end(host, &record.netns, &record.owner.interface) {
+        Ok(link) => bandwidth::lift_from(host, &record.owner, &link),
+        Err(_) => Ok(()),
     }
 }
 

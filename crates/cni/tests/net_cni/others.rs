@@ -128,6 +128,7 @@ fn after_another_plugin_only_what_is_wished_for_is_added() {
         let mut links = Rtnetlink::open().unwrap();
         let other0 = links.require_link("other0").unwrap();
         assert_eq!(links.rate_limit(other0.index).unwrap(), Some(1_000_000));
+        assert!(links.redirection(other0.index).unwrap().is_some());
         config["prevResult"] = said.output;
         let checked = node.call_with("CHECK", "pod", &config);
         assert!(checked.is_success, "{checked:?}");
@@ -136,6 +137,9 @@ fn after_another_plugin_only_what_is_wished_for_is_added() {
         }
         assert_eq!(node.leftovers(), Vec::<String>::new());
         assert!(links.link("other0").unwrap().is_some(), "the other plugin's link is not ours to delete");
+        assert_eq!((links.rate_limit(other0.index).unwrap(), links.redirection(other0.index).unwrap()), (None, None));
+        let own: IpAddr = "10.66.0.1".parse().unwrap();
+        assert_eq!(seen_by(&host, &netns, own).to_string(), "10.66.0.5", "what the container sends passes again");
     });
 }
 

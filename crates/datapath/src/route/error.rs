@@ -131,6 +131,15 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// A limit could not be lifted.
+    #[error("cannot lift the limit of what link {link} may carry")]
+    Unshape {
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// Limits could not be read.
     #[error("cannot read what link {link} may carry")]
     ReadShaping {
@@ -216,6 +225,7 @@ impl RouteError {
             | Self::DeleteRoute { source, .. }
             | Self::ReadRoutes { source }
             | Self::Shape { source, .. }
+            | Self::Unshape { source, .. }
             | Self::ReadShaping { source, .. }
             | Self::SetNeighbour { source, .. }
             | Self::DeleteNeighbour { source, .. }

@@ -10,14 +10,18 @@ use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_attributes, 
 
 /// Message kinds, attributes and values of `linux/rtnetlink.h` and `linux/pkt_sched.h`.
 const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
 const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTFILTER: u16 = 44;
+const RTM_GETTFILTER: u16 = 46;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_INGRESS: u32 = 0xffff_fff1;
 const INGRESS_HANDLE: u32 = 0xffff_0000;
 const BUCKET: &str = "tbf";
+/// The number of our buckets, by which they are known from those of others on links of others.
+const BUCKET_HANDLE: u32 = 0xfa17 << 16;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
 const TCA_TBF_BURST: u16 = 6;
@@ -53,7 +57,7 @@ impl Rtnetlink {
     ///
     /// `ENOENT` when the kernel lacks the token bucket (`CONFIG_NET_SCH_TBF`).
     pub fn limit_rate(&mut self, link: LinkIndex, limit: RateLimit) -> Result<(), RouteError> {
-        let mut request = Attributes::append_to(header(link, 1 << 16, TC_H_ROOT, 0));
+        let mut request = Attributes::append_to(header(link, BUCKET_HANDLE, TC_H_ROOT, 0));
         request.text(TCA_KIND, BUCKET).nest(TCA_OPTIONS, |options| {
             options.put(TCA_TBF_PARMS, &bucket(limit));
             options.u32(TCA_TBF_BURST, limit.burst_bytes);
@@ -86,6 +90,24 @@ impl Rtnetlink {
         self.shape(from, needs, RTM_NEWTFILTER, &filter)
     }
 
+    /// Lifts the limit of what a link sends, if it is ours. Tells whether there was one.
+    pub fn unlimit_rate(&mut self, link: LinkIndex) -> Result<bool, RouteError> {
+        self.unshape(link, BUCKET_HANDLE, TC_H_ROOT)
+    }
+
+    /// Lets what a link receives take its usual way. Tells whether it did not.
+    pub fn stop_redirecting(&mut self, from: LinkIndex) -> Result<bool, RouteError> {
+        self.unshape(from, INGRESS_HANDLE, TC_H_INGRESS)
+    }
+
+    /// Where what a link receives is redirected to.
+    pub fn redirection(&mut self, from: LinkIndex) -> Result<Option<LinkIndex>, RouteError> {
+        let request = header(from, 0, INGRESS_HANDLE, 0);
+        let found = self.socket.query(RTM_GETTFILTER, flag::DUMP, &request, |message| Ok(parse_redirection(message)));
+        let found = found.map_err(|source| RouteError::ReadShaping { link: from, source })?;
+        Ok(found.first().copied())
+    }
+
     /// What a link may send per second, when there is a limit of our kind.
     pub fn rate_limit(&mut self, link: LinkIndex) -> Result<Option<u64>, RouteError> {
         let found = self.socket.query(RTM_GETQDISC, flag::DUMP, &header(link, 0, 0, 0), |message| parse(message, link));
@@ -93,6 +115,15 @@ impl Rtnetlink {
             Ok(found) => Ok(found.first().copied()),
             Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
             Err(source) => Err(RouteError::ReadShaping { link, source }),
+        }
+    }
+
+    fn unshape(&mut self, link: LinkIndex, handle: u32, parent: u32) -> Result<bool, RouteError> {
+        match self.socket.request(RTM_DELQDISC, 0, &header(link, handle, parent, 0)) {
+            Ok(()) => Ok(true),
+            // Nothing is there, or what is there has another number.
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::EINVAL | Errno::ENODEV)) => Ok(false),
+            Err(source) => Err(RouteError::Unshape { link, source }),
         }
     }
 
@@ -145,6 +176,18 @@ fn select_everything() -> [u8; 32] {
 fn redirection(to: LinkIndex) -> Vec<u8> {
     let fields = [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, to.0];
     fields.iter().flat_map(|field| field.to_ne_bytes()).collect()
+}
+
+/// The link that a filter redirects to.
+fn parse_redirection(message: &Message<'_>) -> Option<LinkIndex> {
+    /// Where in `struct tc_mirred` the link is.
+    const LINK_OFFSET: usize = 24;
+    let inner = |bytes, wanted| parse_attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let options = inner(message.payload.get(HEADER_LEN..)?, TCA_OPTIONS)?;
+    let actions = inner(options, TCA_U32_ACT)?;
+    let mirred =
+        parse_attributes(actions).find_map(|(_, action)| inner(inner(action, TCA_ACT_OPTIONS)?, TCA_MIRRED_PARMS));
+    mirred?.get(LINK_OFFSET..).and_then(parse_u32).map(LinkIndex)
 }
 
 /// The rate of a token bucket of ours on `link`.

@@ -35,6 +35,7 @@ pub fn run(args: &CleanupArgs) -> Result<()> {
     let steps = [
         remove_file(&args.cni_conf_dir.join(CONFIGURATION)),
         remove_table(),
+        remove_limits(),
         remove_links(),
         remove_routes(),
         remove_file(&args.cni_bin_dir.join(PLUGIN)),
@@ -83,6 +84,22 @@ fn remove_table() -> Result<Option<String>> {
     Ok(Some(format!("table inet {TABLE}")))
 }
 
+/// Lifts our limits from interfaces of other plugins. What redirects to one of our interfaces must go before that: it
+/// would drop all it gets.
+fn remove_limits() -> Result<Option<String>> {
+    let mut kernel = Rtnetlink::open()?;
+    let (ours, others): (Vec<Link>, Vec<Link>) = kernel.links()?.into_iter().partition(Link::is_ours);
+    let mut freed = 0;
+    for link in others {
+        let to = kernel.redirection(link.index)?;
+        let is_ours = to.is_some_and(|to| ours.iter().any(|link| link.index == to));
+        let is_redirected = is_ours && kernel.stop_redirecting(link.index)?;
+        let is_limited = kernel.unlimit_rate(link.index)?;
+        freed += usize::from(is_redirected || is_limited);
+    }
+    Ok((freed > 0).then(|| format!("the limits of {freed} other interfaces")))
+}
+
 /// Removes every interface that is marked as ours; the pods' ends go with them.
 fn remove_links() -> Result<Option<String>> {
     let mut kernel = Rtnetlink::open()?;
@@ -105,7 +122,7 @@ fn remove_routes() -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use compile::{NodeView, Plan};
-    use datapath::route::{LinkIndex, Route, Veth, VethEnd};
+    use datapath::route::{LinkIndex, RateLimit, Route, Veth, VethEnd};
     use datapath::testing::isolated;
     use datapath::{Datapath, Wanted};
     use model::Cluster;
@@ -166,6 +183,24 @@ mod tests {
                     .any(|route| route.destination.to_string() == "10.9.0.0/24")
             );
             run(&args).unwrap();
+        });
+    }
+
+    #[test]
+    fn interfaces_of_others_carry_what_they_did_before_they_were_limited() {
+        isolated(|| {
+            let root = tempfile::tempdir().unwrap();
+            let args = furnish(root.path());
+            let mut kernel = Rtnetlink::open().unwrap();
+            let other = add_links(&mut kernel);
+            let limit = RateLimit { bytes_per_second: 1_000_000, burst_bytes: 65_536 };
+            let detour = kernel.create_ifb("fwb0").unwrap().index;
+            kernel.mark_as_ours(detour, "a detour").unwrap();
+            kernel.limit_rate(other, limit).unwrap();
+            kernel.redirect_received(other, detour).unwrap();
+            assert_eq!(kernel.redirection(other).unwrap(), Some(detour));
+            run(&args).unwrap();
+            assert_eq!((kernel.redirection(other).unwrap(), kernel.rate_limit(other).unwrap()), (None, None));
         });
     }
 
