@@ -87,6 +87,11 @@ impl Bandwidth {
                 faults.push(format!("what the container {what} is not limited to {} B/s", wanted.bytes_per_second));
             }
         }
+        if let Some(detour) = detour.filter(|_| self.egress.is_some())
+            && host.redirection(link.index)? != Some(detour.index)
+        {
+            faults.push("what the container sends does not pass where it is limited".to_owned());
+        }
         Ok(faults)
     }
 }

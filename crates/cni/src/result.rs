@@ -1,6 +1,7 @@
 //! What `ADD` answers, in the words of each version.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -99,6 +100,30 @@ pub(crate) fn addresses_of_interface(result: &Value, name: &str) -> Vec<IpAddr> 
     let ours = ips.iter().filter(|ip| ip["interface"].as_u64().is_none_or(is_it));
     let nets = ours.filter_map(|ip| ip["address"].as_str()?.parse::<IpNet>().ok());
     nets.map(|net| net.addr()).collect()
+}
+
+/// The routes a result tells, each with its gateway. Malformed ones are left out.
+pub(crate) fn routes_of(result: &Value) -> Vec<(IpNet, IpAddr)> {
+    let routes = result["routes"].as_array().map_or(&[][..], Vec::as_slice);
+    routes.iter().filter_map(|route| Some((parse(&route["dst"])?, parse(&route["gw"])?))).collect()
+}
+
+/// What a result tells of an interface of the host, or of one of a container.
+pub(crate) fn interface_of<'a>(result: &'a Value, name: &str, side: Side) -> Option<&'a Value> {
+    let sandbox = |entry: &Value| entry["sandbox"].as_str().is_some_and(|sandbox| !sandbox.is_empty());
+    let mut interfaces = result["interfaces"].as_array()?.iter();
+    interfaces.find(|entry| entry["name"] == name && sandbox(entry) == (side == Side::Container))
+}
+
+/// Where an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Host,
+    Container,
+}
+
+fn parse<T: FromStr>(value: &Value) -> Option<T> {
+    value.as_str()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ pub(crate) fn gateway_of(address: IpAddr) -> IpAddr {
 }
 
 /// The range of all addresses of the family of `address`.
-fn everywhere(address: IpAddr) -> IpNet {
+pub(crate) fn everywhere(address: IpAddr) -> IpNet {
     match address {
         IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
         IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),

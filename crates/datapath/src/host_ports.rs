@@ -58,6 +58,13 @@ impl HostPorts {
         Ok(())
     }
 
+    /// Whether packets that pods send under addresses of others are dropped. Lists the whole table.
+    pub fn guards(&mut self) -> Result<bool, HostPortError> {
+        let wanted = guard::ruleset();
+        let found = self.table.read()?.map(|listing| listing.observed.recognise(&wanted));
+        Ok(found.is_some_and(|found| wanted.chains.iter().all(|(name, chain)| found.chains.get(name) == Some(chain))))
+    }
+
     /// Makes these ports lead where they say, whatever they led to before. Makes the table where there is none.
     ///
     /// UDP flows that were sent elsewhere are forgotten, so that clients who keep their port notice.

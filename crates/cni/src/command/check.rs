@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use datapath::Netns;
 use datapath::route::{Link, MacAddress, Route, RouteFilter, Rtnetlink};
+use datapath::{HostPorts, Netns};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::config::{AddressSource, Config, Position};
 use crate::environment::Target;
 use crate::ipam::Store;
 use crate::owner::Owner;
-use crate::result::addresses_of_interface;
+use crate::result::{Side, addresses_of_interface, interface_of, routes_of};
 use crate::state::StateDirectory;
 use crate::wiring::{self, gateway_of};
 use crate::{CniError, attachments, host_ports};
@@ -34,13 +34,17 @@ pub(super) fn check(state: &StateDirectory, config: &Config, target: &Target) ->
         Position::Main(source) => {
             let mut faults = reservation_faults(state, source, owner, &addresses)?;
             faults.extend(ends.faults(owner, &addresses, previous)?);
+            if !HostPorts::open()?.guards()? {
+                faults.push("nothing keeps containers from sending under addresses of others".to_owned());
+            }
             faults
         }
         Position::Chained => ends.absence(owner)?,
     };
     // Without the link there is nothing more to say of it.
-    if faults.is_empty() && config.wishes.bandwidth.is_wished() {
-        let link = wiring::host_end(&mut ends.host, &target.netns, &owner.interface)?;
+    if config.wishes.bandwidth.is_wished()
+        && let Some(link) = ends.limited_link(&config.position, target)?
+    {
         faults.extend(config.wishes.bandwidth.faults(&mut ends.host, owner, &link)?);
     }
     faults.extend(host_ports::faults(state, owner, &host_ports::plan(&config.wishes.port_mappings, &addresses))?);
@@ -79,6 +83,16 @@ impl Ends {
         Ok(Self { host: Rtnetlink::open()?, container: Rtnetlink::open_in(&netns)? })
     }
 
+    /// The host's end, which limits are on; none when one of the ends is gone.
+    fn limited_link(&mut self, position: &Position, target: &Target) -> Result<Option<Link>, CniError> {
+        let interface = &target.owner.interface;
+        match position {
+            Position::Main(_) => Ok(self.host.link(&target.owner.host_link())?),
+            Position::Chained if self.container.link(interface)?.is_none() => Ok(None),
+            Position::Chained => wiring::host_end(&mut self.host, &target.netns, interface).map(Some),
+        }
+    }
+
     /// Whether the interface another plugin made is gone.
     fn absence(&mut self, owner: &Owner) -> Result<Vec<String>, CniError> {
         let is_there = self.container.link(&owner.interface)?.is_some();
@@ -92,14 +106,19 @@ impl Ends {
         match &outside {
             None => faults.push(format!("the host has no link {name}")),
             Some(link) if !link.is_up => faults.push(format!("the host's link {name} is down")),
-            Some(link) => faults.extend(self.host_faults(link, inside.as_ref(), addresses)?),
+            Some(link) => {
+                faults.extend(self.host_faults(link, inside.as_ref(), addresses)?);
+                faults.extend(mtu_fault(link, previous, Side::Host));
+            }
         }
         match &inside {
             None => faults.push(absent(interface)),
             Some(link) if !link.is_up => faults.push(format!("the container's interface {interface} is down")),
             Some(link) => {
                 faults.extend(self.container_faults(link, outside.as_ref(), addresses)?);
-                faults.extend(identity_faults(link, previous));
+                faults.extend(self.route_faults(link, addresses, previous)?);
+                faults.extend(identity_fault(link, previous));
+                faults.extend(mtu_fault(link, previous, Side::Container));
             }
         }
         Ok(faults)
@@ -133,7 +152,6 @@ impl Ends {
         addresses: &[IpAddr],
     ) -> Result<Vec<String>, CniError> {
         let held = self.container.addresses()?;
-        let routes = self.container.routes(RouteFilter::Main)?;
         let neighbours = self.container.permanent_neighbours()?;
         let mac: Option<MacAddress> = outside.and_then(|outside| outside.mac);
         let mut faults = Vec::new();
@@ -141,9 +159,6 @@ impl Ends {
             let gateway = gateway_of(*address);
             if !held.contains(&(link.index, IpNet::from(*address))) {
                 faults.push(format!("the container's interface does not have {address}"));
-            }
-            if !routes.iter().any(|route| *route == wiring::route_inside(route.destination, gateway, link.index)) {
-                faults.push(format!("the container has no route via {gateway}"));
             }
             let is_gateway = |(on, known, _): &&(_, IpAddr, MacAddress)| *on == link.index && *known == gateway;
             match neighbours.iter().find(is_gateway) {
@@ -156,6 +171,25 @@ impl Ends {
         }
         Ok(faults)
     }
+
+    /// Whether the container has the routes by its gateways that the result tells; for an address of whose family it
+    /// tells none, that to everywhere.
+    fn route_faults(&mut self, link: &Link, addresses: &[IpAddr], previous: &Value) -> Result<Vec<String>, CniError> {
+        let held = self.container.routes(RouteFilter::Main)?;
+        let is_ours = |(destination, gateway): &(IpNet, IpAddr)| *gateway == gateway_of(destination.addr());
+        let mut wanted: Vec<(IpNet, IpAddr)> = routes_of(previous).into_iter().filter(is_ours).collect();
+        for address in addresses {
+            let gateway = gateway_of(*address);
+            if wanted.iter().all(|(_, known)| *known != gateway) {
+                wanted.push((wiring::everywhere(*address), gateway));
+            }
+        }
+        let missing = wanted
+            .into_iter()
+            .filter(|(destination, gateway)| !held.contains(&wiring::route_inside(*destination, *gateway, link.index)));
+        let told = |(destination, gateway)| format!("the container has no route to {destination} via {gateway}");
+        Ok(missing.map(told).collect())
+    }
 }
 
 fn absent(interface: &str) -> String {
@@ -163,10 +197,14 @@ fn absent(interface: &str) -> String {
 }
 
 /// Whether the container's interface is the one the result speaks of.
-fn identity_faults(link: &Link, previous: &Value) -> Option<String> {
-    let interfaces = previous["interfaces"].as_array()?;
-    let inside = |entry: &&Value| entry["sandbox"].as_str().is_some_and(|sandbox| !sandbox.is_empty());
-    let told = interfaces.iter().filter(inside).find(|entry| entry["name"] == link.name)?["mac"].as_str()?;
+fn identity_fault(link: &Link, previous: &Value) -> Option<String> {
+    let told = interface_of(previous, &link.name, Side::Container)?["mac"].as_str()?;
     let is_same = told.is_empty() || link.mac.is_some_and(|mac| mac.to_string().eq_ignore_ascii_case(told));
     (!is_same).then(|| format!("the container's interface does not have the Ethernet address {told}"))
+}
+
+/// Whether a link carries as large packets as the result says, where its version says that.
+fn mtu_fault(link: &Link, previous: &Value, side: Side) -> Option<String> {
+    let told = interface_of(previous, &link.name, side)?["mtu"].as_u64()?;
+    (u64::from(link.mtu) != told).then(|| format!("{} carries packets of {} bytes, not of {told}", link.name, link.mtu))
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod attachments;
+mod checks;
 mod crashes;
 mod host_ports;
 mod others;
