@@ -227,7 +227,7 @@ const fn is_of(family: IpFamily) -> Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Entry, Outcome, Packet, SourceNat, trace};
+    use crate::{Entry, Host, Outcome, Packet, SourceNat, trace};
 
     fn port(address: Option<&str>, protocol: Protocol, port: u16, endpoint: &str) -> HostPort {
         let address = address.map(|text| text.parse().unwrap());
@@ -249,7 +249,8 @@ mod tests {
             protocol: Protocol::Tcp,
             entered,
         };
-        trace(ruleset, &OWN.map(|address| address.parse().unwrap()), &packet).unwrap()
+        let addresses = OWN.map(|address| address.parse().unwrap());
+        trace(ruleset, Host { addresses: &addresses, routes: &[] }, &packet).unwrap()
     }
 
     fn sent_to(endpoint: &str, source: SourceNat) -> Outcome {
@@ -319,7 +320,7 @@ mod tests {
             let outcome = |to: &str| {
                 let (source, destination) = ("192.0.2.7".parse().unwrap(), to.parse().unwrap());
                 let packet = Packet { source, destination, port: 80, protocol: Protocol::Tcp, entered };
-                trace(&ruleset, &delivered, &packet).unwrap()
+                trace(&ruleset, Host { addresses: &delivered, routes: &[] }, &packet).unwrap()
             };
             assert_eq!(outcome("10.0.0.1"), sent_to("10.244.0.5:8080", SourceNat::Kept));
             assert_eq!(outcome("10.244.0.1"), sent_to("10.244.0.5:8080", SourceNat::Kept));

@@ -29,4 +29,4 @@ pub use diff::{Observed, ObservedChain, diff};
 pub use evaluate::{FrontendKind, Reason, Scope, Selection, Verdict, evaluate};
 pub use packet::{Entry, Outcome, Packet, SourceNat};
 pub use plan::{NodePortAddresses, NodeView, Plan, PodAddresses, Routing, RoutingMode};
-pub use trace::{TraceError, trace};
+pub use trace::{Host, TraceError, trace};

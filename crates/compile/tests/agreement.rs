@@ -5,7 +5,7 @@
 use compile::plan::LinkNetwork;
 use compile::sample::{self, Choices, FAMILIES, LINK_ADDRESS, NODES, address_of, place_of, range_of};
 use compile::{
-    Entry, FrontendKind, NodePortAddresses, NodeView, Outcome, Packet, Plan, PodAddresses, Reason, Routing,
+    Entry, FrontendKind, Host, NodePortAddresses, NodeView, Outcome, Packet, Plan, PodAddresses, Reason, Routing,
     RoutingMode, SourceNat, Verdict, evaluate, trace,
 };
 use model::{Cluster, IpFamily};
@@ -45,7 +45,7 @@ fn agree(view: &NodeView, cluster: &Cluster, plan: &Plan, packet: &Packet) -> Re
     let meant = evaluate(cluster, view, packet);
     let mut own = cluster.nodes.get(NODES[0].name).map(|node| node.addresses.clone()).unwrap_or_default();
     own.extend(&view.link_addresses);
-    let done = trace(plan.ruleset(), &own, packet);
+    let done = trace(plan.ruleset(), Host { addresses: &own, routes: plan.routes() }, packet);
     prop_assert_eq!(Ok(&meant.outcome), done.as_ref(), "{}: {}\n{}", packet, meant.by, plan.ruleset());
     prop_assert!(answers_come_back(packet, &meant), "{}: {:?}", packet, meant);
     Ok(meant.outcome)

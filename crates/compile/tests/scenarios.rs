@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::plan::LinkNetwork;
-use compile::{Entry, NodeView, Outcome, Packet, Plan, PodAddresses, Routing, RoutingMode, SourceNat, evaluate, trace};
+use compile::{
+    Entry, Host, NodeView, Outcome, Packet, Plan, PodAddresses, Routing, RoutingMode, SourceNat, evaluate, trace,
+};
 use model::{Cluster, Protocol, Rejected, from_kube};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -299,7 +301,7 @@ fn faults(scenario: &Scenario) -> Vec<String> {
         if (&verdict.outcome, verdict.by.to_string()) != (&wanted, expectation.because.clone()) {
             faults.push(format!("{packet}: evaluate says {:?} because {}", verdict.outcome, verdict.by));
         }
-        let traced = trace(plan.ruleset(), own, &packet);
+        let traced = trace(plan.ruleset(), Host { addresses: own, routes: plan.routes() }, &packet);
         if traced.as_ref() != Ok(&wanted) {
             faults.push(format!("{packet}: trace says {traced:?}\n{}", plan.ruleset()));
         }

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+pub(crate) use compile::plan::TUNNEL_DEVICE as DEVICE;
 use compile::plan::{Checksums, Tunnel};
 use ipnet::IpNet;
 use model::MacAddress;
 
 use crate::route::{LinkIndex, RouteError, Rtnetlink, Vxlan};
 
-/// The name of the device.
-pub(crate) const DEVICE: &str = "fw-vxlan";
 /// What its `ifalias` says it is for.
 const PURPOSE: &str = "tunnel to other nodes";
 

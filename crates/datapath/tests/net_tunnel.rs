@@ -2,17 +2,18 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use compile::RoutingMode;
 use compile::plan::Checksums;
+use compile::sample::{PLAIN_PORT, plain_service, plain_slice};
 use datapath::route::{RouteAction, RouteFilter};
 use datapath::testing::{isolated, wait_for};
 use datapath::{ChecksumProbe, Netns, probe_checksums};
 use fabric::{FAMILIES, Fabric, Hardware, MTU, node_address, pod_address, tunnel_address};
-use model::IpFamily;
+use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Service, ServiceKind, TargetPort};
 use nix::sys::socket::{getsockopt, sockopt};
 
 mod fabric;
@@ -50,7 +51,12 @@ fn serve_everywhere(fabric: &Fabric) {
 
 /// What a server at `to` sees a client in `netns` as, and how much it got of `len` bytes.
 fn ask(netns: &Netns, to: IpAddr, len: usize) -> std::io::Result<(IpAddr, usize)> {
-    let connect = || TcpStream::connect_timeout(&SocketAddr::new(to, PORT), PATIENCE);
+    ask_at(netns, SocketAddr::new(to, PORT), len)
+}
+
+/// The same of a server at an address that leads to it.
+fn ask_at(netns: &Netns, to: SocketAddr, len: usize) -> std::io::Result<(IpAddr, usize)> {
+    let connect = || TcpStream::connect_timeout(&to, PATIENCE);
     let mut stream = netns.run(connect).expect("a thread")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -117,6 +123,43 @@ fn what_a_node_sends_through_the_tunnel_and_what_its_pods_send_to_nodes_behind_i
             assert_eq!(seen(&near.pod, node_address(family, 2)), node_address(family, 0));
             assert_eq!(seen(&near.pod, node_address(family, 1)), pod_address(family, 0));
             assert_eq!(seen(&far.pod, node_address(family, 0)), node_address(family, 2));
+        }
+    });
+}
+
+/// A Service with an address of each family, and with the pod of `node` as its only endpoint.
+fn add_service(cluster: &mut Cluster, node: usize) -> [IpAddr; 2] {
+    let addresses = [[10, 96, 0, 10].into(), Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10).into()];
+    let kind =
+        ServiceKind::Virtual { cluster_ips: addresses.into(), external_ips: Vec::new(), load_balancer_ips: Vec::new() };
+    let mut service = Service { kind, ..plain_service(0) };
+    service.ports[0].target = TargetPort::Number(PORT.try_into().expect("not zero"));
+    for family in FAMILIES {
+        let mut slice = EndpointSlice { family, ..plain_slice(&service, []) };
+        slice.name.name = format!("{family:?}").to_lowercase().into();
+        slice.ports[0].port = PORT.try_into().expect("not zero");
+        slice.endpoints.push(Endpoint::new(pod_address(family, node)));
+        cluster.insert_slice(slice);
+    }
+    cluster.services.insert(service.name.clone(), service.into());
+    addresses
+}
+
+#[test]
+fn what_a_node_sends_to_a_service_finds_back_from_behind_the_tunnel() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        let mut cluster = fabric::cluster(&[0, 1, 2]);
+        let addresses = add_service(&mut cluster, 2);
+        fabric.apply_cluster(0, RoutingMode::Auto, &cluster);
+        let near = &fabric.nodes[0];
+        for (family, address) in FAMILIES.into_iter().zip(addresses) {
+            let seen = ask_at(&near.netns, SocketAddr::new(address, PLAIN_PORT), 1).expect("an answer").0;
+            assert_eq!(seen, tunnel_address(family, 0));
+            let seen = ask_at(&near.pod, SocketAddr::new(address, PLAIN_PORT), 1).expect("an answer").0;
+            assert_eq!(seen, pod_address(family, 0));
         }
     });
 }

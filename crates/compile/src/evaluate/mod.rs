@@ -61,7 +61,8 @@ impl World<'_> {
             }
         }
         let leaves = self.leaves_cluster(self.packet.destination);
-        let source = if leaves { SourceNat::Masqueraded } else { SourceNat::Kept };
+        let is_masqueraded = leaves || self.is_own_in_tunnel(self.packet.destination);
+        let source = if is_masqueraded { SourceNat::Masqueraded } else { SourceNat::Kept };
         let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
         Verdict { outcome: Outcome::Passed { source }, by }
     }
@@ -193,16 +194,31 @@ impl World<'_> {
                 self.is_own(self.packet.source) || (!is_told_by_address && self.is_pod(self.packet.source))
             }
         };
-        if !delivered_here && (to_itself || by_frontend || self.leaves_cluster(socket.ip())) {
-            SourceNat::Masqueraded
-        } else {
-            SourceNat::Kept
-        }
+        let leaves = self.leaves_cluster(socket.ip()) || self.is_own_in_tunnel(socket.ip());
+        if !delivered_here && (to_itself || by_frontend || leaves) { SourceNat::Masqueraded } else { SourceNat::Kept }
     }
 
     /// Whether a pod's packet to `destination` is for something that does not know pods.
     fn leaves_cluster(&self, destination: IpAddr) -> bool {
         self.is_pod(self.packet.source) && !self.is_in_cluster(destination) && !self.is_own(destination)
+    }
+
+    /// Whether the packet has an address of this node's by which no answer comes back from a pod behind the tunnel.
+    fn is_own_in_tunnel(&self, pod: IpAddr) -> bool {
+        let told = self.cluster.nodes.get(&self.view.name);
+        let mut on_tunnel = told.into_iter().flat_map(|own| own.pod_cidrs.iter().map(|range| range.network()));
+        let family = IpFamily::of(pod);
+        self.is_own(self.packet.source)
+            && on_tunnel.clone().any(|address| IpFamily::of(address) == family)
+            && !on_tunnel.any(|address| address == self.packet.source)
+            && self.is_tunnelled(pod)
+    }
+
+    /// Whether an address is a pod's of a node behind the tunnel.
+    fn is_tunnelled(&self, pod: IpAddr) -> bool {
+        let holds = |node: &&Node| node.pod_cidrs.iter().any(|range| range.contains(&pod));
+        let holder = self.other_nodes().find(holds);
+        !self.may_be_here(pod) && holder.is_some_and(|node| self.is_reached_by_tunnel(node, IpFamily::of(pod)))
     }
 
     /// The addresses this node's Node object tells.
@@ -262,24 +278,28 @@ impl World<'_> {
 
     /// Whether the packet, once it gets to `end`, would be unpacked by a node's end of the tunnel.
     fn is_for_tunnel(&self, end: SocketAddr) -> bool {
-        let address = |family| self.told_addresses().find(|own| IpFamily::of(*own) == family);
-        let Some(own_end) = address(IpFamily::V4).or_else(|| address(IpFamily::V6)) else { return false };
-        let family = IpFamily::of(own_end);
+        let Some(family) = self.tunnel_family() else { return false };
         (self.packet.protocol, end.port()) == (Protocol::Udp, self.view.routing.tunnel_port.get())
             && self.packet.entered != Entry::Host
             && IpFamily::of(end.ip()) == family
             && (self.is_own(end.ip()) || self.is_of_other_node(end.ip()))
-            && self.other_nodes().any(|node| self.is_behind_tunnel(node, family))
+            && self.other_nodes().any(|node| {
+                node.pod_cidrs.iter().any(|range| self.is_reached_by_tunnel(node, IpFamily::of(range.network())))
+            })
     }
 
-    /// Whether some of a node's pods are reached through a tunnel in `family`.
-    fn is_behind_tunnel(&self, node: &Node, family: IpFamily) -> bool {
-        let near = |address: &IpAddr| self.is_node_that_knows_pods(*address);
-        let plainly =
-            |pods: IpFamily| node.addresses.iter().any(|address| IpFamily::of(*address) == pods && near(address));
-        self.view.routing.mode != RoutingMode::Native
-            && node.addresses.iter().any(|address| IpFamily::of(*address) == family)
-            && node.pod_cidrs.iter().any(|range| !plainly(IpFamily::of(range.network())))
+    /// The family of the packets the tunnel is made of; none while this node has no address.
+    fn tunnel_family(&self) -> Option<IpFamily> {
+        let mut families = [IpFamily::V4, IpFamily::V6].into_iter();
+        families.find(|family| self.told_addresses().any(|own| IpFamily::of(own) == *family))
+    }
+
+    /// Whether pods of another node and of a family are reached through the tunnel.
+    fn is_reached_by_tunnel(&self, node: &Node, pods: IpFamily) -> bool {
+        let has = |family| node.addresses.iter().any(|address| IpFamily::of(*address) == family);
+        let is_near = |address: &IpAddr| self.is_node_that_knows_pods(*address);
+        let is_plain = node.addresses.iter().any(|address| IpFamily::of(*address) == pods && is_near(address));
+        self.view.routing.mode != RoutingMode::Native && self.tunnel_family().is_some_and(has) && !is_plain
     }
 
     fn other_nodes(&self) -> impl Iterator<Item = &Node> {

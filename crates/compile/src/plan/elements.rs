@@ -10,7 +10,7 @@ use model::{Clients, IpFamily, Name, SharedMap};
 use super::balancer::{Choice, LoadBalancer, SharedChain, Target};
 use super::layout::{self, SetKind};
 use super::network::Network;
-use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard};
+use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard, tunnel_source};
 use crate::guard;
 use crate::host_ports::{self, HostPort};
 use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Values, Verdict};
@@ -55,14 +55,17 @@ impl Elements {
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
             self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
         }
-        self.replace_tunnel_guard(tunnel_guard::ruleset(network));
+        self.replace_tunnel_part(network);
     }
 
-    fn replace_tunnel_guard(&mut self, guard: Ruleset) {
+    fn replace_tunnel_part(&mut self, network: &Network) {
+        let guard = tunnel_guard::ruleset(network);
         self.ruleset.sets.retain(|name, _| !tunnel_guard::SETS.contains(&name.as_str()));
         self.ruleset.chains.retain(|name, _| !tunnel_guard::CHAINS.contains(&name.as_str()));
         self.ruleset.sets.extend(guard.sets);
+        self.ruleset.chains.remove(tunnel_source::CHAIN);
         self.ruleset.chains.extend(guard.chains);
+        self.ruleset.chains.extend(network.tunnel.as_ref().map(tunnel_source::chain));
     }
 
     /// Sets what the maps the CNI plugin keeps begin with, should they have to be made.

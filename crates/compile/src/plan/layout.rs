@@ -280,7 +280,7 @@ pub(super) fn in_set(key: Vec<Load>, kind: SetKind, family: IpFamily, negate: bo
     Statement::InSet { key, set: kind.name(family).into(), negate }
 }
 
-const fn masquerade() -> Statement {
+pub(super) const fn masquerade() -> Statement {
     Statement::Masquerade { fully_random: true }
 }
 

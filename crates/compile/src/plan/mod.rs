@@ -21,7 +21,8 @@
 //!   first sent, whose source is masqueraded.
 //!
 //! While there is a tunnel, `tunnel_guard` and `tunnel_guard_forward` drop what comes for this node's end of it, and what
-//! passes for another's, from others than the `nodes`.
+//! passes for another's, from others than the `nodes`, and `tunnel_source` masquerades what the node itself sends through it
+//! under another address than the one it has there.
 //!
 //! A change of Services or endpoints adds no rule that looks into a map with many elements, or the kernel would walk that
 //! map. It does validate all verdicts that lead to chains whenever one comes: 2 ms at ten thousand Services. Numbers in
@@ -44,6 +45,7 @@ mod routing;
 mod service;
 mod tunnel;
 mod tunnel_guard;
+mod tunnel_source;
 
 pub use backend::{Backend, BackendState, backends};
 pub use health::{HealthCheck, PolicySide};
@@ -52,7 +54,7 @@ pub(crate) use network::outermost;
 pub use network::{Hop, Route};
 pub use routing::{Checksums, LinkNetwork, Routing, RoutingMode};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
-pub use tunnel::Tunnel;
+pub use tunnel::{TUNNEL_DEVICE, Tunnel};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

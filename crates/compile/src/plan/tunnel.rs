@@ -13,6 +13,8 @@ use model::{IpFamily, MacAddress, Node};
 
 use super::{Checksums, Routing};
 
+/// The name of a node's end of the tunnel among its links.
+pub const TUNNEL_DEVICE: &str = "fw-vxlan";
 /// The number of our network among the VXLANs of the machines.
 const NETWORK_IDENTIFIER: u32 = 117;
 /// What a packet grows by in the tunnel: the other packet's Ethernet, VXLAN, UDP and IP headers.

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use model::{IpFamily, Name};
 
-use super::TraceError;
+use super::{Host, TraceError};
 use crate::packet::Packet;
+use crate::plan::{Hop, TUNNEL_DEVICE};
 use crate::ruleset::{
-    BaseHook, ChainKind, Comparison, ConntrackField, Data, Direction, ElementKey, FieldType, HeaderField, Hook, Load,
-    MetaField, NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Values, Verdict, conntrack_state,
-    conntrack_status,
+    BaseHook, ChainKind, Comparison, ConntrackField, Data, Direction, ElementKey, FieldType, HeaderField, Hook,
+    InterfaceName, Load, MetaField, NatKind, Policy, Rule, Ruleset, Set, SetUpdate, Statement, Value, Values, Verdict,
+    conntrack_state, conntrack_status,
 };
 
 /// How deep chains may jump (`NFT_JUMP_STACK_SIZE`).
@@ -39,7 +40,7 @@ enum Step {
 /// A packet, its connection and the ruleset it goes through.
 pub(super) struct Machine<'a> {
     ruleset: &'a Ruleset,
-    own_addresses: &'a [IpAddr],
+    host: Host<'a>,
     /// What every random number is, modulo its range.
     draw: u32,
     /// The largest range a random number was drawn from; 1 when none was.
@@ -56,10 +57,10 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(ruleset: &'a Ruleset, own_addresses: &'a [IpAddr], packet: &'a Packet, draw: u32) -> Self {
+    pub(super) fn new(ruleset: &'a Ruleset, host: Host<'a>, packet: &'a Packet, draw: u32) -> Self {
         Self {
             ruleset,
-            own_addresses,
+            host,
             draw,
             choices: 1,
             packet,
@@ -144,7 +145,7 @@ impl<'a> Machine<'a> {
                 let set = self.set(set, &key)?;
                 Ok(go_on_if(find(set, &key).is_some() != *negate))
             }
-            Statement::DestinationIsLocal => Ok(go_on_if(self.own_addresses.contains(&self.destination.ip()))),
+            Statement::DestinationIsLocal => Ok(go_on_if(self.host.addresses.contains(&self.destination.ip()))),
             // A packet here is known by its addresses, and these are the sender's own.
             Statement::SourceIsSpoofed => Ok(Step::NextRule),
             Statement::Branch { key, map } => self.branch(key, map, depth),
@@ -270,9 +271,19 @@ impl<'a> Machine<'a> {
             MetaField::Protocol => Some(Value::Protocol(self.packet.protocol.number())),
             MetaField::Family => Some(Value::Family(IpFamily::of(self.packet.destination))),
             MetaField::Mark => Some(Value::Mark(self.mark)),
-            // A packet here is known by its addresses, not by its links.
-            MetaField::InputInterface | MetaField::OutputInterface => None,
+            // A packet here is known by its addresses, not by its links, but for the one that routes say.
+            MetaField::InputInterface => None,
+            MetaField::OutputInterface => {
+                self.leaves_by_tunnel().then(|| InterfaceName::new(TUNNEL_DEVICE))?.map(Value::Interface)
+            }
         }
+    }
+
+    /// Whether the narrowest route leads into the tunnel; of other links packets are not known by.
+    fn leaves_by_tunnel(&self) -> bool {
+        let routes = self.host.routes.iter().filter(|route| route.destination.contains(&self.destination.ip()));
+        let narrowest = routes.max_by_key(|route| route.destination.prefix_len());
+        narrowest.is_some_and(|route| matches!(route.hop, Hop::Tunnel(_)))
     }
 
     fn header(&self, field: HeaderField) -> Option<Value> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::Name;
 
 use crate::packet::{Entry, Outcome, Packet, SourceNat};
+use crate::plan::Route;
 use crate::ruleset::{Hook, Ruleset};
 use machine::{End, Machine};
 
@@ -43,25 +44,29 @@ pub enum TraceError {
     },
 }
 
-/// What `ruleset` makes of the first packet of a connection on a node that has `own_addresses`.
-pub fn trace(ruleset: &Ruleset, own_addresses: &[IpAddr], packet: &Packet) -> Result<Outcome, TraceError> {
-    let (mut outcome, choices) = trace_once(ruleset, own_addresses, packet, 0)?;
+/// What a ruleset is asked on: what the kernel knows beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// The addresses the node has.
+    pub addresses: &'a [IpAddr],
+    /// Its routes for pod addresses.
+    pub routes: &'a [Route],
+}
+
+/// What `ruleset` makes of the first packet of a connection on a node.
+pub fn trace(ruleset: &Ruleset, host: Host<'_>, packet: &Packet) -> Result<Outcome, TraceError> {
+    let (mut outcome, choices) = trace_once(ruleset, host, packet, 0)?;
     for draw in 1..choices {
-        let (other, _) = trace_once(ruleset, own_addresses, packet, draw)?;
+        let (other, _) = trace_once(ruleset, host, packet, draw)?;
         outcome = merge(outcome, other)?;
     }
     Ok(outcome)
 }
 
 /// The outcome when every random number is `draw` modulo its range, and how many different draws matter.
-fn trace_once(
-    ruleset: &Ruleset,
-    own_addresses: &[IpAddr],
-    packet: &Packet,
-    draw: u32,
-) -> Result<(Outcome, u32), TraceError> {
-    let mut machine = Machine::new(ruleset, own_addresses, packet, draw);
-    let outcome = match enter(&mut machine, own_addresses, packet)? {
+fn trace_once(ruleset: &Ruleset, host: Host<'_>, packet: &Packet, draw: u32) -> Result<(Outcome, u32), TraceError> {
+    let mut machine = Machine::new(ruleset, host, packet, draw);
+    let outcome = match enter(&mut machine, host, packet)? {
         Some(stopped) => stopped,
         None => arrived(&machine),
     };
@@ -69,14 +74,14 @@ fn trace_once(
 }
 
 /// Takes the packet through its hooks; an outcome when it does not reach the end of its way.
-fn enter(machine: &mut Machine<'_>, own_addresses: &[IpAddr], packet: &Packet) -> Result<Option<Outcome>, TraceError> {
+fn enter(machine: &mut Machine<'_>, host: Host<'_>, packet: &Packet) -> Result<Option<Outcome>, TraceError> {
     let first = if packet.entered == Entry::Host { Hook::Output } else { Hook::Prerouting };
     if let Some(stopped) = pass(machine, first)? {
         return Ok(Some(stopped));
     }
     let rest: &[Hook] = match packet.entered {
         Entry::Host => &[Hook::Postrouting],
-        _ if own_addresses.contains(&machine.destination.ip()) => &[Hook::Input],
+        _ if host.addresses.contains(&machine.destination.ip()) => &[Hook::Input],
         _ => &[Hook::Forward, Hook::Postrouting],
     };
     for hook in rest {

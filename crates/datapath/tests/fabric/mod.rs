@@ -74,7 +74,12 @@ impl Fabric {
 
     /// Applies to a node what a cluster of these nodes asks of it.
     pub fn apply(&mut self, node: usize, mode: RoutingMode, members: &[usize]) -> Outcome {
-        let plan = Plan::of(view(node, mode, self.checksums), &cluster(members));
+        self.apply_cluster(node, mode, &cluster(members))
+    }
+
+    /// Applies to a node what a cluster asks of it.
+    pub fn apply_cluster(&mut self, node: usize, mode: RoutingMode, cluster: &Cluster) -> Outcome {
+        let plan = Plan::of(view(node, mode, self.checksums), cluster);
         assert_eq!(plan.rejected(), []);
         self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan")
     }
@@ -111,7 +116,8 @@ fn view(node: usize, mode: RoutingMode, checksums: Checksums) -> NodeView {
     NodeView { pod_ranges, routing, ..NodeView::new(name(node)) }
 }
 
-fn cluster(members: &[usize]) -> Cluster {
+/// A cluster of these nodes.
+pub fn cluster(members: &[usize]) -> Cluster {
     let mut cluster = Cluster::default();
     for index in members.iter().copied() {
         let node = Node {
