@@ -85,7 +85,7 @@ fn release_unknown(state: &StateDirectory) -> Result<(), CniError> {
         return Ok(());
     }
     // Written down before anything is reserved: whoever reserves meanwhile is on the list already.
-    let is_known = |owner: &Owner| attachments::read(state, owner).is_ok_and(|record| record.is_some());
+    let is_known = |owner: &Owner| Ok(attachments::read(state, owner)?.is_some());
     Store::new(state).release_unknown(is_known)?;
     Ok(())
 }

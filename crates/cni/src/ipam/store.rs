@@ -95,11 +95,18 @@ impl<'a> Store<'a> {
 
     /// Ends reservations of which `is_known` knows no owner, and those no one can be the owner of. Returns their
     /// addresses.
-    pub(crate) fn release_unknown(&self, is_known: impl Fn(&Owner) -> bool) -> Result<Vec<IpAddr>, IpamError> {
+    pub(crate) fn release_unknown(
+        &self,
+        is_known: impl Fn(&Owner) -> Result<bool, StateError>,
+    ) -> Result<Vec<IpAddr>, IpamError> {
         let _lock = self.state.lock()?;
-        let reservations = self.reservations()?.into_iter();
-        let unknown = reservations.filter(|(_, owner)| !owner.as_ref().is_some_and(&is_known));
-        let unknown: Vec<IpAddr> = unknown.map(|(address, _)| address).collect();
+        let mut unknown = Vec::new();
+        for (address, owner) in self.reservations()? {
+            // Of whom nothing can be told keeps what is theirs.
+            if !owner.map_or(Ok(false), |owner| is_known(&owner))? {
+                unknown.push(address);
+            }
+        }
         self.remove(&unknown)?;
         Ok(unknown)
     }
@@ -305,13 +312,23 @@ mod tests {
     fn a_file_nobody_understands_stays_taken_until_collected() {
         let (directory, state) = state();
         let store = Store::new(&state);
-        store.release_unknown(|_| true).unwrap();
+        store.release_unknown(|_| Ok(true)).unwrap();
         fs::write(directory.path().join("state/addresses/10.244.1.1"), "").unwrap();
         assert_eq!(
             store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap(),
             ["10.244.1.2".parse::<IpAddr>().unwrap()]
         );
-        assert_eq!(store.release_unknown(|_| true).unwrap(), ["10.244.1.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(store.release_unknown(|_| Ok(true)).unwrap(), ["10.244.1.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn nobody_loses_an_address_because_a_record_cannot_be_read() {
+        let (directory, state) = state();
+        let store = Store::new(&state);
+        let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap();
+        let unreadable = |_: &Owner| StateDirectory::read(directory.path()).map(|content| content.is_some());
+        assert!(store.release_unknown(unreadable).is_err());
+        assert_eq!(store.reservations().unwrap().into_keys().collect::<Vec<_>>(), held);
     }
 
     proptest! {
