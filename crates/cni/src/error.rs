@@ -178,7 +178,7 @@ impl CniError {
             Self::Decode { .. } => 6,
             Self::Config { .. } => 7,
             Self::Ipam(IpamError::Exhausted { .. }) => 11,
-            Self::Ipam(IpamError::OutOfRange { .. }) => 7,
+            Self::Ipam(IpamError::OutOfRange { .. } | IpamError::Unusable { .. }) => 7,
             Self::Ipam(IpamError::Taken { .. } | IpamError::Occupied { .. }) | Self::PortTaken { .. } => 103,
             Self::Ipam(_) | Self::State(_) | Self::ReadSubnetFile { .. } => 5,
             Self::Delegate { code, .. } => *code,

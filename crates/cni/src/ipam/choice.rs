@@ -23,6 +23,11 @@ pub(super) fn next_free(ranges: &[IpNet], taken: &BTreeSet<IpAddr>, released: &[
     released.iter().filter(of_family).filter(is_usable).find(|address| !taken.contains(address)).copied()
 }
 
+/// Whether an address may be given out by one of these ranges.
+pub(super) fn is_usable(ranges: &[IpNet], address: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(&address) && usable(range).contains(&number(&address)))
+}
+
 /// The addresses of a range that may be given out.
 fn usable(range: &IpNet) -> RangeInclusive<u128> {
     let (first, last) = (number(&range.network()), number(&range.broadcast()));

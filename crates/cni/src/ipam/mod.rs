@@ -51,6 +51,13 @@ pub enum IpamError {
         /// The ranges, as configured.
         ranges: String,
     },
+    /// An address somebody wants is the first of its range or, for IPv4, the last: these are the network's own, and the
+    /// node's in the tunnel.
+    #[error("{address} is the first or last of its range, which no container gets; ask for one between them")]
+    Unusable {
+        /// The address.
+        address: IpAddr,
+    },
     /// The state directory failed.
     #[error(transparent)]
     State(#[from] StateError),

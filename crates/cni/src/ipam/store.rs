@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::IpamError;
-use super::choice::next_free;
+use super::choice::{is_usable, next_free};
 use crate::config::Pools;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
@@ -43,6 +43,9 @@ impl<'a> Store<'a> {
     pub(crate) fn reserve(&self, owner: &Owner, pools: &Pools, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, IpamError> {
         if let Some(address) = wanted.iter().find(|address| !pools.contain(**address)) {
             return Err(IpamError::OutOfRange { address: *address, ranges: pools.to_string() });
+        }
+        if let Some(address) = wanted.iter().find(|address| !is_usable(&pools.ranges, **address)) {
+            return Err(IpamError::Unusable { address: *address });
         }
         let lock = self.state.lock()?;
         let reserve_in = |family: &Pools| {
@@ -267,6 +270,18 @@ mod tests {
         let outside = store.reserve(&owner("b"), &pools, &["10.0.0.1".parse().unwrap()]).unwrap_err();
         assert_eq!(outside.to_string(), "10.0.0.1 is in none of the ranges 10.244.1.0/24, fd00::/64");
         assert!(!store.reservations().unwrap().values().any(|holder| *holder == Some(owner("b"))));
+    }
+
+    #[test]
+    fn nobody_gets_the_address_of_a_whole_range_however_it_is_wanted() {
+        let (_directory, state) = state();
+        let store = Store::new(&state);
+        let pools = nets(&["10.244.1.0/24", "fd00::/64"]);
+        for wanted in ["10.244.1.0", "10.244.1.255", "fd00::"] {
+            let refused = store.reserve(&owner("a"), &pools, &[wanted.parse().unwrap()]).unwrap_err();
+            assert!(matches!(refused, IpamError::Unusable { .. }), "{wanted}: {refused}");
+        }
+        assert!(store.reserve(&owner("a"), &pools, &["10.244.1.254".parse().unwrap()]).is_ok());
     }
 
     #[test]
