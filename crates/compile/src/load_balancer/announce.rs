@@ -5,6 +5,10 @@ use std::net::IpAddr;
 
 use model::{Cluster, IpFamily, Name, NamespacedName, NodeNetworks, Service, ServiceKind, TrafficPolicy};
 
+/// Whoever sets this label on a node wants no load balancer to send to it, whatever its value
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/>).
+const EXCLUDED_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
 /// An address that one node of the cluster answers for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
@@ -31,7 +35,8 @@ pub enum Answerer {
 /// All nodes that know of the same live nodes come to the same choice: each address goes to the node that a hash of
 /// both ranks highest, so that addresses are spread, and a node that comes or goes moves only those it gains or had.
 /// Only nodes on a network of the address are asked: on any other nobody looks for it. With externalTrafficPolicy Local
-/// only those with an endpoint of it; otherwise any, as long as the Service has one at all.
+/// only those with an endpoint of it; otherwise any, as long as the Service has one at all. Nodes on their way out, and those
+/// that are to be left out of load balancing, answer only where no other can.
 pub fn announcements(cluster: &Cluster, there: &BTreeMap<Name, NodeNetworks>) -> BTreeMap<IpAddr, Announcement> {
     let mut found: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
     for service in cluster.services.values() {
@@ -49,7 +54,7 @@ pub fn announcements(cluster: &Cluster, there: &BTreeMap<Name, NodeNetworks>) ->
     found
 }
 
-fn given_addresses(service: &Service) -> &[IpAddr] {
+pub(super) fn given_addresses(service: &Service) -> &[IpAddr] {
     let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given && !request.leaving);
     match &service.kind {
         ServiceKind::Virtual { load_balancer_ips, .. } if is_given && !service.delegated => load_balancer_ips,
@@ -65,7 +70,7 @@ fn choose(cluster: &Cluster, service: &Service, address: IpAddr, there: &BTreeMa
     };
     let able = || there.iter().filter(|(node, _)| can_serve(node));
     let on_network = able().filter(|(_, networks)| networks.may_have(address));
-    match (first(on_network, address), first(able(), address)) {
+    match (first(cluster, on_network, address), first(cluster, able(), address)) {
         (Some(node), _) => Answerer::Node(node),
         (None, Some(node)) => Answerer::OffNetwork(node),
         (None, None) => Answerer::Nobody,
@@ -73,12 +78,22 @@ fn choose(cluster: &Cluster, service: &Service, address: IpAddr, there: &BTreeMa
 }
 
 /// The node that ranks highest.
-fn first<'a, T>(nodes: impl Iterator<Item = (&'a Name, T)>, address: IpAddr) -> Option<Name> {
-    nodes.map(|(node, _)| node).max_by_key(|node| (rank(node, address), *node)).cloned()
+fn first<'a, T>(cluster: &Cluster, nodes: impl Iterator<Item = (&'a Name, T)>, address: IpAddr) -> Option<Name> {
+    let key = |node: &&Name| (is_eligible(cluster, node), rank(node, address), (*node).clone());
+    nodes.map(|(node, _)| node).max_by_key(key).cloned()
+}
+
+/// Whether load balancers may send to a node.
+pub(super) fn is_eligible(cluster: &Cluster, node: &Name) -> bool {
+    cluster.nodes.get(node).is_some_and(|node| !node.leaving && !node.labels.contains_key(EXCLUDED_LABEL))
 }
 
 /// The nodes of the endpoints that serve; ready ones, or those on their way out when no other is left (KEP-1669).
-fn serving_nodes<'a>(cluster: &'a Cluster, service: &Service, family: IpFamily) -> BTreeSet<Option<&'a Name>> {
+pub(super) fn serving_nodes<'a>(
+    cluster: &'a Cluster,
+    service: &Service,
+    family: IpFamily,
+) -> BTreeSet<Option<&'a Name>> {
     let endpoints = || cluster.served_slices_of(&service.name, family).flat_map(|slice| &slice.endpoints);
     let ready = endpoints().filter(|endpoint| endpoint.ready || service.publish_not_ready);
     let ready: BTreeSet<_> = ready.map(|endpoint| endpoint.node.as_ref()).collect();
@@ -89,7 +104,7 @@ fn serving_nodes<'a>(cluster: &'a Cluster, service: &Service, family: IpFamily) 
 }
 
 /// How high a node ranks for an address: FNV-1a with its bits mixed at the end, the same in every version.
-fn rank(node: &Name, address: IpAddr) -> u64 {
+pub(super) fn rank(node: &Name, address: IpAddr) -> u64 {
     let octets: Vec<u8> = match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),

@@ -4,6 +4,7 @@
 //! that a restart changes nothing, and of two Services that have the same address the older one keeps it.
 
 mod announce;
+mod candidates;
 mod pools;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use model::{
 };
 
 pub use announce::{Announcement, Answerer, announcements};
+pub use candidates::takes_part;
 use pools::Pools;
 
 /// What is to be written, and what is to be told.

@@ -53,6 +53,17 @@ impl World {
         self
     }
 
+    fn node(mut self, name: &str, address: &str, change: &Value) -> Self {
+        let mut object = json!({ "metadata": { "name": name },
+            "status": { "addresses": [{ "type": "InternalIP", "address": address }] } });
+        for (field, value) in change["metadata"].as_object().into_iter().flatten() {
+            object["metadata"][field] = value.clone();
+        }
+        let node = from_kube::node(&serde_json::from_value(object).unwrap()).fact.unwrap();
+        self.0.nodes.insert(node.name.clone(), Arc::new(node));
+        self
+    }
+
     fn endpoints(mut self, service: &str, nodes: &[&str]) -> Self {
         let endpoints: Vec<Value> = nodes
             .iter()
@@ -333,6 +344,68 @@ fn with_local_policy_an_endpoint_off_the_network_is_of_no_use_and_told_by_its_no
     let world = world().service("a", 1, &local).endpoints("a", &["far"]);
     let nodes = ["far 10.0.1.0/24", "near 10.0.0.0/24"];
     assert_eq!(answerers(&world, &nodes), [Answerer::OffNetwork("far".into())]);
+}
+
+#[test]
+fn a_node_that_is_leaving_or_left_out_answers_only_where_no_other_can() {
+    for change in [
+        json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }),
+        json!({ "metadata": { "labels": { "node.kubernetes.io/exclude-from-external-load-balancers": "" } } }),
+    ] {
+        let world = || world().service("a", 1, &json!({ "has": ["10.0.0.1"] })).endpoints("a", &["n1"]);
+        let fine = world().node("n1", "10.0.0.101", &json!({})).node("n2", "10.0.0.102", &json!({}));
+        let chosen = answering(&fine, &["n1", "n2"])[0].clone().unwrap();
+        let other = if chosen == "n1" { "n2" } else { "n1" };
+        let changed = world().node(&chosen, "10.0.0.101", &change).node(other, "10.0.0.102", &json!({}));
+        assert_eq!(answering(&changed, &["n1", "n2"]), [Some(other.to_owned())], "{change}");
+        assert_eq!(answering(&changed, &[&chosen]), [Some(chosen.clone())], "{change}");
+    }
+}
+
+/// A cluster of so many nodes on one network, and the names of those that take part.
+fn taking_part(mut world: World, count: usize) -> Vec<String> {
+    let name = |index: usize| format!("n{index}");
+    for index in 0..count {
+        world = world.node(&name(index), &format!("10.0.{}.{}", index / 200, index % 200 + 1), &json!({}));
+    }
+    let networks = NodeNetworks::parse(Some("10.0.0.0/16"));
+    (0..count).map(name).filter(|node| takes_part(&world.0, &Name::from(node.as_str()), &networks)).collect()
+}
+
+#[test]
+fn of_many_nodes_a_number_takes_part_that_does_not_grow_with_them() {
+    let served = || world().service("a", 1, &json!({ "has": ["10.0.0.1"] })).endpoints("a", &["n1"]);
+    assert_eq!(taking_part(served(), 20).len(), 20);
+    let of_many = taking_part(served(), 500);
+    assert_eq!(of_many.len(), 32);
+    let mut more = served();
+    for index in 0..20 {
+        let name = format!("s{index}");
+        more = more.service(&name, 1, &json!({ "has": [format!("10.0.1.{index}")] })).endpoints(&name, &["n1"]);
+    }
+    assert_eq!(taking_part(more, 500), of_many, "the same for all addresses of a network");
+    assert_eq!(taking_part(world(), 500), [""; 0], "there is nothing to answer for");
+}
+
+#[test]
+fn with_local_policy_some_of_the_nodes_with_an_endpoint_take_part() {
+    let nodes: Vec<String> = (100..140).map(|index| format!("n{index}")).collect();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
+    let found = taking_part(world().service("a", 1, &local).endpoints("a", &nodes), 500);
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|node| nodes.contains(&node.as_str())), "{found:?}");
+}
+
+#[test]
+fn of_nodes_off_the_network_of_an_address_few_take_part_to_tell_it() {
+    let mut world = world().service("a", 1, &json!({ "has": ["10.9.0.1"] })).endpoints("a", &["n1"]);
+    for index in 0..100 {
+        world = world.node(&format!("n{index}"), &format!("10.0.0.{index}"), &json!({}));
+    }
+    let networks = NodeNetworks::parse(Some("10.0.0.0/16"));
+    let found = (0..100).filter(|index| takes_part(&world.0, &format!("n{index}").into(), &networks)).count();
+    assert_eq!(found, 2);
 }
 
 #[test]
