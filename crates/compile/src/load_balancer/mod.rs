@@ -6,6 +6,7 @@
 mod announce;
 mod candidates;
 mod pools;
+mod reserved;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,7 +47,10 @@ pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
     let mut wanting = Vec::new();
     for claim in &claims {
         match pools.keep(claim) {
-            Ok(addresses) => drop(assignment.addresses.insert(claim.service.name.clone(), addresses)),
+            Ok((addresses, lost)) => {
+                assignment.rejected.extend(lost);
+                assignment.addresses.insert(claim.service.name.clone(), addresses);
+            }
             Err(reason) => {
                 assignment.rejected.extend(reason);
                 wanting.push(claim);

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use model::{AddressPool, AddressRange, Cluster, IpFamily, Name, PoolStatus, Rejected, RejectedReason, Subject};
 
 use super::Claim;
+use super::reserved::Reserved;
 
 /// The pools, and who has which of their addresses.
 pub(super) struct Pools<'a> {
     pools: Vec<Pool<'a>>,
     /// Who has an address; several only where they share it.
     taken: BTreeMap<IpAddr, Vec<Claim<'a>>>,
+    reserved: Reserved<'a>,
 }
 
 struct Pool<'a> {
@@ -36,32 +38,34 @@ impl<'a> Pools<'a> {
             pools.push(Pool { pool, fault });
         }
         pools.sort_by_key(|pool| &pool.pool.name);
-        Self { pools, taken: BTreeMap::new() }
+        Self { pools, taken: BTreeMap::new(), reserved: Reserved::of(cluster) }
     }
 
-    /// Lets a Service keep what it has, with an address of a family it had none of if there is one now. Otherwise it
-    /// gets something anew: the reason is one to be told, unless it had nothing or asks for something else now.
-    pub fn keep(&mut self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Option<Rejected>> {
-        if claim.held.is_empty() {
-            return Err(None);
-        }
-        for address in claim.held {
-            if let Some(why) = self.objection(claim, *address) {
-                let why = format!("{address} cannot be kept: {why}");
-                return Err(Some(claim.reject(RejectedReason::IPConflict, why)));
-            }
+    /// Lets a Service keep what it has, with an address of a family it had none of if there is one now; what it cannot keep is
+    /// told and replaced, as far as it can be. When there is nothing to keep it gets something anew: the reason is one to be
+    /// told, unless it had nothing or asks for something else now.
+    pub fn keep(&mut self, claim: &Claim<'a>) -> Result<(Vec<IpAddr>, Option<Rejected>), Option<Rejected>> {
+        let objection = |address: &IpAddr| self.objection(claim, *address).map(|why| (*address, why));
+        let lost = claim.held.iter().find_map(objection).map(|(address, why)| {
+            let why = format!("{address} cannot be kept: {why}");
+            claim.reject(RejectedReason::IPConflict, why)
+        });
+        let fit: Vec<IpAddr> =
+            claim.held.iter().copied().filter(|address| self.objection(claim, *address).is_none()).collect();
+        if fit.is_empty() {
+            return Err(lost);
         }
         let asked_for =
             |address: &IpAddr| claim.request.addresses.is_empty() || claim.request.addresses.contains(address);
-        if !claim.held.iter().all(asked_for) {
+        if !fit.iter().all(asked_for) {
             return Err(None);
         }
-        let held = |family: IpFamily| claim.held.iter().copied().find(|held| IpFamily::of(*held) == family);
+        let held = |family: IpFamily| fit.iter().copied().find(|held| IpFamily::of(*held) == family);
         let families = claim.families().iter().copied();
         let kept: Vec<IpAddr> =
             families.filter_map(|family| held(family).or_else(|| self.addition(claim, family))).collect();
         self.take(claim, &kept);
-        Ok(kept)
+        Ok((kept, lost))
     }
 
     /// An address of a family that a Service has none of yet.
@@ -88,12 +92,28 @@ impl<'a> Pools<'a> {
         retained
     }
 
-    /// Pools that are not used, told on them.
+    /// What of pools is not used, told on them.
     pub fn rejected(&self) -> impl Iterator<Item = Rejected> {
-        self.pools.iter().filter_map(|pool| {
-            let Fault { field, why } = pool.fault.as_ref()?;
-            let (object, reason) = (Subject::pool(&pool.pool.name), RejectedReason::Refused);
-            Some(Rejected { object, field: field.clone(), why: why.clone(), reason })
+        self.pools.iter().flat_map(|pool| {
+            let rejected = |field: String, why: String| {
+                let (object, reason) = (Subject::pool(&pool.pool.name), RejectedReason::Refused);
+                Rejected { object, field, why, reason }
+            };
+            match &pool.fault {
+                Some(Fault { field, why }) => vec![rejected(field.clone(), why.clone())],
+                None => self.in_use(pool.pool).map(|(field, why)| rejected(field, why)).collect(),
+            }
+        })
+    }
+
+    /// Ranges of a pool of which the cluster uses addresses itself.
+    fn in_use(&self, pool: &AddressPool) -> impl Iterator<Item = (String, String)> {
+        pool.ranges.iter().enumerate().filter_map(|(index, range)| {
+            let address = self.reserved.first_in(range)?;
+            let holder = self.reserved.holder(address)?;
+            let why =
+                format!("{range} has addresses that are not given, as the cluster uses them; {address}: {holder}");
+            Some((format!("spec.addresses[{index}]"), why))
         })
     }
 
@@ -173,8 +193,12 @@ impl<'a> Pools<'a> {
         }
         let ranges = pool.pool.ranges.iter().filter(|range| range.family() == family);
         ranges.into_iter().find_map(|range| {
-            let mut candidates = std::iter::successors(Some(range.first()), |address| range.after(*address));
-            candidates.find(|address| !self.taken.contains_key(address) && !pool.pool.leaves_out(*address))
+            let after = |address: &IpAddr| range.after(self.reserved.end(*address));
+            let mut candidates = std::iter::successors(Some(range.first()), after);
+            candidates.find(|address| {
+                let is_free = !self.taken.contains_key(address) && !pool.pool.leaves_out(*address);
+                is_free && self.reserved.holder(*address).is_none()
+            })
         })
     }
 
@@ -204,6 +228,9 @@ impl<'a> Pools<'a> {
         };
         if !is_for(pool, claim) {
             return Some(format!("LoadBalancerPool {} is not for this Service; see its selectors", pool.name));
+        }
+        if let Some(holder) = self.reserved.holder(address) {
+            return Some(format!("{holder}; ask for another"));
         }
         let holders = self.taken.get(&address).into_iter().flatten();
         let (holder, why) = holders.into_iter().find_map(|other| Some((other, claim.clash(other)?)))?;

@@ -59,6 +59,7 @@ impl World {
         for (field, value) in change["metadata"].as_object().into_iter().flatten() {
             object["metadata"][field] = value.clone();
         }
+        object["spec"] = json!({ "podCIDRs": change["spec"]["podCIDRs"] });
         let node = from_kube::node(&serde_json::from_value(object).unwrap()).fact.unwrap();
         self.0.nodes.insert(node.name.clone(), Arc::new(node));
         self
@@ -238,6 +239,39 @@ fn an_address_that_left_its_pool_is_replaced_and_told() {
     assert!(world.told()[0].contains("10.7.7.7 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
     let gone = World::default().service("a", 1, &json!({ "has": ["10.7.7.7"] }));
     assert_eq!(gone.given(), ["a "]);
+}
+
+#[test]
+fn a_family_that_loses_its_address_leaves_the_other_ones_alone() {
+    let dual = json!({ "has": ["10.0.0.2", "fd07::1"], "spec": { "ipFamilies": ["IPv4", "IPv6"] } });
+    let world = world().service("a", 1, &dual);
+    assert_eq!(world.given(), ["a 10.0.0.2,fd00::1"]);
+    assert!(world.told()[0].contains("fd07::1 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
+    let single = json!({ "has": ["10.0.0.2", "fd00::1"], "spec": { "ipFamilies": ["IPv4"] } });
+    assert_eq!(self::world().service("a", 1, &single).given(), ["a 10.0.0.2"], "it is of one family now");
+}
+
+#[test]
+fn addresses_that_the_cluster_uses_itself_are_not_given_and_told() {
+    let pool = |ranges: &[&str]| World::default().pool("p", &json!({ "addresses": ranges }));
+    let node = json!({ "spec": { "podCIDRs": ["10.1.0.0/24", "fd01::/80"] } });
+    let world = pool(&["10.0.0.101-10.0.0.102"]).node("n1", "10.0.0.101", &node).service("a", 1, &json!({}));
+    assert_eq!(world.given(), ["a 10.0.0.102"]);
+    assert_eq!(
+        world.told(),
+        [
+            "Refused LoadBalancerPool p: spec.addresses[0]: 10.0.0.101-10.0.0.102 has addresses that are not given, as the \
+          cluster uses them; 10.0.0.101: it is an address of Node n1"
+        ]
+    );
+    let of_pods = pool(&["10.1.0.9-10.1.1.9"]).node("n1", "10.0.0.101", &node).service("a", 1, &json!({}));
+    assert_eq!(of_pods.given(), ["a 10.1.1.0"]);
+    let six = json!({ "spec": { "ipFamilies": ["IPv6"] } });
+    let many_pods = pool(&["fd01::/64"]).node("n1", "10.0.0.101", &node).service("a", 1, &six);
+    assert_eq!(many_pods.given(), ["a fd01::1:0:0:0"], "without looking at each of them");
+    let of_services = pool(&["10.96.0.1-10.96.0.2"]).service("a", 1, &json!({ "has": ["10.96.0.1"] }));
+    assert_eq!(of_services.given(), ["a 10.96.0.2"]);
+    assert!(of_services.told()[0].contains("it is the cluster IP of Service shop/a"), "{:?}", of_services.told());
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(super) struct LoadBalancer {
 impl LoadBalancer {
     /// Acts until `term` ends. Begins with a list of its own: what was given before stands in the Services.
     pub(super) async fn run(&self, term: &CancellationToken) {
-        let kinds = vec![ObjectKind::Service, ObjectKind::Namespace, ObjectKind::LoadBalancerPool];
+        // Nodes for the addresses they and their pods have, which no Service can have as well.
+        let kinds = vec![ObjectKind::Service, ObjectKind::Namespace, ObjectKind::LoadBalancerPool, ObjectKind::Node];
         let mut watch = ClusterWatch::start(self.client.clone(), kinds, term.clone());
         let (tell, rejections) = kubeapi::rejections();
         let snapshots = watch.snapshots();
