@@ -76,6 +76,8 @@ impl Keeper {
             let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
             let Some(node) = cluster.nodes.get(&self.node).cloned() else {
                 self.health.no_node();
+                // One that is made anew is another, of which nothing is known yet.
+                self.is_reported = false;
                 warn!(node = %self.node, "the cluster has no such node; leaving the kernel as it is");
                 continue;
             };
@@ -96,13 +98,20 @@ impl Keeper {
 
     async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
         self.health.queued(Timestamp::now(), node);
-        let mut synced = self.sync_kernel(cluster).await?;
+        let (mut synced, flows) = self.sync_kernel(cluster).await?;
         self.rejections.tell(std::mem::take(&mut synced.rejected));
         self.health.synced(&synced, Timestamp::now());
         debug!(outcome = ?synced.outcome, reconciled = ?synced.reconciled, took = ?synced.took, "in step");
+        self.offer_pods(node).await?;
+        flows?;
+        Ok(synced)
+    }
+
+    /// Tells the node's runtime how to connect pods, and the API that it can, once there are addresses for them.
+    async fn offer_pods(&mut self, node: &Node) -> Result<()> {
         if node.pod_cidrs.is_empty() {
             debug!(node = %self.node, "no range of pod addresses yet");
-            return Ok(synced);
+            return Ok(());
         }
         self.rejections.tell(self.pod_network.offer(node).await?);
         self.health.serves_pods();
@@ -111,10 +120,10 @@ impl Keeper {
             timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
             self.is_reported = true;
         }
-        Ok(synced)
+        Ok(())
     }
 
-    async fn sync_kernel(&mut self, cluster: Cluster) -> Result<Synced> {
+    async fn sync_kernel(&mut self, cluster: Cluster) -> Result<(Synced, Result<()>)> {
         let work = move |kernel: &mut Kernel| {
             let synced = kernel.sync(&cluster);
             (synced, kernel.pending(&cluster), kernel.served(), kernel.tunnel_ends())

@@ -111,8 +111,9 @@ impl Kernel {
         })
     }
 
-    /// Makes the kernel hold what the cluster asks of this node.
-    pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<Synced> {
+    /// Makes the kernel hold what the cluster asks of this node. What is in force then is told even if tracked flows could not
+    /// be put right, which is the second result; the next call tries that again.
+    pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<(Synced, Result<()>)> {
         let started = Instant::now();
         let mut plan = match &self.committed {
             Some(committed) if !self.is_view_new => committed.plan.next(cluster),
@@ -137,8 +138,11 @@ impl Kernel {
         let synced = Synced { outcome, rejected, without_local, ..self.changes(cluster) };
         self.committed = Some(Committed { cluster: cluster.clone(), plan });
         self.is_view_new = false;
-        let reconciled = self.remove_stale_flows()?;
-        Ok(Synced { reconciled, took: started.elapsed(), ..synced })
+        let (reconciled, flows) = match self.remove_stale_flows() {
+            Ok(reconciled) => (reconciled, Ok(())),
+            Err(error) => (None, Err(error.context("cannot put tracked UDP flows right"))),
+        };
+        Ok((Synced { reconciled, took: started.elapsed(), ..synced }, flows))
     }
 
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
@@ -245,6 +249,8 @@ impl Kernel {
         let Some(committed) = &self.committed else { return Ok(None) };
         let old = self.reconciled.as_ref();
         if old.is_some_and(|old| !udp_changed_between(&old.cluster, &committed.cluster)) {
+            // They are right by this one as well, and the next difference is the smaller.
+            self.reconciled = Some(committed.clone());
             return Ok(None);
         }
         let started = Instant::now();
