@@ -57,7 +57,8 @@ impl Presence {
         Self { leases: Api::namespaced(client, namespace), purpose, node, networks, duration }
     }
 
-    /// Takes part until `cancel`, and tells who else does. At the end the Lease is given back.
+    /// Takes part until `cancel`, and tells who else does. The Lease is left behind, and runs out unless this node takes part
+    /// again before.
     pub async fn keep(&self, present: &watch::Sender<BTreeMap<Name, NodeNetworks>>, cancel: &CancellationToken) {
         let (to_renewed, renewed) = watch::channel(None);
         tokio::join!(
@@ -65,11 +66,10 @@ impl Presence {
             cancel.run_until_cancelled(self.follow(present, &renewed)),
         );
         present.send_replace(BTreeMap::new());
-        self.leave().await;
     }
 
-    /// Gives the Lease back, so that others need not wait until it runs out.
-    async fn leave(&self) {
+    /// Gives the Lease back, so that others need not wait until it runs out; not while it is kept.
+    pub async fn leave(&self) {
         let (name, parameters) = (self.lease_name(), DeleteParams::default());
         match timeout(self.duration, self.leases.delete(&name, &parameters)).await {
             Ok(Ok(_)) => {}

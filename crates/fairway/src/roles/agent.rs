@@ -33,7 +33,7 @@ use super::last_words;
 use super::status_pages::StatusPages;
 use crate::diagnostics::NO_KERNEL_FEATURE;
 use crate::kernel_features;
-use announcer::{Announcer, AnnouncerMetrics};
+use announcer::{Announcer, AnnouncerMetrics, Following};
 pub use args::AgentArgs;
 use health::Health;
 use health_checks::HealthChecks;
@@ -60,6 +60,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
     let mut cluster = ClusterWatch::start(client.clone(), kinds, cancel.clone());
     let (to_rejections, rejections) = kubeapi::rejections();
+    let (to_cluster, in_force) = watch::channel(None);
     let (to_served, served) = watch::channel(Served::default());
     let (to_ends, ends) = watch::channel(TunnelEnds::default());
     let checks = HealthChecks {
@@ -69,7 +70,8 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         rejections: to_rejections.clone(),
     };
     let announcer_metrics = Arc::new(AnnouncerMetrics::default());
-    let announcer = announcer(&args, &cluster, (client.clone(), to_rejections.clone()), &announcer_metrics);
+    let following = Following { snapshots: cluster.snapshots(), in_force, health: Arc::clone(&health) };
+    let announcer = announcer(&args, following, (client.clone(), to_rejections.clone()), &announcer_metrics);
     let connector = if args.cni { Connector::Own } else { Connector::Other };
     let files = CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir);
     let keeper = Keeper {
@@ -81,7 +83,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         kernel: KernelThread::new(kernel),
         rejections: to_rejections,
         is_reported: false,
-        in_force: InForce { served: to_served, tunnel_ends: to_ends },
+        in_force: InForce { cluster: to_cluster, served: to_served, tunnel_ends: to_ends },
         checksums,
     };
     let keeping = async {
@@ -118,7 +120,7 @@ fn require_kernel_features() -> Result<()> {
 /// What answers for load balancer addresses on this node.
 fn announcer(
     args: &AgentArgs,
-    cluster: &ClusterWatch,
+    following: Following,
     (client, rejections): (Client, RejectionSender),
     metrics: &Arc<AnnouncerMetrics>,
 ) -> Announcer {
@@ -127,7 +129,7 @@ fn announcer(
         namespace: args.lease_namespace.clone(),
         lease_duration: Duration::from_secs(args.announce_lease_duration),
         client,
-        snapshots: cluster.snapshots(),
+        following,
         rejections,
         metrics: Arc::clone(metrics),
     }

@@ -76,6 +76,12 @@ impl Health {
         self.state().is_in_step(now)
     }
 
+    /// Whether what is sent to this node is served as the cluster asks: the kernel was brought in step, and is not stuck since.
+    pub(super) fn serves(&self, now: Timestamp) -> bool {
+        let state = self.state();
+        state.last_synced.is_some() && state.is_in_step(now)
+    }
+
     /// For load balancers: fine while the kernel is in step and the node is not on its way out; in kube-proxy's form.
     pub(super) fn healthz(&self, now: Timestamp) -> Page {
         let state = self.state();
@@ -191,6 +197,18 @@ mod tests {
 
     fn is_fine(page: &Page) -> bool {
         page.status() == hyper::StatusCode::OK
+    }
+
+    #[test]
+    fn a_node_serves_once_its_kernel_was_brought_in_step_and_until_a_change_is_stuck() {
+        let health = Health::default();
+        assert!(!health.serves(at(0)));
+        health.queued(at(0), &node(false));
+        assert!(!health.serves(at(1)));
+        health.synced(&synced(), at(2));
+        assert!(health.serves(at(1000)));
+        health.queued(at(1000), &node(false));
+        assert!(health.serves(at(1059)) && !health.serves(at(1060)));
     }
 
     #[test]

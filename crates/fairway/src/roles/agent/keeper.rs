@@ -47,6 +47,8 @@ pub(super) struct Keeper {
 
 /// What others of the agent follow.
 pub(super) struct InForce {
+    /// The snapshot by which the kernel was set up; none before the first time.
+    pub(super) cluster: watch::Sender<Option<Cluster>>,
     /// What the agent serves itself.
     pub(super) served: watch::Sender<Served>,
     /// Between which addresses the tunnel is.
@@ -124,6 +126,7 @@ impl Keeper {
     }
 
     async fn sync_kernel(&mut self, cluster: Cluster) -> Result<(Synced, Result<()>)> {
+        let wanted = cluster.clone();
         let work = move |kernel: &mut Kernel| {
             let synced = kernel.sync(&cluster);
             (synced, kernel.pending(&cluster), kernel.served(), kernel.tunnel_ends())
@@ -132,6 +135,9 @@ impl Keeper {
         self.health.metrics.pending(pending);
         tell_if_new(&self.in_force.served, served);
         tell_if_new(&self.in_force.tunnel_ends, tunnel_ends);
+        if synced.is_ok() {
+            self.in_force.cluster.send_replace(Some(wanted));
+        }
         synced
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use compile::load_balancer::{Announcement, Answerer, announcements};
 use datapath::neighbourhood::message::Neighbour;
+use jiff::Timestamp;
 use kubeapi::RejectionSender;
-use model::{Cluster, Name, NodeNetworks};
+use model::{Name, NodeNetworks};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use super::links::Links;
 use super::off_network::OffNetwork;
 use super::places::{Place, networks_of, read_places};
 use super::teller::TellerSender;
-use super::{Announcer, AnnouncerMetrics, Held};
+use super::{Announcer, AnnouncerMetrics, Following, Held};
 
 /// New announcements are sent again so often after the first, a second apart: a frame may be lost.
 const REPEATS: u32 = 3;
@@ -30,6 +31,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// What one term of answering needs.
 pub(super) struct Term {
     node: Name,
+    following: Following,
     teller: TellerSender,
     rejections: RejectionSender,
     metrics: Arc<AnnouncerMetrics>,
@@ -57,6 +59,7 @@ impl Term {
         let (to_networks, networks) = watch::channel(NodeNetworks::Told(Vec::new()));
         let mut term = Self {
             node: announcer.node.clone(),
+            following: announcer.following.clone(),
             teller,
             rejections: announcer.rejections.clone(),
             metrics: Arc::clone(&announcer.metrics),
@@ -75,25 +78,26 @@ impl Term {
         (term, networks)
     }
 
-    /// Answers for what this node is chosen for, until there is nothing left to choose for.
-    pub(super) async fn run(
-        mut self,
-        mut snapshots: watch::Receiver<Option<Cluster>>,
-        mut present: watch::Receiver<BTreeMap<Name, NodeNetworks>>,
-    ) {
+    /// Answers for what this node is chosen for, as long as it takes part.
+    pub(super) async fn run(mut self, mut present: watch::Receiver<BTreeMap<Name, NodeNetworks>>) {
         let end = self.end.clone();
         let (mut repeats, mut refresh) = (interval(REPEAT_EVERY), interval(REFRESH));
         repeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = end.cancelled() => break,
-                changed = snapshots.changed() => if changed.is_err() { break },
+                changed = self.following.snapshots.changed() => if changed.is_err() { break },
+                changed = self.following.in_force.changed() => if changed.is_err() { break },
                 changed = present.changed() => if changed.is_err() { break },
                 claim = self.links.next_claim() => {
                     self.defend(&claim);
                     continue;
                 }
                 _ = repeats.tick() => {
+                    if !self.following.health.serves(Timestamp::now()) {
+                        warn!("the kernel is not in step; leaving load balancer addresses to other nodes");
+                        break;
+                    }
                     self.repeat();
                     continue;
                 }
@@ -102,13 +106,11 @@ impl Term {
                     self.links.announce(self.held.borrow().keys().copied());
                 }
             }
-            let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
             let there = present.borrow_and_update().clone();
-            let all = announcements(&cluster, &there);
-            if all.is_empty() {
+            if !self.following.takes_part(&self.node, &self.to_networks.borrow()) {
                 break;
             }
-            self.follow(&cluster, all);
+            self.follow(&there);
         }
         self.held.send_replace(Held::new());
         self.metrics.addresses.set(0);
@@ -117,19 +119,21 @@ impl Term {
         self.links.end().await;
     }
 
-    /// Makes what was decided so.
-    fn follow(&mut self, cluster: &Cluster, all: BTreeMap<IpAddr, Announcement>) {
+    /// Decides which of the nodes that are there answers for what, and makes it so here.
+    fn follow(&mut self, there: &BTreeMap<Name, NodeNetworks>) {
+        let Some(cluster) = self.following.snapshots.borrow_and_update().clone() else { return };
+        let Some(in_force) = self.following.in_force.borrow_and_update().clone() else { return };
         let addresses = cluster.nodes.get(&self.node).map(|node| node.addresses.clone()).unwrap_or_default();
         if self.addresses != addresses {
             self.addresses = addresses;
             self.look_at_places();
         }
+        let all = announcements(&cluster, there);
         if let Err(error) = self.links.follow(&self.places, all.keys()) {
             warn!(error = format!("{error:#}"), "cannot answer for load balancer addresses");
         }
         self.off_network.follow(&self.node, &all, Instant::now());
-        let chosen = all.into_iter().filter(|(_, found)| found.answerer == Answerer::Node(self.node.clone()));
-        let new = self.take_over(chosen.map(|(address, found)| (address, found.services)).collect());
+        let new = self.take_over(own(&self.node, all, &announcements(&in_force, there)));
         self.fresh.retain(|address, _| self.held.borrow().contains_key(address));
         self.links.announce(new.keys().copied());
         self.fresh.extend(new.keys().map(|address| (*address, REPEATS)));
@@ -187,5 +191,36 @@ impl Term {
             info!(%address, "answering for this address");
             services.iter().for_each(|service| self.teller.tell(service, *address));
         }
+    }
+}
+
+/// The addresses a node answers for: those it is chosen for, by what the cluster is and by what its kernel was set up for.
+fn own(node: &Name, wanted: BTreeMap<IpAddr, Announcement>, served: &BTreeMap<IpAddr, Announcement>) -> Held {
+    let chosen = Answerer::Node(node.clone());
+    let is_served = |address: &IpAddr| served.get(address).is_some_and(|served| served.answerer == chosen);
+    let own = wanted.into_iter().filter(|(address, wanted)| wanted.answerer == chosen && is_served(address));
+    own.map(|(address, wanted)| (address, wanted.services)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_not_answered_for_before_the_kernel_serves_it_nor_when_another_node_is_chosen() {
+        let all = |answerers: &[(&str, Answerer)]| -> BTreeMap<IpAddr, Announcement> {
+            let announcement = |answerer: &Answerer| Announcement { services: [].into(), answerer: answerer.clone() };
+            answerers.iter().map(|(address, answerer)| (address.parse().unwrap(), announcement(answerer))).collect()
+        };
+        let (here, there) = (Answerer::Node("here".into()), Answerer::Node("there".into()));
+        let both = [("10.0.0.1", here.clone()), ("10.0.0.2", here.clone())];
+        let held = |wanted: &[_], served: &[_]| {
+            let held = own(&"here".into(), all(wanted), &all(served));
+            held.keys().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(held(&both, &both), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(held(&both, &both[..1]), ["10.0.0.1"], "the other one is new");
+        assert_eq!(held(&both, &[both[0].clone(), ("10.0.0.2", Answerer::Nobody)]), ["10.0.0.1"]);
+        assert_eq!(held(&[both[0].clone(), ("10.0.0.2", there)], &both), ["10.0.0.1"]);
     }
 }
