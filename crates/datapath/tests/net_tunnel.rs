@@ -110,6 +110,20 @@ fn in_auto_mode_neighbours_are_reached_plainly_and_others_through_the_tunnel() {
 }
 
 #[test]
+fn in_auto_mode_a_second_link_changes_no_way_as_the_other_node_knows_nothing_of_it() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        fabric.add_second_link(0);
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        for family in FAMILIES {
+            assert_eq!(links_to_pods(&fabric, 0, family), ["eth0", "fw-vxlan"]);
+        }
+        expect_pods_to_meet(&fabric);
+    });
+}
+
+#[test]
 fn what_a_node_sends_through_the_tunnel_and_what_its_pods_send_to_nodes_behind_it_finds_back() {
     isolated(|| {
         let mut fabric = Fabric::make();

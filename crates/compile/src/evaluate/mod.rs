@@ -270,7 +270,11 @@ impl World<'_> {
         let is_near = match routing.mode {
             RoutingMode::Native => true,
             RoutingMode::Vxlan => false,
-            RoutingMode::Auto => routing.networks.iter().any(|network| network.address.contains(&address)),
+            RoutingMode::Auto => routing.networks.iter().any(|network| {
+                // Both must be known by addresses there.
+                let has = |address: IpAddr| network.address.contains(&address);
+                has(address) && self.told_addresses().any(has)
+            }),
         };
         let mut holders = self.cluster.nodes.values().filter(|node| node.addresses.contains(&address));
         holders.any(|node| is_near || node.name == self.view.name)

@@ -149,7 +149,7 @@ impl Network {
                     continue;
                 }
                 taken.push((destination, node));
-                match hop(view, node, destination, tunnel.as_mut()) {
+                match hop(view, &self.own_addresses, (node, destination), tunnel.as_mut()) {
                     Ok(hop) => self.route(destination, hop),
                     Err(why) => self.reject(node, "status.addresses", why),
                 }
@@ -189,17 +189,23 @@ fn inside(view: &NodeView, held: &BTreeSet<IpAddr>, own: Option<&Arc<Node>>, pod
 /// Addresses of nodes that are not outside the cluster. That of a node behind the tunnel is: the network on the way
 /// there does not know pods' addresses.
 fn nodes_inside(view: &NodeView, cluster: &Cluster) -> impl Iterator<Item = IpNet> {
+    let own = cluster.nodes.get(&view.name).map_or(&[][..], |own| &own.addresses);
     let addresses = cluster.nodes.values().flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
     let inside =
-        addresses.filter(|(node, address)| node.name == view.name || view.routing.way_to(*address) == Way::Native);
+        addresses.filter(|(node, address)| node.name == view.name || view.routing.way_to(own, *address) == Way::Native);
     inside.map(|(_, address)| IpNet::from(address))
 }
 
 /// Where a route to pods of another node leads, or why there is none.
-fn hop(view: &NodeView, node: &Node, destination: IpNet, tunnel: Option<&mut Tunnel>) -> Result<Hop, String> {
+fn hop(
+    view: &NodeView,
+    own: &[IpAddr],
+    (node, destination): (&Node, IpNet),
+    tunnel: Option<&mut Tunnel>,
+) -> Result<Hop, String> {
     let family = IpFamily::of(destination.network());
     let via = node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
-    if let Some(via) = via.filter(|via| view.routing.way_to(*via) == Way::Native) {
+    if let Some(via) = via.filter(|via| view.routing.way_to(own, *via) == Way::Native) {
         return Ok(Hop::Via(via));
     }
     if view.routing.mode == RoutingMode::Native {

@@ -13,7 +13,7 @@ pub enum RoutingMode {
     Native,
     /// Inside packets between the nodes (VXLAN, RFC 7348).
     Vxlan,
-    /// As they are to nodes on one of this node's own networks, inside packets to all others.
+    /// As they are to nodes that share a network with this one, inside packets to all others.
     Auto,
 }
 
@@ -73,12 +73,17 @@ impl Routing {
     /// What an Ethernet between machines carries (RFC 894), when nothing is known of the link.
     const MTU_ETHERNET: u32 = 1500;
 
-    /// Which way packets for pods take to the node that has `address`.
-    pub(super) fn way_to(&self, address: IpAddr) -> Way {
+    /// Which way packets for pods take from the node of the addresses `own` to the one that has `address`.
+    ///
+    /// Nodes share a network when the addresses their Node objects tell are on it. That one of them reaches the other by
+    /// a second link is not enough: the other one knows nothing of it and would answer through the tunnel.
+    pub(super) fn way_to(&self, own: &[IpAddr], address: IpAddr) -> Way {
+        let is_shared =
+            |network: &IpNet| network.contains(&address) && own.iter().any(|address| network.contains(address));
         match self.mode {
             RoutingMode::Native => Way::Native,
             RoutingMode::Vxlan => Way::Tunnel,
-            RoutingMode::Auto if self.networks.iter().any(|network| network.address.contains(&address)) => Way::Native,
+            RoutingMode::Auto if self.networks.iter().any(|network| is_shared(&network.address)) => Way::Native,
             RoutingMode::Auto => Way::Tunnel,
         }
     }
@@ -106,10 +111,20 @@ mod tests {
     #[test]
     fn only_auto_asks_whether_nodes_are_neighbours() {
         let (near, far) = ("10.89.0.2".parse().unwrap(), "10.89.1.2".parse().unwrap());
-        let ways = |mode| (routing(mode).way_to(near), routing(mode).way_to(far));
+        let own = ["10.89.0.1".parse().unwrap()];
+        let ways = |mode| (routing(mode).way_to(&own, near), routing(mode).way_to(&own, far));
         assert_eq!(ways(RoutingMode::Auto), (Way::Native, Way::Tunnel));
         assert_eq!(ways(RoutingMode::Native), (Way::Native, Way::Native));
         assert_eq!(ways(RoutingMode::Vxlan), (Way::Tunnel, Way::Tunnel));
+    }
+
+    #[test]
+    fn a_node_on_a_network_that_is_not_the_one_this_node_is_known_by_is_no_neighbour() {
+        let [own, on_second, of_ipv6] = ["10.89.9.1", "10.89.0.2", "fd00::2"].map(|text| text.parse().unwrap());
+        let auto = routing(RoutingMode::Auto);
+        assert_eq!([on_second, of_ipv6].map(|peer| auto.way_to(&[own], peer)), [Way::Tunnel; 2]);
+        assert_eq!(auto.way_to(&[own, "fd00::1".parse().unwrap()], of_ipv6), Way::Native);
+        assert_eq!(auto.way_to(&[], on_second), Way::Tunnel);
     }
 
     #[test]

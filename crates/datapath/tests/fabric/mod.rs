@@ -27,6 +27,7 @@ pub struct Fabric {
     pub nodes: Vec<Machine>,
     /// Who computes the checksums of what the tunnels of all nodes carry.
     pub checksums: Checksums,
+    bridges: [LinkIndex; 2],
 }
 
 /// The hardware of the node that is alone on its network.
@@ -41,6 +42,8 @@ pub enum Hardware {
 pub struct Machine {
     pub netns: Netns,
     pub pod: Netns,
+    /// The networks its links are on.
+    networks: Vec<LinkNetwork>,
     datapath: Datapath,
 }
 
@@ -69,7 +72,26 @@ impl Fabric {
             bridge.index
         });
         let nodes = (0..NETWORK_OF.len()).map(|index| make_machine(&mut router, &bridges, index, hardware)).collect();
-        Self { nodes, checksums: Checksums::default() }
+        Self { nodes, checksums: Checksums::default(), bridges }
+    }
+
+    /// Gives a node a second link, on the other network, by which its Node object does not know it.
+    pub fn add_second_link(&mut self, node: usize) {
+        let network = 1 - NETWORK_OF[node];
+        let mut router = Rtnetlink::open().expect("a connection");
+        let port = format!("second{node}");
+        let end = VethEnd { name: &port, mac: None, netns: None };
+        let peer = VethEnd { name: "eth1", mac: None, netns: Some(&self.nodes[node].netns) };
+        let cable = router.create_veth(&Veth { end, peer, mtu: MTU }).expect("a veth pair");
+        router.enslave(cable.index, self.bridges[usize::from(network)]).expect("a port");
+        let mut links = self.nodes[node].links();
+        let eth1 = set_up(&mut links, "eth1");
+        for family in FAMILIES {
+            let address = on_underlay(family, network, 100 + node_number(node));
+            links.add_address(eth1.index, address).expect("an address");
+            self.nodes[node].networks.push(LinkNetwork { address, mtu: MTU });
+        }
+        links.wait_until_running("eth1", RUNNING).expect("a link");
     }
 
     /// Applies to a node what a cluster of these nodes asks of it.
@@ -79,7 +101,7 @@ impl Fabric {
 
     /// Applies to a node what a cluster asks of it.
     pub fn apply_cluster(&mut self, node: usize, mode: RoutingMode, cluster: &Cluster) -> Outcome {
-        let plan = Plan::of(view(node, mode, self.checksums), cluster);
+        let plan = Plan::of(self.view(node, mode), cluster);
         assert_eq!(plan.rejected(), []);
         self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan")
     }
@@ -90,6 +112,14 @@ impl Fabric {
             let outcome = self.apply(node, mode, &[0, 1, 2]);
             assert_eq!(outcome.routes_failed, 0);
         }
+    }
+
+    fn view(&self, node: usize, mode: RoutingMode) -> NodeView {
+        let networks = self.nodes[node].networks.clone();
+        let routing = Routing { mode, networks, tunnel_checksums: self.checksums, ..Routing::default() };
+        // What the agent is told of the whole cluster: what has no narrower route leads to the node itself.
+        let pod_ranges = ["10.244.0.0/16", "fd00:244::/32"].map(|range| range.parse().expect("a range")).into();
+        NodeView { pod_ranges, routing, ..NodeView::new(name(node)) }
     }
 
     /// Forgets what is known of a node's kernel, as a crash of the agent does.
@@ -103,17 +133,6 @@ impl Machine {
     pub fn links(&self) -> Rtnetlink {
         Rtnetlink::open_in(&self.netns).expect("a connection")
     }
-}
-
-fn view(node: usize, mode: RoutingMode, checksums: Checksums) -> NodeView {
-    let networks = FAMILIES.map(|family| {
-        let address = on_underlay(family, NETWORK_OF[node], node_number(node));
-        LinkNetwork { address, mtu: MTU }
-    });
-    let routing = Routing { mode, networks: networks.into(), tunnel_checksums: checksums, ..Routing::default() };
-    // What the agent is told of the whole cluster: what has no narrower route leads to the node itself.
-    let pod_ranges = ["10.244.0.0/16", "fd00:244::/32"].map(|range| range.parse().expect("a range")).into();
-    NodeView { pod_ranges, routing, ..NodeView::new(name(node)) }
 }
 
 /// A cluster of these nodes.
@@ -212,7 +231,9 @@ fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize, 
     let pod = make_pod(&mut links, index);
     links.wait_until_running("eth0", RUNNING).expect("a link");
     let datapath = Datapath::open_in(&netns).expect("a connection");
-    Machine { netns, pod, datapath }
+    let address = |family| on_underlay(family, network, node_number(index));
+    let networks = FAMILIES.map(|family| LinkNetwork { address: address(family), mtu: MTU }).into();
+    Machine { netns, pod, networks, datapath }
 }
 
 /// The pod of a node, wired as the CNI plugin does it.

@@ -9,7 +9,7 @@ use compile::{Routing, RoutingMode};
 #[derive(Clone, Debug, clap::Args)]
 pub struct RoutingArgs {
     /// Way of packets to pods of other nodes: native (by plain routes), vxlan (inside packets between the nodes), or auto
-    /// (native to nodes on a network this node is on, vxlan to others).
+    /// (native to nodes that share a network with this one, vxlan to others).
     #[arg(long, value_name = "auto|native|vxlan", env = "FAIRWAY_ROUTING", default_value = "auto",
         value_parser = parse_mode)]
     routing: RoutingMode,
