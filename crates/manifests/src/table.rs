@@ -85,6 +85,12 @@ pub const SETTINGS: &[Setting] = &[
         "/etc/cni/net.d",
         "Directory of the nodes where their runtime finds CNI configurations.",
     ),
+    setting(
+        "cni.reuseDelay",
+        Kind::Count,
+        "30",
+        "Seconds for which no pod gets an address that another one gave back.",
+    ),
     setting("agent.statusPort", Kind::Port, "10246", "Port of the agent's status pages on 127.0.0.1 of every node."),
     setting(
         "agent.resources",

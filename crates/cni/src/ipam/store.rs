@@ -16,8 +16,9 @@ use crate::config::Pools;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
 
-/// This many released addresses are remembered, so that they come last in turn; as many as a /24 has.
-const RELEASED_MAX: usize = 256;
+/// Beside those that nobody gets yet, this many released addresses are remembered, so that they come last in turn; as
+/// many as a /24 has.
+const RESTED_MAX: usize = 256;
 
 /// The reservations of one node.
 #[derive(Debug)]
@@ -125,11 +126,7 @@ impl<'a> Store<'a> {
     fn move_to_released(&self, address: IpAddr) -> io::Result<()> {
         let released = self.state.released().join(address.to_string());
         fs::rename(self.file_of(address), &released)?;
-        File::options().write(true).open(&released)?.set_modified(SystemTime::now())?;
-        for (_, address) in self.released()?.iter().rev().skip(RELEASED_MAX) {
-            fs::remove_file(self.state.released().join(address.to_string()))?;
-        }
-        Ok(())
+        File::options().write(true).open(&released)?.set_modified(SystemTime::now())
     }
 
     /// Addresses with the times of their release, the first released first.
@@ -169,9 +166,13 @@ impl<'a> Store<'a> {
         let content =
             serde_json::to_vec(owner).map_err(|error| IpamError::Reserve { address, source: error.into() })?;
         lock.replace(&self.file_of(address), &content)?;
-        // Only a hint for later calls: losing it costs nothing but the turn.
-        let _ = fs::remove_file(self.state.released().join(address.to_string()));
+        self.forget_release(address);
         Ok(address)
+    }
+
+    /// Only a hint for later calls: keeping it costs nothing but the turn.
+    fn forget_release(&self, address: IpAddr) {
+        let _ = fs::remove_file(self.state.released().join(address.to_string()));
     }
 
     fn choose(&self, pools: &Pools, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
@@ -181,7 +182,11 @@ impl<'a> Store<'a> {
         let now = SystemTime::now();
         // A release in the future is one of before somebody set the clock; nobody can tell how long ago it was.
         let is_resting = |at: SystemTime| now.duration_since(at).is_ok_and(|since| since < pools.reuse_delay);
-        let (resting, rested): (Vec<_>, Vec<_>) = released.into_iter().partition(|(at, _)| is_resting(*at));
+        let released = released.into_iter().filter(|(_, address)| pools.contain(*address));
+        let (resting, mut rested): (Vec<_>, Vec<_>) = released.partition(|(at, _)| is_resting(*at));
+        for (_, address) in rested.drain(..rested.len().saturating_sub(RESTED_MAX)) {
+            self.forget_release(address);
+        }
         let addresses = |list: Vec<(SystemTime, IpAddr)>| list.into_iter().map(|(_, address)| address);
         let taken: BTreeSet<IpAddr> = taken.union(&self.occupied).copied().collect();
         let avoided: BTreeSet<IpAddr> = taken.iter().copied().chain(addresses(resting)).collect();
@@ -310,6 +315,21 @@ mod tests {
         let error = store.reserve(&owner("c"), &pools, &[]).unwrap_err();
         assert!(matches!(error, IpamError::Exhausted { taken: 1, resting: 1, .. }), "{error}");
         assert!(store.reserve(&owner("c"), &nets(&["10.244.1.0/30"]), &[]).is_ok());
+    }
+
+    #[test]
+    fn addresses_rest_however_many_were_released_since() {
+        let (_directory, state) = state();
+        let store = Store::new(&state);
+        let rests = Pools { reuse_delay: Duration::from_secs(3600), ..nets(&["10.244.0.0/23"]) };
+        let mut given = BTreeSet::new();
+        for _ in 0..RESTED_MAX + 20 {
+            let address = store.reserve(&owner("a"), &rests, &[]).unwrap()[0];
+            assert!(given.insert(address), "{address} had no rest");
+            store.release(&owner("a")).unwrap();
+        }
+        store.reserve(&owner("a"), &nets(&["10.244.0.0/23"]), &[]).unwrap();
+        assert_eq!(store.released().unwrap().len(), RESTED_MAX, "what rested is not remembered for ever");
     }
 
     #[test]

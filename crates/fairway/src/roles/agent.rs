@@ -73,7 +73,8 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let following = Following { snapshots: cluster.snapshots(), in_force, health: Arc::clone(&health) };
     let announcer = announcer(&args, following, (client.clone(), to_rejections.clone()), &announcer_metrics);
     let connector = if args.cni { Connector::Own } else { Connector::Other };
-    let files = CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir);
+    let reuse_delay = Duration::from_secs(args.cni_reuse_delay);
+    let files = CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir, reuse_delay);
     let keeper = Keeper {
         node: args.node_name.into(),
         pod_network: PodNetwork::new(files, connector),

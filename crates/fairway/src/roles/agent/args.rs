@@ -40,6 +40,9 @@ pub struct AgentArgs {
     /// Directory in which the CNI plugin keeps what it remembers between calls.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
     pub(super) cni_state_dir: PathBuf,
+    /// Seconds for which no pod gets an address that another one gave back: whoever still talks to that one meets nobody.
+    #[arg(long, value_name = "SECONDS", env = "FAIRWAY_CNI_REUSE_DELAY", default_value_t = 30)]
+    pub(super) cni_reuse_delay: u64,
     /// Address of the pages /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10246")]
     pub(super) healthz_bind_address: SocketAddr,

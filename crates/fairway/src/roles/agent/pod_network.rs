@@ -106,6 +106,7 @@ fn in_the_way(node: &Name, configuration: &str) -> Rejected {
 mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -120,7 +121,8 @@ mod tests {
     }
 
     fn network(root: &Path, connector: Connector) -> PodNetwork {
-        PodNetwork::new(CniFiles::new(root.join("bin"), root.join("net.d"), root.join("state")), connector)
+        let files = CniFiles::new(root.join("bin"), root.join("net.d"), root.join("state"), Duration::ZERO);
+        PodNetwork::new(files, connector)
     }
 
     #[tokio::test]

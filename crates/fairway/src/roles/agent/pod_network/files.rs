@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -24,6 +25,8 @@ pub(in crate::roles::agent) struct CniFiles {
     conf_dir: PathBuf,
     /// Where the plugin keeps what it remembers.
     state_dir: PathBuf,
+    /// How long nobody gets an address that was given back.
+    reuse_delay: Duration,
     /// The plugin's file as it was when it was last found right: comparing it byte by byte takes too long for every
     /// change of a cluster.
     right: Option<Stamp>,
@@ -33,8 +36,13 @@ pub(in crate::roles::agent) struct CniFiles {
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl CniFiles {
-    pub(in crate::roles::agent) const fn new(bin_dir: PathBuf, conf_dir: PathBuf, state_dir: PathBuf) -> Self {
-        Self { bin_dir, conf_dir, state_dir, right: None }
+    pub(in crate::roles::agent) const fn new(
+        bin_dir: PathBuf,
+        conf_dir: PathBuf,
+        state_dir: PathBuf,
+        reuse_delay: Duration,
+    ) -> Self {
+        Self { bin_dir, conf_dir, state_dir, reuse_delay, right: None }
     }
 
     /// Installs this program as the plugin, then the configuration that names it: a runtime that sees the one finds
@@ -95,7 +103,7 @@ impl CniFiles {
             "name": PLUGIN,
             "plugins": [{
                 "type": PLUGIN,
-                "ipam": { "ranges": pod_ranges },
+                "ipam": { "ranges": pod_ranges, "reuseDelaySeconds": self.reuse_delay.as_secs() },
                 "capabilities": { "portMappings": true, "bandwidth": true, "ips": true, "mac": true },
                 "stateDir": self.state_dir,
             }],
@@ -186,7 +194,7 @@ mod tests {
     use super::*;
 
     fn files(root: &Path) -> CniFiles {
-        CniFiles::new(root.join("bin"), root.join("net.d"), "/var/lib/cni/x".into())
+        CniFiles::new(root.join("bin"), root.join("net.d"), "/var/lib/cni/x".into(), Duration::from_secs(45))
     }
 
     fn ranges(texts: &[&str]) -> Vec<IpNet> {
@@ -212,7 +220,7 @@ mod tests {
             "name": "fairway",
             "plugins": [{
                 "type": "fairway",
-                "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"] },
+                "ipam": { "ranges": ["10.244.1.0/24", "fd00:1::/64"], "reuseDelaySeconds": 45 },
                 "capabilities": { "portMappings": true, "bandwidth": true, "ips": true, "mac": true },
                 "stateDir": "/var/lib/cni/x",
             }],
