@@ -98,11 +98,13 @@ fn address(door: &mut Door, field: &str, family: IpFamily, object: &api::Endpoin
     Some(address)
 }
 
-/// The endpoint as its conditions say; nil means ready, serving as ready, and not terminating (KEP-1672).
+/// The endpoint as its conditions say; nil means ready, serving, and not terminating (KEP-1672). Whether it serves tells
+/// more than whether it is ready only while it terminates.
 fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint) -> Endpoint {
     let conditions = object.conditions.as_ref();
     let hints = || object.hints.iter();
     let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+    let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
     let named = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Name::from);
     let pod = object.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
     let namespace = |target: Option<&str>| target.or(slice.metadata.namespace.as_deref()).map(Name::from);
@@ -122,7 +124,7 @@ fn endpoint(slice: &api::EndpointSlice, address: IpAddr, object: &api::Endpoint)
             Some(NamespacedName { namespace: namespace(target.namespace.as_deref())?, name: named(&target.name)? })
         }),
         ready,
-        serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(ready),
-        terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
+        serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(ready || terminating),
+        terminating,
     }
 }

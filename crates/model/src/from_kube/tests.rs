@@ -282,6 +282,22 @@ fn a_slice_becomes_a_fact_with_the_defaults_of_its_conditions() {
 }
 
 #[test]
+fn an_endpoint_that_terminates_serves_unless_it_says_otherwise() {
+    let slice = endpoint_slice(&read(
+        "
+        metadata: {namespace: a, name: s, labels: {kubernetes.io/service-name: b}}
+        addressType: IPv4
+        endpoints:
+        - {addresses: [10.244.1.5], conditions: {ready: false, terminating: true}}
+        - {addresses: [10.244.1.6], conditions: {ready: false, serving: false, terminating: true}}
+        - {addresses: [10.244.1.7], conditions: {ready: false}}
+        ",
+    ));
+    let endpoints = slice.fact.expect("a slice").endpoints;
+    assert_eq!(endpoints.iter().map(|endpoint| endpoint.serving).collect::<Vec<_>>(), [true, false, false]);
+}
+
+#[test]
 fn bad_endpoints_are_refused_and_the_good_one_stands() {
     let admitted = endpoint_slice(&read(
         "
