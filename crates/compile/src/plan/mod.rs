@@ -263,6 +263,14 @@ impl Plan {
         Some(serving.map(|(socket, each)| (socket, stay(each.ready || service.publish_not_ready))).collect())
     }
 
+    /// Whether connections that were translated from `frontend`, which none is now, to `backend` may be what a deleted
+    /// Service left: they lead to a pod, and no other proxy is to serve them. Walks all Services.
+    pub fn may_be_left_over(&self, frontend: &Frontend, backend: IpAddr) -> bool {
+        let mut delegated = self.cluster.services.values().filter(|service| service.delegated);
+        self.network.pods.iter().any(|range| range.contains(&backend))
+            && !delegated.any(|service| service::frontends_of(service, &self.network).any(|other| other == *frontend))
+    }
+
     /// What a Service asks for, by frontend; of a contested frontend [`treatment`](Self::treatment) tells who has it.
     pub fn frontends_of(&self, service: &NamespacedName) -> impl Iterator<Item = (&Frontend, &Treatment)> {
         let treatments = self.services.get(service).into_iter().flat_map(Treatments::iter);

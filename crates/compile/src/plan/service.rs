@@ -164,6 +164,12 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
     treatments
 }
 
+/// What a Service has for frontends, whoever serves it.
+pub(super) fn frontends_of<'a>(service: &'a Service, network: &'a Network) -> impl Iterator<Item = Frontend> {
+    let of_port = |port| frontends(service, port, &network.node_port_addresses);
+    service.ports.iter().flat_map(of_port).map(|(frontend, _)| frontend)
+}
+
 /// What a Service port is reached at. It has addresses only of the families the Service has: what it lists beyond them
 /// is nobody's.
 fn frontends(service: &Service, port: &ServicePort, node_port_addresses: &[IpAddr]) -> Vec<(Frontend, FrontendKind)> {

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use apiserver::client::{ENDPOINT_SLICES, NODES};
+use apiserver::client::{ENDPOINT_SLICES, NODES, SERVICES};
+use datapath::conntrack::Conntrack;
 use datapath::route::{MacAddress, Rtnetlink};
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
@@ -203,7 +204,11 @@ fn udp_client() -> UdpSocket {
 
 /// Who answers this client at the Service, if anybody does.
 fn ask_udp(client: &UdpSocket) -> Option<String> {
-    client.send_to(b"?", SERVICE).ok()?;
+    ask_udp_at(client, SERVICE)
+}
+
+fn ask_udp_at(client: &UdpSocket, address: &str) -> Option<String> {
+    client.send_to(b"?", address).ok()?;
     let mut answer = [0; 64];
     let (len, _) = client.recv_from(&mut answer).ok()?;
     String::from_utf8(answer[..len].to_vec()).ok()
@@ -299,5 +304,27 @@ fn a_client_of_udp_is_led_from_an_endpoint_that_is_gone_to_one_that_is_there() {
         wait_for("the first endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.5"));
         world.set_endpoints("shop", &[two]);
         wait_for("the second endpoint", DEADLINE, || ask().filter(|answer| answer == "10.244.1.6"));
+    });
+}
+
+#[test]
+fn a_client_of_udp_is_not_left_with_a_service_that_was_deleted_while_no_agent_ran() {
+    isolated(|| {
+        let world = World::start_with_shop("UDP");
+        let port = json!({ "name": "main", "port": 80, "protocol": "UDP", "targetPort": 8080, "nodePort": 30080 });
+        let spec = json!({ "type": "NodePort", "externalIPs": ["10.96.0.77"], "ports": [port] });
+        world.merge(&SERVICES, "default", "shop", json!({ "spec": spec }));
+        world.create_endpoints("shop", "UDP", &[serve_udp("10.244.1.5")]);
+        let agent = world.spawn_agent();
+        for address in ["10.89.0.1:30080", "10.96.0.77:80"] {
+            let client = udp_client();
+            wait_for(&format!("an answer at {address}"), DEADLINE, || ask_udp_at(&client, address));
+        }
+        let flows = || Conntrack::open().unwrap().translated_flows().unwrap().len();
+        assert!(flows() >= 2, "the control: the kernel remembers both");
+        agent.crash();
+        world.delete(&SERVICES, "default", "shop");
+        let _agent = world.spawn_agent();
+        wait_for("the flows to be forgotten", DEADLINE, || (flows() == 0).then_some(()));
     });
 }

@@ -237,6 +237,10 @@ impl Kernel {
         if self.datapath.remembers() {
             return Ok(Vec::new());
         }
+        self.read_host_ports()
+    }
+
+    fn read_host_ports(&self) -> Result<Vec<HostPort>> {
         let recorded = cni::recorded_host_ports(&self.cni_state_dir);
         recorded.context("cannot read which ports of the node lead to pods")
     }
@@ -254,7 +258,8 @@ impl Kernel {
             return Ok(None);
         }
         let started = Instant::now();
-        let mut judge = Judge::new(&committed.plan, old.map(|old| &old.plan), &self.view.service_ranges);
+        let host_ports = if old.is_none() { self.read_host_ports()? } else { Vec::new() };
+        let mut judge = Judge::new(&committed.plan, old.map(|old| &old.plan), &self.view.service_ranges, &host_ports);
         let removed = self.conntrack.remove_udp_flows(|flow| judge.is_wanted(flow))?;
         let removed = removed.iter().map(|flow| IpFamily::of(flow.frontend.ip())).collect();
         self.reconciled = Some(committed.clone());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use compile::Plan;
+use compile::host_ports::HostPort;
 use compile::plan::{Frontend, Stay};
 use datapath::conntrack::{Flow, Stage};
 use ipnet::IpNet;
@@ -15,14 +16,21 @@ pub(super) struct Judge<'a> {
     /// The plan before it.
     old: Option<&'a Plan>,
     service_ranges: &'a [IpNet],
+    /// Ports of the node that lead to pods; looked at only when there is no plan before it.
+    host_ports: &'a [HostPort],
     /// What was asked of the plan already: many flows have few frontends.
     serving: HashMap<Frontend, Option<BTreeMap<SocketAddr, Stay>>>,
 }
 
 impl<'a> Judge<'a> {
     /// By what is served now, and before; the ranges tell what was a Service's before there was a plan.
-    pub(super) fn new(plan: &'a Plan, old: Option<&'a Plan>, service_ranges: &'a [IpNet]) -> Self {
-        Self { plan, old, service_ranges, serving: HashMap::new() }
+    pub(super) fn new(
+        plan: &'a Plan,
+        old: Option<&'a Plan>,
+        service_ranges: &'a [IpNet],
+        host_ports: &'a [HostPort],
+    ) -> Self {
+        Self { plan, old, service_ranges, host_ports, serving: HashMap::new() }
     }
 
     /// Whether a flow leads to an endpoint that serves; flows that others translate are none of our business.
@@ -36,10 +44,24 @@ impl<'a> Judge<'a> {
             Some(serving) => may_go_on(flow, serving),
             None if flow.backend == flow.frontend => true,
             None => {
-                let was_ours = self.old.is_some_and(|old| old.treatment(&frontend).is_some());
+                let was_ours = match self.old {
+                    Some(old) => old.treatment(&frontend).is_some(),
+                    None => self.is_left_over(flow, &frontend),
+                };
                 !was_ours && !self.service_ranges.iter().any(|range| range.contains(&frontend.address))
             }
         }
+    }
+}
+
+impl Judge<'_> {
+    /// Whether a Service that was deleted while there was no agent must have left the flow.
+    fn is_left_over(&self, flow: &Flow, frontend: &Frontend) -> bool {
+        let is_at = |port: &HostPort| {
+            (port.protocol, port.port.get()) == (frontend.protocol, frontend.port)
+                && port.address.is_none_or(|address| address == frontend.address)
+        };
+        self.plan.may_be_left_over(frontend, flow.backend.ip()) && !self.host_ports.iter().any(is_at)
     }
 }
 
