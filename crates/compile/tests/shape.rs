@@ -24,15 +24,15 @@ fn touched(operations: &[Operation]) -> Vec<String> {
 }
 
 #[test]
-fn one_more_service_among_ten_thousand_is_three_maps_elements() {
+fn one_more_service_among_ten_thousand_is_four_maps_elements() {
     let mut cluster = plain_cluster(10_000, 5);
     let plan = plan_of(&cluster);
     add_plain(&mut cluster, 10_000, 5);
     let next = plan.next(&cluster);
     let operations = diff(plan.ruleset(), next.ruleset());
-    assert_eq!(touched(&operations), ["+5 endpoints", "+1 masquerade_outsiders", "+1 services"]);
+    assert_eq!(touched(&operations), ["+1 cluster_ips", "+5 endpoints", "+1 masquerade_outsiders", "+1 services"]);
     let back = diff(next.ruleset(), next.next(&plain_cluster(10_000, 5)).ruleset());
-    assert_eq!(touched(&back), ["-5 endpoints", "-1 masquerade_outsiders", "-1 services"]);
+    assert_eq!(touched(&back), ["-1 cluster_ips", "-5 endpoints", "-1 masquerade_outsiders", "-1 services"]);
 }
 
 #[test]

@@ -60,11 +60,26 @@ impl World<'_> {
                 }
             }
         }
+        if let Some(service) = self.service_at_cluster_ip() {
+            return Verdict { outcome: Outcome::Refused, by: Reason::ClosedPort { service: service.name.clone() } };
+        }
         let leaves = self.leaves_cluster(self.packet.destination);
         let is_masqueraded = leaves || self.is_own_in_tunnel(self.packet.destination);
         let source = if is_masqueraded { SourceNat::Masqueraded } else { SourceNat::Kept };
         let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
         Verdict { outcome: Outcome::Passed { source }, by }
+    }
+
+    /// The Service that serves at the packet's destination, which is its cluster IP and no address of this node.
+    fn service_at_cluster_ip(&self) -> Option<&Service> {
+        let destination = self.packet.destination;
+        let is_at = |service: &&Service| match &service.kind {
+            ServiceKind::Virtual { cluster_ips, .. } => cluster_ips.contains(&destination),
+            ServiceKind::Headless { .. } | ServiceKind::ExternalName { .. } => false,
+        };
+        let services = self.cluster.services.values().map(|service| &**service);
+        let mut served = services.filter(|service| !service.delegated && !service.ports.is_empty());
+        served.find(is_at).filter(|_| !self.is_own(destination))
     }
 
     /// Whether the packet is sent to a Service port at an address of this kind.

@@ -11,6 +11,11 @@ pub enum Reason {
     NoService,
     /// The destination belongs to no Service, and a pod's packet leaves the cluster.
     LeavesCluster,
+    /// The destination is the cluster IP of a Service that has no such port.
+    ClosedPort {
+        /// Its name.
+        service: NamespacedName,
+    },
     /// It is for the tunnel between the nodes, and none of the other nodes sent it.
     NotOfNode,
     /// A Service's source ranges: the client is in none of them.
@@ -78,6 +83,9 @@ impl fmt::Display for Reason {
             Self::NoService => f.write_str("no Service has this address, protocol and port"),
             Self::LeavesCluster => {
                 f.write_str("no Service has this address, protocol and port; a pod's packet leaves the cluster")
+            }
+            Self::ClosedPort { service } => {
+                write!(f, "Service {service}, cluster IP: it has no such protocol and port")
             }
             Self::NotOfNode => f.write_str("the tunnel takes packets of the cluster's other nodes only"),
             Self::SourceRanges { service, port } => {

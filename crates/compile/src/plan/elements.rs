@@ -11,6 +11,7 @@ use super::balancer::{Choice, LoadBalancer, SharedChain, Target};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard, tunnel_source};
+use crate::FrontendKind;
 use crate::guard;
 use crate::host_ports::{self, HostPort};
 use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Values, Verdict};
@@ -23,6 +24,8 @@ pub(super) struct Elements {
     shared: SharedMap<SharedChain, u32>,
     /// How many frontends have each endpoint address on this node.
     hairpins: SharedMap<IpAddr, u32>,
+    /// How many frontends each cluster IP has.
+    cluster_ips: SharedMap<IpAddr, u32>,
 }
 
 impl Default for Elements {
@@ -31,7 +34,7 @@ impl Default for Elements {
         ruleset.chains.extend(guard::ruleset().chains);
         ruleset.sets.extend(layout::sets());
         ruleset.chains.extend(layout::chains());
-        Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new() }
+        Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new(), cluster_ips: SharedMap::new() }
     }
 }
 
@@ -92,6 +95,8 @@ impl Elements {
         self.count_chains(family, old, -1);
         self.count_hairpins(family, new, 1);
         self.count_hairpins(family, old, -1);
+        self.count_cluster_ip(frontend, new, 1);
+        self.count_cluster_ip(frontend, old, -1);
     }
 
     fn replace_all(&mut self, kind: SetKind, family: IpFamily, all: SharedMap<ElementKey, Option<Data>>) {
@@ -132,6 +137,19 @@ impl Elements {
             self.ruleset.sets.remove(&name);
         }
         self.ruleset.chains.remove(&shared.name());
+    }
+
+    fn count_cluster_ip(&mut self, frontend: &Frontend, treatment: Option<&Treatment>, by: i32) {
+        if treatment.is_none_or(|treatment| treatment.kind != FrontendKind::ClusterIp) {
+            return;
+        }
+        let (place, family) = (Place::Shared(SetKind::ClusterIps), IpFamily::of(frontend.address));
+        let key = exact([frontend.address.into()]);
+        match count(&mut self.cluster_ips, frontend.address, by) {
+            Count::Appeared => self.change(place, family, |elements| elements.insert(key, None)),
+            Count::Vanished => self.change(place, family, |elements| elements.remove(&key)),
+            Count::Changed => {}
+        }
     }
 
     fn count_hairpins(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {

@@ -49,6 +49,8 @@ sets! {
     MasqueradeAll => "masquerade_all", "masquerade_all6";
     /// Original frontends of translated connections whose source is masqueraded when its answers may bypass the node.
     MasqueradeBypassing => "masquerade_bypassing", "masquerade_bypassing6";
+    /// Cluster addresses of Services; what no frontend takes of them is refused.
+    ClusterIps => "cluster_ips", "cluster_ips6";
     /// Pairs of an endpoint's address with itself.
     Hairpins => "hairpins", "hairpins6";
     /// Frontend and range of clients, for frontends that are not for all.
@@ -91,7 +93,7 @@ impl SetKind {
             Self::Inside | Self::Bypassing | Self::Pods | Self::Cluster => {
                 SetSpec { interval: true, ..plain(vec![address]) }
             }
-            Self::Own => plain(vec![address]),
+            Self::Own | Self::ClusterIps => plain(vec![address]),
         }
     }
 }
@@ -148,11 +150,11 @@ pub(super) fn chains() -> BTreeMap<Name, Chain> {
     let mut chains = BTreeMap::from([
         (REFUSE.into(), regular(refuse)),
         (MASQUERADE.into(), regular([Rule::new([masquerade()])])),
-        ("prerouting".into(), base(ChainKind::Nat, Hook::Prerouting, -100, |family| [services_rule(family)].into())),
-        ("input".into(), base(ChainKind::Filter, Hook::Input, 0, gone_rule)),
-        ("output".into(), base(ChainKind::Nat, Hook::Output, -100, |family| [services_rule(family)].into())),
-        ("arrival".into(), base(ChainKind::Nat, Hook::Input, 100, arrival_rule)),
-        ("postrouting".into(), base(ChainKind::Nat, Hook::Postrouting, 100, |family| [goto(leaving(family))].into())),
+        ("prerouting".into(), base(ChainKind::Nat, Hook::Prerouting, -100, &[services_rule, closed_rule])),
+        ("input".into(), base(ChainKind::Filter, Hook::Input, 0, &[gone_rule])),
+        ("output".into(), base(ChainKind::Nat, Hook::Output, -100, &[services_rule, closed_rule])),
+        ("arrival".into(), base(ChainKind::Nat, Hook::Input, 100, &[arrival_rule])),
+        ("postrouting".into(), base(ChainKind::Nat, Hook::Postrouting, 100, &[|family| vec![goto(leaving(family))]])),
     ]);
     for family in FAMILIES {
         chains.insert(leaving(family).into(), regular(leaving_rules(family)));
@@ -176,10 +178,10 @@ pub(super) fn rule_of(family: IpFamily, statements: impl IntoIterator<Item = Sta
     Rule { statements: [is_family].into_iter().chain(statements).collect() }
 }
 
-/// A base chain with one rule for each family.
-fn base(kind: ChainKind, hook: Hook, priority: i32, act: impl Fn(IpFamily) -> Vec<Statement>) -> Chain {
-    let rules = FAMILIES.map(|family| rule_of(family, act(family)));
-    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.into() }
+/// A base chain with a rule for each family of each of `acts`.
+fn base(kind: ChainKind, hook: Hook, priority: i32, acts: &[fn(IpFamily) -> Vec<Statement>]) -> Chain {
+    let rules = acts.iter().flat_map(|act| FAMILIES.map(|family| rule_of(family, act(family))));
+    Chain { hook: Some(BaseHook { kind, hook, priority, policy: Policy::Accept }), rules: rules.collect() }
 }
 
 /// What arrives here for a pod's address has no pod to go to, see [`Hop::Refused`](super::Hop::Refused): a client gets
@@ -195,8 +197,18 @@ fn gone_rule(family: IpFamily) -> Vec<Statement> {
     ]
 }
 
-fn services_rule(family: IpFamily) -> Statement {
-    Statement::Branch { key: frontend_key(family), map: SetKind::Services.name(family).into() }
+fn services_rule(family: IpFamily) -> Vec<Statement> {
+    vec![Statement::Branch { key: frontend_key(family), map: SetKind::Services.name(family).into() }]
+}
+
+/// A port of a cluster IP that no Service has is refused: such a packet would leave by the default route, and its sender
+/// hang. Only first packets that no frontend took come here. An address that is the node's too serves what else it may.
+fn closed_rule(family: IpFamily) -> Vec<Statement> {
+    vec![
+        in_set(vec![destination(family)], SetKind::ClusterIps, family, false),
+        in_set(vec![destination(family)], SetKind::Own, family, true),
+        goto(REFUSE),
+    ]
 }
 
 /// What happens to the source of a connection that leaves this node, by whatever way.

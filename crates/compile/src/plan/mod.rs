@@ -20,6 +20,8 @@
 //! - `masquerade_all`, `masquerade_outsiders`, `masquerade_bypassing`: for translated connections, by where they were
 //!   first sent, whose source is masqueraded.
 //!
+//! What is sent to one of `cluster_ips` and is no frontend is refused.
+//!
 //! While there is a tunnel, `tunnel_guard` and `tunnel_guard_forward` drop what comes for this node's end of it, and what
 //! passes for another's, from others than the `nodes`, and `tunnel_source` masquerades what the node itself sends through it
 //! under another address than the one it has there.

@@ -126,11 +126,13 @@ fn replace_service(choices: &mut Choices<'_>, cluster: &mut Cluster, index: usiz
     cluster.services.insert(name, Arc::new(service));
 }
 
-/// Everything Services of the cluster claim.
+/// Everything Services of the cluster claim, and a port of each cluster IP that none has.
 fn frontends(cluster: &Cluster) -> Vec<(Protocol, IpAddr, u16)> {
+    const CLOSED_PORT: u16 = 9;
     let mut frontends = Vec::new();
     for service in cluster.services.values() {
         let ServiceKind::Virtual { cluster_ips, external_ips, load_balancer_ips } = &service.kind else { continue };
+        frontends.extend(cluster_ips.iter().map(|address| (Protocol::Tcp, *address, CLOSED_PORT)));
         for port in &service.ports {
             let addresses = cluster_ips.iter().chain(external_ips).chain(load_balancer_ips);
             frontends.extend(addresses.map(|address| (port.protocol, *address, port.port.get())));
