@@ -7,14 +7,15 @@ use std::time::Duration;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{self as core, Event, EventSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use model::from_kube::LoadBalancerPool;
 use model::{NamespacedName, Rejected, RejectedReason, Subject};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior, sleep};
 use tracing::{debug, warn};
 
 use crate::kinds::{Kind, ObjectReference};
@@ -24,6 +25,11 @@ use crate::watch::ClusterWatch;
 const PENDING: usize = 64;
 /// At most one Event in this time: thousands of bad objects must not become a flood of writes.
 const SPACING: Duration = Duration::from_millis(100);
+/// The same said again so soon after the last time is another node's telling of the same, or an agent's that was started
+/// anew; later it is a repetition, and counted.
+const SAME_TELLING: SignedDuration = SignedDuration::from_secs(60);
+/// The pauses before an Event that the API server did not take is sent again.
+const RETRIES_SECS: [u64; 4] = [1, 2, 4, 8];
 /// How much of an object's name an Event's name begins with; the API allows 253 letters in all.
 const NAME_PART: usize = 200;
 /// Where Events on objects without a namespace live.
@@ -99,11 +105,14 @@ pub fn rejections() -> (RejectionSender, Rejections) {
 pub struct RejectionSender(mpsc::Sender<Vec<Rejected>>);
 
 impl RejectionSender {
-    /// Has these told on their objects, in time. Never waits.
-    pub fn tell(&self, rejected: Vec<Rejected>) {
-        if !rejected.is_empty() && self.0.try_send(rejected).is_err() {
+    /// Has these told on their objects, in time; whether they will be, which they are not when too many wait. Never waits
+    /// itself.
+    pub fn tell(&self, rejected: Vec<Rejected>) -> bool {
+        let is_taken = rejected.is_empty() || self.0.try_send(rejected).is_ok();
+        if !is_taken {
             debug!("rejections not told: too many at once");
         }
+        is_taken
     }
 }
 
@@ -134,22 +143,63 @@ impl<'a> Reporter<'a> {
 
     async fn look_up_and_tell(&mut self, rejected: &Rejected) {
         self.pace.tick().await;
-        match find(&self.client, &rejected.object).await {
+        let subject = &rejected.object;
+        match with_retries(|| async { find(&self.client, subject).await }).await {
             Ok(Some(object)) => self.tell(&object, std::slice::from_ref(rejected)).await,
-            Ok(None) => debug!(object = %rejected.object, "gone before it was told what is wrong with it"),
-            Err(error) => warn!(%error, object = %rejected.object, "cannot find the object of an event"),
+            Ok(None) => debug!(object = %subject, "gone before it was told what is wrong with it"),
+            Err(error) => warn!(%error, object = %subject, "cannot find the object of an event"),
         }
     }
 
     async fn write(&self, event: &Event) {
         let namespace = event.metadata.namespace.as_deref().unwrap_or(CLUSTER_NAMESPACE);
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        match events.create(&PostParams::default(), event).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => warn!(%error, "cannot write an event"),
+        if let Err(error) = with_retries(|| create_or_count(&events, event)).await {
+            warn!(%error, "cannot write an event");
         }
     }
+}
+
+/// Writes an Event, or counts it if it stands there already.
+async fn create_or_count(events: &Api<Event>, event: &Event) -> Result<(), kube::Error> {
+    match events.create(&PostParams::default(), event).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        outcome => return outcome.map(drop),
+    }
+    let name = event.metadata.name.as_deref().unwrap_or_default();
+    // It may have run out since it was in the way.
+    let Some(known) = events.get_opt(name).await? else { return Ok(()) };
+    let Some(repetition) = repetition_of(&known, event) else { return Ok(()) };
+    events.patch(name, &PatchParams::default(), &Patch::Merge(repetition)).await.map(drop)
+}
+
+/// What an Event that is known becomes when it comes again; nothing if it is the same telling.
+fn repetition_of(known: &Event, event: &Event) -> Option<Value> {
+    let now = event.last_timestamp.as_ref()?.0;
+    let last = known.last_timestamp.as_ref().map(|time| time.0);
+    if last.is_some_and(|last| now.duration_since(last) < SAME_TELLING) {
+        return None;
+    }
+    Some(json!({ "count": known.count.unwrap_or(1) + 1, "lastTimestamp": Time(now) }))
+}
+
+/// Does something with the API server until it does not fail any more, for a quarter of a minute. What was refused is not
+/// tried again.
+async fn with_retries<T, F>(action: impl Fn() -> F) -> Result<T, kube::Error>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    for pause in RETRIES_SECS.map(Duration::from_secs) {
+        match action().await {
+            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
+                return Err(kube::Error::Api(status));
+            }
+            Err(error) => debug!(%error, "the API server does not take an event; trying again"),
+            done => return done,
+        }
+        sleep(pause).await;
+    }
+    action().await
 }
 
 /// The object as an Event names it. Lists, because that is a right whoever watches the kind has anyway.
@@ -286,6 +336,17 @@ mod tests {
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("Refused")));
         assert_eq!(event.involved_object.name.as_deref(), Some("cart"));
         assert_eq!(event.metadata.namespace.as_deref(), Some("shop"));
+    }
+
+    #[test]
+    fn what_is_refused_again_later_is_counted_and_not_what_every_node_tells_of_the_same() {
+        let (object, rejected) = refused("0 is not a port");
+        let at = |second| event_for(&object, &rejected, "fairway-agent", Timestamp::from_second(second).unwrap());
+        assert_eq!(repetition_of(&at(0), &at(59)), None);
+        let repeated = repetition_of(&at(0), &at(60)).unwrap();
+        assert_eq!(repeated, json!({ "count": 2, "lastTimestamp": "1970-01-01T00:01:00Z" }));
+        let again = repetition_of(&Event { count: Some(2), ..at(60) }, &at(120)).unwrap();
+        assert_eq!(again["count"], 3);
     }
 
     #[test]

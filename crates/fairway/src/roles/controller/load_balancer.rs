@@ -60,12 +60,12 @@ impl LoadBalancer {
             let cluster = unseen.lay_over(cluster, Instant::now());
             let assignment = assign(&cluster, self.is_default);
             self.metrics.without_address.set(count_without(&assignment));
-            tell.tell(take_news(&mut told, &assignment.rejected));
+            let is_told = tell_news(&mut told, &assignment.rejected, |news| tell.tell(news));
             let failed = self.write(&cluster, &assignment, &mut unseen).await;
             for error in &failed {
                 warn!(%error, cause = ?error.source(), "trying again");
             }
-            let retry = (!failed.is_empty()).then(|| Instant::now() + RETRY);
+            let retry = (!failed.is_empty() || !is_told).then(|| Instant::now() + RETRY);
             due = retry.into_iter().chain(unseen.next()).min();
         }
     }
@@ -105,12 +105,21 @@ fn says(cluster: &Cluster, service: &NamespacedName, addresses: &[std::net::IpAd
     addresses_of(service) == addresses && is_given != addresses.is_empty()
 }
 
-/// What was not told before; what is no longer so is told again when it is so again.
-fn take_news(told: &mut BTreeSet<(String, String)>, rejected: &[Rejected]) -> Vec<Rejected> {
+/// Tells what was not told before, and whether that was taken; what is no longer so is told again when it is so again.
+fn tell_news(
+    told: &mut BTreeSet<(String, String)>,
+    rejected: &[Rejected],
+    tell: impl FnOnce(Vec<Rejected>) -> bool,
+) -> bool {
     let key = |rejected: &Rejected| (rejected.object.to_string(), rejected.why.clone());
+    let now: BTreeSet<_> = rejected.iter().map(key).collect();
+    told.retain(|known| now.contains(known));
     let news = rejected.iter().filter(|rejected| !told.contains(&key(rejected))).cloned().collect();
-    *told = rejected.iter().map(key).collect();
-    news
+    let is_taken = tell(news);
+    if is_taken {
+        *told = now;
+    }
+    is_taken
 }
 
 fn count_without(assignment: &Assignment) -> i64 {
@@ -132,9 +141,18 @@ mod tests {
     #[test]
     fn what_stays_wrong_is_told_once_and_what_comes_back_again() {
         let mut told = BTreeSet::new();
-        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 1);
-        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 0);
-        assert_eq!(take_news(&mut told, &[]).len(), 0);
-        assert_eq!(take_news(&mut told, &[rejected("full")]).len(), 1);
+        let mut news = |rejected: &[Rejected], is_taken| {
+            let mut count = 0;
+            tell_news(&mut told, rejected, |news| {
+                count = news.len();
+                is_taken
+            });
+            count
+        };
+        assert_eq!(news(&[rejected("full")], false), 1);
+        assert_eq!(news(&[rejected("full")], true), 1, "too many waited the last time");
+        assert_eq!(news(&[rejected("full")], true), 0);
+        assert_eq!(news(&[], true), 0);
+        assert_eq!(news(&[rejected("full")], true), 1);
     }
 }
