@@ -13,6 +13,10 @@ use crate::observe::{Observe, RequestObserver};
 /// How long a person waits for a connection, and then for an answer, before it counts as none.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
+/// A role's connection on which nothing came for so long is dead, whatever waits for it: a watch hears something once a
+/// minute, as the API server sends it a bookmark if nothing else, and no single answer takes as long.
+const SILENCE: Duration = Duration::from_secs(75);
+
 /// How to reach the API server. The default is what a pod gets: the address in `KUBERNETES_SERVICE_HOST` and
 /// `KUBERNETES_SERVICE_PORT`, and the files of its service account.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +105,8 @@ impl ApiAccess {
         if let Some(server) = &self.server {
             config.cluster_url = server.parse().map_err(|_| ConnectError::Server { server: server.clone() })?;
         }
+        // A request on a connection that was idle has all of the time.
+        (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);
         let url = config.cluster_url.to_string();
         Ok((config, url))
     }
@@ -132,5 +138,34 @@ impl ApiAccess {
         let refuse = |source| ConnectError::Kubeconfig { path: path.into(), source };
         let kubeconfig = Kubeconfig::read_from(path).map_err(refuse)?;
         Config::from_custom_kubeconfig(kubeconfig, &self.options()).await.map_err(refuse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Node;
+    use kube::Api;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_falls_silent_is_noticed_while_it_is_asked_and_watched() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let text = format!(
+            "{{clusters: [{{name: c, cluster: {{server: '{server}'}}}}], contexts: [{{name: c, context: {{cluster: c, user: c}}}}], \
+             current-context: c, users: [{{name: c, user: {{}}}}]}}"
+        );
+        std::fs::write(&kubeconfig, text).unwrap();
+        let access = ApiAccess { kubeconfig: Some(kubeconfig), ..ApiAccess::default() };
+        let nodes: Api<Node> = Api::all(access.connect().await.unwrap());
+        let asked = tokio::time::Instant::now();
+        let accept = async { listener.accept().await.unwrap() };
+        let (answer, _connection) = tokio::join!(nodes.get("n1"), accept);
+        assert!(answer.is_err());
+        assert_eq!(asked.elapsed().as_secs(), SILENCE.as_secs());
     }
 }
