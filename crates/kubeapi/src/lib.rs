@@ -29,5 +29,5 @@ pub use load_balancer::{StatusError, publish_addresses, publish_pool_status};
 pub use node::{NodeRangesError, NodeStatusError, give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};
-pub use presence::Presence;
+pub use presence::{PRESENCE_LABEL, Presence};
 pub use watch::ClusterWatch;

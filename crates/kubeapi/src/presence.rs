@@ -31,7 +31,8 @@ const RENEWALS: u32 = 4;
 /// What happens to the Leases, as the API server tells it.
 type LeaseEvents = BoxStream<'static, Result<Event<Lease>, watcher::Error>>;
 
-const LABEL: &str = "fairway.network/presence";
+/// The label of all Leases by which nodes take part in something.
+pub const PRESENCE_LABEL: &str = "fairway.network/presence";
 /// What a node tells of the networks it is on.
 const NETWORKS: &str = "fairway.network/networks";
 
@@ -100,7 +101,7 @@ impl Presence {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {
-                "name": self.lease_name(), "labels": { LABEL: self.purpose },
+                "name": self.lease_name(), "labels": { PRESENCE_LABEL: self.purpose },
                 "annotations": { NETWORKS: self.networks.borrow().to_string() },
             },
             "spec": {
@@ -114,7 +115,7 @@ impl Presence {
     }
 
     fn watch(&self) -> LeaseEvents {
-        let config = watcher::Config::default().labels(&format!("{LABEL}={}", self.purpose));
+        let config = watcher::Config::default().labels(&format!("{PRESENCE_LABEL}={}", self.purpose));
         watcher(self.leases.clone(), config).default_backoff().boxed()
     }
 

@@ -83,10 +83,14 @@ async fn find_objects(
     if survey.dns_service.is_some() && !is_shared(survey) {
         rest.push(named("v1", "Service", "kube-system", DNS_SERVICE));
     }
-    let lease = named(LEASE.0, LEASE.1, settings.text("namespace"), manifests::CONTROLLER);
+    let namespace = settings.text("namespace");
+    let lease = named(LEASE.0, LEASE.1, namespace, manifests::CONTROLLER);
     if objects.get(&lease).await?.is_some() {
         rest.push(lease);
     }
+    // Agents leave theirs when they end.
+    let of_agents = objects.list(LEASE, Some(namespace), kubeapi::PRESENCE_LABEL).await?;
+    rest.extend(of_agents.iter().map(ObjectName::of));
     Ok((running, rest))
 }
 

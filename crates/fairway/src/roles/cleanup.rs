@@ -9,6 +9,8 @@ use compile::ruleset::{Operation, TABLE};
 use datapath::nft::Table;
 use datapath::route::{Link, RouteFilter, Rtnetlink};
 
+use nix::errno::Errno;
+
 use super::agent::{CONFIGURATION, PLUGIN};
 use super::last_words;
 
@@ -39,6 +41,8 @@ pub fn run(args: &CleanupArgs) -> Result<()> {
         remove_links(),
         remove_routes(),
         remove_file(&args.cni_bin_dir.join(PLUGIN)),
+        remove_drafts(&args.cni_bin_dir, PLUGIN),
+        remove_drafts(&args.cni_conf_dir, CONFIGURATION),
         remove_directory(&args.cni_state_dir),
     ];
     let (mut removed, mut failures) = (Vec::new(), Vec::new());
@@ -63,6 +67,28 @@ fn remove_file(path: &Path) -> Result<Option<String>> {
     removal(fs::remove_file(path), path)
 }
 
+/// Removes what an agent left that was killed while it wrote a file: the file under another name.
+fn remove_drafts(directory: &Path, name: &str) -> Result<Option<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.with_context(|| format!("cannot read {}", directory.display()))?,
+    };
+    let mut removed = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        if is_draft(&entry.file_name().to_string_lossy(), name) {
+            removed.extend(remove_file(&entry.path())?);
+        }
+    }
+    Ok((!removed.is_empty()).then(|| removed.join(", ")))
+}
+
+/// Whether a file is called as `pod_network::files` calls what becomes `name`.
+fn is_draft(file: &str, name: &str) -> bool {
+    let process = file.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(".new"));
+    process.is_some_and(|process| process.parse::<u32>().is_ok())
+}
+
 fn remove_directory(path: &Path) -> Result<Option<String>> {
     removal(fs::remove_dir_all(path), path)
 }
@@ -76,12 +102,12 @@ fn removal(outcome: io::Result<()>, path: &Path) -> Result<Option<String>> {
 }
 
 fn remove_table() -> Result<Option<String>> {
-    let mut table = Table::open()?;
-    if table.read()?.is_none() {
-        return Ok(None);
+    // Not listed before: it goes whatever is in it, and however busy nf_tables is.
+    match Table::open()?.apply(&[Operation::DeleteTable]) {
+        Ok(_) => Ok(Some(format!("table inet {TABLE}"))),
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    table.apply(&[Operation::DeleteTable])?;
-    Ok(Some(format!("table inet {TABLE}")))
 }
 
 /// Lifts our limits from interfaces of other plugins. What redirects to one of our interfaces must go before that: it
@@ -141,6 +167,8 @@ mod tests {
         }
         fs::write(args.cni_bin_dir.join(PLUGIN), "").unwrap();
         fs::write(args.cni_bin_dir.join("bridge"), "").unwrap();
+        fs::write(args.cni_bin_dir.join(format!(".{PLUGIN}.4711.new")), "").unwrap();
+        fs::write(args.cni_bin_dir.join(format!(".{PLUGIN}.other.new")), "").unwrap();
         fs::write(args.cni_conf_dir.join(CONFIGURATION), "").unwrap();
         fs::write(args.cni_state_dir.join("10.244.1.5"), "").unwrap();
         let plan = Plan::of(NodeView::new("node1"), &Cluster::default());
@@ -174,6 +202,8 @@ mod tests {
             assert!(kernel.link("fw0").unwrap().is_none());
             assert!(!args.cni_state_dir.exists());
             assert_eq!(fs::read_dir(&args.cni_conf_dir).unwrap().count(), 0);
+            assert!(!args.cni_bin_dir.join(format!(".{PLUGIN}.4711.new")).exists());
+            assert!(args.cni_bin_dir.join(format!(".{PLUGIN}.other.new")).exists());
             assert!(kernel.link("other0").unwrap().is_some() && args.cni_bin_dir.join("bridge").exists());
             assert!(
                 kernel
