@@ -1,6 +1,6 @@
 //! The agent.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -270,6 +270,34 @@ fn the_tunnel_to_a_far_node_outlives_the_agent_and_goes_with_the_node() {
         wait_for("the tunnel to go with the last node behind it", DEADLINE, || {
             links.link(TUNNEL).unwrap().is_none().then_some(())
         });
+    });
+}
+
+#[test]
+fn connections_to_pods_of_a_node_that_left_are_refused() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let ranges = ["10.244.2.0/24", "fd00:10:244:2::/64"];
+        world.create(
+            &NODES,
+            "",
+            &json!({
+                "metadata": { "name": "far" },
+                "spec": { "podCIDR": ranges[0], "podCIDRs": ranges },
+                "status": { "addresses": [{ "type": "InternalIP", "address": "192.0.2.7" }] },
+            }),
+        );
+        let _agent = world.spawn_agent();
+        let pods: [SocketAddr; 2] = ["10.244.2.5:80", "[fd00:10:244:2::5]:80"].map(|pod| pod.parse().unwrap());
+        let failure = |pod| TcpStream::connect_timeout(pod, Duration::from_millis(200)).unwrap_err().kind();
+        for pod in &pods {
+            assert_ne!(failure(pod), ErrorKind::ConnectionRefused, "it is there, and far");
+        }
+        world.delete(&NODES, "", "far");
+        for pod in &pods {
+            wait_for("a refusal", DEADLINE, || (failure(pod) == ErrorKind::ConnectionRefused).then_some(()));
+        }
     });
 }
 

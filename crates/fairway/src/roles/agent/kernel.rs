@@ -1,5 +1,6 @@
 //! Bringing the node's kernel in step with a snapshot; blocking.
 
+mod departed;
 mod flows;
 mod networks;
 mod settings;
@@ -14,12 +15,14 @@ use compile::plan::{Checksums, Hop, PolicySide};
 use compile::{NodeView, Plan};
 use datapath::conntrack::Conntrack;
 use datapath::{Datapath, DatapathError, Drift, Outcome, Wanted};
+use ipnet::IpNet;
 use model::{Cluster, IpFamily, Rejected, SharedMap};
 use tracing::{info, warn};
 
 use super::outages;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
+use departed::Departed;
 use flows::{Judge, udp_changed_between};
 pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
 use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_late_packets};
@@ -27,6 +30,12 @@ use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
     view: NodeView,
+    /// The ranges of pods the view had at first.
+    pod_ranges: Vec<IpNet>,
+    /// Those it has because of nodes that left.
+    departed: Departed,
+    /// Since when times are counted that say how long ago they left.
+    opened: Instant,
     /// Whether the plan in force was made with another view.
     is_view_new: bool,
     /// Where the CNI plugin has written down which ports of the node lead to pods.
@@ -100,6 +109,9 @@ impl Kernel {
         let (datapath, conntrack) = (Datapath::open()?, Conntrack::open()?);
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
+            pod_ranges: view.pod_ranges.clone(),
+            departed: Departed::default(),
+            opened: Instant::now(),
             view,
             is_view_new: false,
             cni_state_dir,
@@ -115,6 +127,7 @@ impl Kernel {
     /// be put right, which is the second result; the next call tries that again.
     pub(super) fn sync(&mut self, cluster: &Cluster) -> Result<(Synced, Result<()>)> {
         let started = Instant::now();
+        self.remember_nodes_that_left(cluster);
         let mut plan = match &self.committed {
             Some(committed) if !self.is_view_new => committed.plan.next(cluster),
             _ => Plan::of(self.view.clone(), cluster),
@@ -143,6 +156,17 @@ impl Kernel {
             Err(error) => (None, Err(error.context("cannot put tracked UDP flows right"))),
         };
         Ok((Synced { reconciled, took: started.elapsed(), ..synced }, flows))
+    }
+
+    /// Has the next plan answer for the ranges of nodes that are in the cluster no more.
+    fn remember_nodes_that_left(&mut self, cluster: &Cluster) {
+        let Some(committed) = &self.committed else { return };
+        let departed = self.departed.after(&committed.cluster, cluster, self.opened.elapsed());
+        if departed != self.departed {
+            self.view.pod_ranges = self.pod_ranges.iter().copied().chain(departed.ranges()).collect();
+            self.departed = departed;
+            self.is_view_new = true;
+        }
     }
 
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
