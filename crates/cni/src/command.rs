@@ -2,14 +2,13 @@
 
 mod add;
 mod check;
+mod status;
 mod teardown;
 
-use datapath::route::Rtnetlink;
 use serde_json::Value;
 
-use crate::config::{AddressSource, Config, Position};
+use crate::config::Config;
 use crate::environment::{Serving, Undoing};
-use crate::ipam::Store;
 use crate::removal::Removal;
 use crate::state::StateDirectory;
 use crate::{CniError, Version};
@@ -31,7 +30,7 @@ pub(crate) fn serve(request: &Serving, config: &Config) -> Result<Answer, CniErr
         }
         Serving::Status => {
             require(config.version, "STATUS", Version::V1_1_0)?;
-            status(&state, config).map(|()| Answer::Nothing)
+            status::status(&state, config).map(|()| Answer::Nothing)
         }
     }
 }
@@ -46,18 +45,6 @@ pub(crate) fn undo(request: &Undoing, removal: &Removal) -> Result<Answer, CniEr
         }
     }
     Ok(Answer::Nothing)
-}
-
-/// Whether an `ADD` would find addresses and somewhere to write it down.
-fn status(state: &StateDirectory, config: &Config) -> Result<(), CniError> {
-    let reached = Rtnetlink::open().map(drop).map_err(CniError::from);
-    let addresses = match &config.position {
-        Position::Main(AddressSource::Own(pools)) => Store::new(state).probe(pools).map_err(CniError::from),
-        // Its own words and code say best what is wrong with it.
-        Position::Main(AddressSource::Plugin(plugin)) => return reached.and(plugin.forward("STATUS")),
-        Position::Chained => state.lock().map(drop).map_err(CniError::from),
-    };
-    reached.and(addresses).map_err(|error| CniError::NotReady { why: crate::error::chain(&error) })
 }
 
 fn require(asked: Version, command: &'static str, since: Version) -> Result<(), CniError> {

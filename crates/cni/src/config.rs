@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use model::IpFamily;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -70,6 +71,18 @@ pub(crate) enum Position {
     Main(AddressSource),
     /// Another one made the interface; this one adds what the runtime wishes.
     Chained,
+}
+
+impl Position {
+    /// Whether this plugin gives addresses of a family; of another's addresses nothing is known.
+    pub(crate) fn has_family(&self, family: IpFamily) -> bool {
+        match self {
+            Self::Main(AddressSource::Own(pools)) => {
+                pools.ranges.iter().any(|range| IpFamily::of(range.addr()) == family)
+            }
+            Self::Main(AddressSource::Plugin(_)) | Self::Chained => false,
+        }
+    }
 }
 
 /// Where addresses come from.

@@ -8,6 +8,7 @@ use datapath::netns::NetnsError;
 use datapath::route::RouteError;
 use datapath::sysctl::SysctlError;
 use datapath::{HostPortError, NetlinkError};
+use model::IpFamily;
 use serde_json::{Value, json};
 
 use crate::Version;
@@ -158,6 +159,21 @@ pub enum CniError {
         /// Why and what would help.
         why: String,
     },
+    /// New containers cannot be served, and those that are there cannot either.
+    #[error("cannot serve new containers, and those there are may reach little: {why}")]
+    Limited {
+        /// Why and what would help.
+        why: String,
+    },
+    /// The table that guards containers and leads host ports to them is gone.
+    #[error("the table inet {} is gone; the agent makes it anew, or the next ADD", compile::ruleset::TABLE)]
+    NoTable,
+    /// The node passes on no packets of a family.
+    #[error("the node passes on no packets of IP{family:?}; the agent allows it, or the next ADD")]
+    NoForwarding {
+        /// The family.
+        family: IpFamily,
+    },
     /// Something of a container could not be taken down; the rest was.
     #[error("cannot take everything down: {}", failures.iter().map(|failure| chain(failure)).collect::<Vec<_>>().join("; "))]
     Teardown {
@@ -167,7 +183,7 @@ pub enum CniError {
 }
 
 impl CniError {
-    /// The specification's code: 1 to 11 and 50 are well-known, from 100 on the plugin's own.
+    /// The specification's code: 1 to 11, 50 and 51 are well-known, from 100 on the plugin's own.
     pub fn code(&self) -> u32 {
         match self {
             Self::IncompatibleVersion { .. } | Self::CommandTooNew { .. } => 1,
@@ -183,8 +199,10 @@ impl CniError {
             Self::Ipam(_) | Self::State(_) | Self::ReadSubnetFile { .. } => 5,
             Self::Delegate { code, .. } => *code,
             Self::NotReady { .. } => 50,
+            Self::Limited { .. } => 51,
             Self::Damaged { .. } => 100,
             Self::Namespace(_) | Self::Wiring(_) | Self::Netlink(_) | Self::Setting(_) | Self::HostPorts(_) => 101,
+            Self::NoTable | Self::NoForwarding { .. } => 101,
             Self::Teardown { .. } => 102,
             Self::NoHostEnd { .. } => 104,
             Self::RunDelegate { .. } => 105,

@@ -45,6 +45,11 @@ impl HostPorts {
         Ok(Self { table: Table::open()?, conntrack: Conntrack::open()? })
     }
 
+    /// Whether our table is there.
+    pub fn is_prepared(&mut self) -> Result<bool, HostPortError> {
+        Ok(self.table.exists()?)
+    }
+
     /// Makes our table with what pods need of it, where there is none: then no agent has come yet, or none ever will.
     pub fn prepare(&mut self) -> Result<(), HostPortError> {
         if !self.table.exists()? {

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::IpamError;
 use super::choice::{is_usable, next_free};
@@ -90,10 +90,11 @@ impl<'a> Store<'a> {
         Ok(reservations)
     }
 
-    /// Whether an address of each family could be reserved now.
+    /// Whether an address of each family could be reserved, now or when it has rested.
     pub(crate) fn probe(&self, pools: &Pools) -> Result<(), IpamError> {
         let _lock = self.state.lock()?;
         let taken: BTreeSet<IpAddr> = self.reservations()?.into_keys().collect();
+        let pools = Pools { reuse_delay: Duration::ZERO, ..pools.clone() };
         pools.families().iter().try_for_each(|family| self.choose(family, &taken).map(drop))
     }
 
@@ -204,8 +205,6 @@ impl<'a> Store<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use proptest::prelude::*;
 

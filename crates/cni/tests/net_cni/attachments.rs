@@ -8,6 +8,8 @@ use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::runtime::{Node, SECONDS, Said, address, finish, seen_by, uplink};
+use compile::ruleset::Operation;
+use datapath::nft::Table;
 use datapath::route::{RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
 use datapath::{Netns, netns, sysctl};
@@ -135,6 +137,26 @@ fn a_full_range_asks_to_try_again_later() {
         assert!(node.call("DEL", "a").is_success);
         assert!(node.call("STATUS", "c").is_success);
         assert!(node.call("ADD", "c").is_success);
+    });
+}
+
+#[test]
+fn a_status_tells_what_only_new_containers_miss_from_what_all_do() {
+    isolated(|| {
+        uplink("10.244.1.1/24", 1500);
+        let node = Node::new().with("ipam", json!({ "ranges": ["10.244.1.0/30"], "reuseDelaySeconds": 3600 }));
+        let code = |said: Said| said.output["code"].as_u64();
+        // The other address is the node's own.
+        node.add("only");
+        assert_eq!(code(node.call("STATUS", "")), Some(50));
+        sysctl::write("ipv4/ip_forward", "0").unwrap();
+        assert_eq!(code(node.call("STATUS", "")), Some(51));
+        sysctl::write("ipv4/ip_forward", "1").unwrap();
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(code(node.call("STATUS", "")), Some(51));
+        assert!(node.call("DEL", "only").is_success);
+        let said = node.call("STATUS", "");
+        assert!(said.is_success, "its address only rests, and the next ADD makes the table: {said:?}");
     });
 }
 
