@@ -221,7 +221,7 @@ impl World<'_> {
     /// Whether the packet has an address of this node's by which no answer comes back from a pod behind the tunnel.
     fn is_own_in_tunnel(&self, pod: IpAddr) -> bool {
         let told = self.cluster.nodes.get(&self.view.name);
-        let mut on_tunnel = told.into_iter().flat_map(|own| own.pod_cidrs.iter().map(|range| range.network()));
+        let mut on_tunnel = told.into_iter().flat_map(|own| own.pod_cidrs.iter().map(ipnet::IpNet::network));
         let family = IpFamily::of(pod);
         self.is_own(self.packet.source)
             && on_tunnel.clone().any(|address| IpFamily::of(address) == family)

@@ -71,8 +71,24 @@ async fn install(args: &InstallArgs) -> Result<()> {
     }
     report.step(&format!("Kubernetes {}   {} nodes", survey.version, survey.nodes.len()));
     report.step(&format!("API server for nodes   {}:{}", settings.text("apiHost"), settings.text("apiPort")));
-    apply_all(&objects, &settings, &wanted, &mut report).await?;
-    wait_until_ready(&objects, &wanted, args.timeout, &mut report).await?;
+    create_namespace(&objects, &settings, &mut report).await?;
+    let deadline = Instant::now() + args.timeout;
+    let (last, first): (Vec<Value>, Vec<Value>) =
+        wanted.iter().cloned().partition(|object| object["kind"] == "Deployment");
+    let mut unchanged = apply_all(&objects, &first, &mut report).await?;
+    // Nodes become ready with their agents, one by one: what is scheduled before lies on the first of them, both DNS
+    // servers of a new cluster for instance. A node that never gets ready must not keep names from the others.
+    let mut waiting =
+        wait_until_ready(&objects, workloads(&first), Instant::now() + args.timeout / 2, &mut report).await?;
+    unchanged += apply_all(&objects, &last, &mut report).await?;
+    if unchanged > 0 {
+        report.step(&format!("{unchanged} objects as they were"));
+    }
+    waiting.extend(workloads(&last));
+    waiting = wait_until_ready(&objects, waiting, deadline, &mut report).await?;
+    if !waiting.is_empty() {
+        bail!(why_not_ready(&objects, &waiting).await?);
+    }
     remove_stale(&objects, &wanted, &mut report).await?;
     conclude(&objects, &report).await
 }
@@ -92,7 +108,7 @@ fn print(objects: &[Value], format: ManifestFormat) -> Result<()> {
     }
 }
 
-async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], report: &mut Report) -> Result<()> {
+async fn create_namespace(objects: &Objects, settings: &Settings, report: &mut Report) -> Result<()> {
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": settings.text("namespace") },
     });
@@ -100,6 +116,11 @@ async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], rep
         objects.apply(&namespace).await?;
         report.step(&format!("{} created", ObjectName::of(&namespace)));
     }
+    Ok(())
+}
+
+/// Applies objects in their order; how many were as they are wanted.
+async fn apply_all(objects: &Objects, wanted: &[Value], report: &mut Report) -> Result<usize> {
     let mut unchanged = 0;
     for object in wanted {
         if is_the_clusters_own(object) && objects.get(&ObjectName::of(object)).await?.is_some() {
@@ -112,10 +133,7 @@ async fn apply_all(objects: &Objects, settings: &Settings, wanted: &[Value], rep
             Applied::Unchanged => unchanged += 1,
         }
     }
-    if unchanged > 0 {
-        report.step(&format!("{unchanged} objects as they were"));
-    }
-    Ok(())
+    Ok(unchanged)
 }
 
 /// Whether an object that is there already has the last word: what the cluster's names are is not ours to change.
@@ -123,13 +141,21 @@ fn is_the_clusters_own(object: &Value) -> bool {
     object["kind"] == "ConfigMap" && object["metadata"]["name"] == manifests::DNS_CONFIG
 }
 
-/// Follows every workload among `wanted` until it is as it should be.
-async fn wait_until_ready(objects: &Objects, wanted: &[Value], timeout: Duration, report: &mut Report) -> Result<()> {
+/// The objects that make pods.
+fn workloads(objects: &[Value]) -> Vec<ObjectName> {
     let is_workload = |object: &&Value| object["kind"] == "DaemonSet" || object["kind"] == "Deployment";
-    let mut waiting: Vec<ObjectName> = wanted.iter().filter(is_workload).map(ObjectName::of).collect();
+    objects.iter().filter(is_workload).map(ObjectName::of).collect()
+}
+
+/// Follows workloads until they are as they should be; those that are not at the deadline.
+async fn wait_until_ready(
+    objects: &Objects,
+    mut waiting: Vec<ObjectName>,
+    deadline: Instant,
+    report: &mut Report,
+) -> Result<Vec<ObjectName>> {
     let mut shown = BTreeMap::new();
-    let deadline = Instant::now() + timeout;
-    while !waiting.is_empty() {
+    loop {
         let mut left = Vec::new();
         for name in waiting {
             let workload = objects.get(&name).await?.with_context(|| format!("{name} is gone"))?;
@@ -144,13 +170,12 @@ async fn wait_until_ready(objects: &Objects, wanted: &[Value], timeout: Duration
             }
             left.push(name);
         }
-        waiting = left;
-        if !waiting.is_empty() {
-            give_up_after(deadline, objects, &waiting).await?;
-            sleep(POLL).await;
+        if left.is_empty() || Instant::now() >= deadline {
+            return Ok(left);
         }
+        waiting = left;
+        sleep(POLL).await;
     }
-    Ok(())
 }
 
 /// Removes what earlier settings wanted and these do not, once all that they want is there.
@@ -163,11 +188,8 @@ async fn remove_stale(objects: &Objects, wanted: &[Value], report: &mut Report) 
     Ok(())
 }
 
-/// An error that says what is not ready and why, once the time is up.
-async fn give_up_after(deadline: Instant, objects: &Objects, waiting: &[ObjectName]) -> Result<()> {
-    if Instant::now() < deadline {
-        return Ok(());
-    }
+/// What is not ready and why, once the time is up.
+async fn why_not_ready(objects: &Objects, waiting: &[ObjectName]) -> Result<String> {
     let (label, part) = manifests::PART_OF;
     let pods = objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?;
     let told: Vec<String> = pods
@@ -178,11 +200,11 @@ async fn give_up_after(deadline: Instant, objects: &Objects, waiting: &[ObjectNa
         })
         .collect();
     let names: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-    bail!(
+    Ok(format!(
         "not ready in time: {}{}\nWhat is applied stays; installing again goes on from here.",
         names.join(", "),
         told.concat()
-    )
+    ))
 }
 
 /// Says what is left to do.
