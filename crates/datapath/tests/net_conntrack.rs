@@ -123,7 +123,8 @@ fn a_client_that_began_before_the_service_was_there_is_led_to_it() {
         let (mut datapath, mut conntrack) = (Datapath::open().unwrap(), Conntrack::open().unwrap());
         let socket = world.udp_client(CLIENT);
         let patience = Duration::from_millis(50);
-        apply(&mut datapath, Protocol::Tcp, &[ENDPOINTS[0]]);
+        let nothing = Plan::of(NodeView::new(NODES[0].name), &Cluster::default());
+        datapath.apply(&Wanted::from(&nothing)).unwrap();
         assert_eq!(served_by(ask_from(&socket, frontend(), patience)), None);
         apply(&mut datapath, Protocol::Udp, &[ENDPOINTS[0]]);
         // The control: the kernel remembers that nothing is done with these.
