@@ -74,8 +74,8 @@ proptest! {
         let cluster = sample::cluster(&mut Choices::new(&bytes));
         let plan = Plan::of(view(), &cluster);
         let names: Vec<NamespacedName> = cluster.services.keys().cloned().collect();
-        let maps = ["services", "services6", "live", "clients6"];
-        let of_services = |name: &&Name| maps.contains(&name.as_str()) || name.as_str().contains("endpoints");
+        let maps = ["services", "services6", "clients", "clients6", "remember", "remember6"];
+        let of_services = |name: &&Name| maps.contains(&name.as_str()) || name.as_str().contains("endpoints") || name.as_str().starts_with("masquerade_");
         for set in plan.ruleset().sets.keys().filter(of_services) {
             let of = |name| plan.elements_of(name).remove(set).map(|(_, elements)| elements).unwrap_or_default();
             let said: BTreeSet<_> = names.iter().flat_map(of).map(|element| element.key).collect();

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::sample::{
-    self, CLIENTS, Choices, ENDPOINTS, FAMILIES, NODES, PLAIN_PORT, TARGET_PORTS, address_of, place_of, plain_address,
-    plain_service, plain_slice,
+    self, CLIENTS, Choices, ENDPOINTS, FAMILIES, LINK_ADDRESS, NODES, PLAIN_PORT, TARGET_PORTS, address_of, place_of,
+    plain_address, plain_service, plain_slice,
 };
-use compile::{Entry, NodeView, Outcome, Packet, Plan, SourceNat, Verdict, evaluate};
+use compile::{Entry, NodePortAddresses, NodeView, Outcome, Packet, Plan, SourceNat, Verdict, evaluate};
 use datapath::conntrack::Conntrack;
 use datapath::testing::isolated;
 use datapath::{Datapath, Wanted};
@@ -49,8 +49,11 @@ fn bytes(seed: u64, count: usize) -> Vec<u8> {
 /// Whether `answer` is one that `verdict` allows.
 fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
     let source = |nat| match nat {
-        SourceNat::Kept => packet.source,
-        SourceNat::Masqueraded => address_of(IpFamily::of(packet.source), NODES[0].address),
+        SourceNat::Kept => [packet.source; 2],
+        // The kernel chooses among the node's addresses.
+        SourceNat::Masqueraded => {
+            [NODES[0].address, LINK_ADDRESS].map(|own| address_of(IpFamily::of(packet.source), own))
+        }
     };
     match (&verdict.outcome, answer) {
         (Outcome::Refused, Answer::Refused) => true,
@@ -58,10 +61,10 @@ fn is_meant(verdict: &Verdict, packet: &Packet, answer: Answer) -> bool {
         // A process of the node is told of a dropped datagram as of a refused one.
         (Outcome::Dropped, Answer::Refused) => packet.entered == Entry::Host && packet.protocol == Protocol::Udp,
         (Outcome::Balanced { endpoints, .. }, Answer::Served { at, seen }) => {
-            endpoints.get(&at).is_some_and(|nat| source(*nat) == seen)
+            endpoints.get(&at).is_some_and(|nat| source(*nat).contains(&seen))
         }
         (Outcome::Passed { source: nat }, Answer::Served { at, seen }) => {
-            at == SocketAddr::new(packet.destination, packet.port) && seen == source(*nat)
+            at == SocketAddr::new(packet.destination, packet.port) && source(*nat).contains(&seen)
         }
         _ => false,
     }
@@ -77,6 +80,8 @@ fn is_seen_by_node(packet: &Packet, endpoint: IpAddr, masqueraded: bool) -> bool
 fn can_be_tried(verdict: &Verdict, packet: &Packet) -> bool {
     let seen = |endpoint: IpAddr, nat: SourceNat| is_seen_by_node(packet, endpoint, nat == SourceNat::Masqueraded);
     match &verdict.outcome {
+        // Few kernels have sockets for it.
+        _ if packet.protocol == Protocol::Sctp => false,
         Outcome::Refused | Outcome::Dropped => true,
         Outcome::Balanced { endpoints, .. } => endpoints.iter().all(|(endpoint, nat)| seen(endpoint.ip(), *nat)),
         // From outside to outside it does not come by the node at all.
@@ -87,14 +92,24 @@ fn can_be_tried(verdict: &Verdict, packet: &Packet) -> bool {
     }
 }
 
+/// The node as an agent sees it that serves node ports at one choice of its addresses or another.
+fn view_of(choice: u64) -> NodeView {
+    let node_port_addresses = match choice % 3 {
+        0 => NodePortAddresses::All,
+        1 => NodePortAddresses::Primary,
+        _ => NodePortAddresses::Within(FAMILIES.map(|family| address_of(family, LINK_ADDRESS).into()).into()),
+    };
+    let link_addresses = FAMILIES.map(|family| address_of(family, LINK_ADDRESS)).into();
+    NodeView { link_addresses, node_port_addresses, ..NodeView::new(NODES[0].name) }
+}
+
 /// Sends some packets and returns how many there were.
-fn try_packets(world: &World, cluster: &Cluster, seed: u64) -> usize {
-    let view = NodeView::new(NODES[0].name);
+fn try_packets(world: &World, cluster: &Cluster, view: &NodeView, seed: u64) -> usize {
     let choices = bytes(seed ^ 0xabcd, 64);
     let mut tried = 0;
     for choice in choices.chunks(2) {
         let packet = sample::packet(&mut Choices::new(choice), cluster);
-        let verdict = evaluate(cluster, &view, &packet);
+        let verdict = evaluate(cluster, view, &packet);
         if !can_be_tried(&verdict, &packet) {
             continue;
         }
@@ -128,7 +143,7 @@ fn real_sockets_meet_what_the_objects_mean() {
         let mut datapath = Datapath::open().expect("a connection");
         let mut flows = Conntrack::open().expect("a connection");
         let mut cluster = sample::cluster(&mut Choices::new(&bytes(1, 400)));
-        let mut plan = Plan::of(NodeView::new(NODES[0].name), &cluster);
+        let mut plan = Plan::of(view_of(0), &cluster);
         let mut tried = 0;
         for seed in 0..60 {
             datapath.apply(&wanted(&plan)).expect("the kernel takes the plan");
@@ -137,14 +152,15 @@ fn real_sockets_meet_what_the_objects_mean() {
             flows.remove_udp_flows(|_| false).expect("connection tracking is cleared");
             // Without its Node object a node does not know which addresses are its own; the kernel still does.
             if cluster.nodes.contains_key(NODES[0].name) {
-                tried += try_packets(&world, &cluster, seed);
+                tried += try_packets(&world, &cluster, &view_of(seed / 8), seed);
             }
-            cluster = if seed % 8 == 7 {
-                sample::cluster(&mut Choices::new(&bytes(seed, 400)))
+            if seed % 8 == 7 {
+                cluster = sample::cluster(&mut Choices::new(&bytes(seed, 400)));
+                plan = Plan::of(view_of((seed + 1) / 8), &cluster);
             } else {
-                sample::change(&mut Choices::new(&bytes(seed, 200)), &cluster)
-            };
-            plan = plan.next(&cluster);
+                cluster = sample::change(&mut Choices::new(&bytes(seed, 200)), &cluster);
+                plan = plan.next(&cluster);
+            }
         }
         assert!(tried > 1_000, "only {tried} packets were sent");
         println!("{tried} packets, from {} clients", CLIENTS.len() + ENDPOINTS.len());

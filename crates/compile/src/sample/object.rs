@@ -15,9 +15,14 @@ use super::{Choices, service_name};
 
 pub(super) fn service(choices: &mut Choices<'_>, index: usize) -> Service {
     let policies = [TrafficPolicy::Cluster, TrafficPolicy::Cluster, TrafficPolicy::Local];
-    let ports =
-        [("http", Protocol::Tcp, 80, 30_080), ("dns", Protocol::Udp, 53, 30_053), ("alt", Protocol::Tcp, 81, 0)];
-    let ports = ports.into_iter().take(1 + choices.below(3)).map(|(name, protocol, port, node_port)| ServicePort {
+    let ports = [
+        ("http", Protocol::Tcp, 80, 30_080),
+        ("dns", Protocol::Udp, 53, 30_053),
+        ("quic", Protocol::Udp, 80, 30_080),
+        ("alt", Protocol::Tcp, 81, 0),
+        ("sigtran", Protocol::Sctp, 80, 30_080),
+    ];
+    let ports = ports.into_iter().take(1 + choices.below(5)).map(|(name, protocol, port, node_port)| ServicePort {
         name: name.into(),
         protocol,
         port: NonZeroU16::MIN.saturating_add(port - 1),
@@ -70,8 +75,10 @@ fn kind(choices: &mut Choices<'_>, index: usize) -> ServiceKind {
         other => {
             let last = u8::try_from(10 + index).unwrap_or(u8::MAX);
             let families = families(choices);
+            // Also what is another's: the node's address, and the cluster IP of a Service.
+            let claimed = [EXTERNAL[0], EXTERNAL[1], EXTERNAL[0], NODES[0].address, Ipv4Addr::new(10, 96, 0, 11)];
             let mut external = |at: usize| {
-                let place = choices.of(&EXTERNAL, EXTERNAL[0]);
+                let place = choices.of(&claimed, EXTERNAL[0]);
                 // Also of families the Service does not have.
                 let listed = FAMILIES.map(|family| address_of(family, place)).into_iter();
                 listed.filter(|_| other % 4 >= at).take(1 + choices.below(2)).collect()
@@ -117,7 +124,7 @@ pub(super) fn slice(choices: &mut Choices<'_>, service: &Service, number: usize)
         name: NamespacedName::new("shop", format!("{}-{number}", service.name.name)),
         service: service.name.clone(),
         family,
-        delegated: false,
+        delegated: choices.once_in(16),
         triggered: None,
         ports,
         endpoints: endpoints.into_values().collect(),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use compile::Packet;
-use compile::sample::{CLIENTS, ENDPOINTS, FAMILIES, NODES, TARGET_PORTS, address_of, place_of};
+use compile::sample::{CLIENTS, ENDPOINTS, FAMILIES, LINK_ADDRESS, NODES, TARGET_PORTS, address_of, place_of};
 use datapath::route::{LinkIndex, Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Netns, sysctl};
 use ipnet::IpNet;
@@ -141,6 +141,7 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
         let prefix = if family == IpFamily::V4 { 24 } else { 120 };
         let on_underlay = |place| IpNet::new(address_of(family, place), prefix).expect("a prefix");
         links.add_address(eth0.index, on_underlay(own)).expect("an address");
+        links.add_address(eth0.index, address_of(family, LINK_ADDRESS).into()).expect("an address");
         inside.add_address(far.index, on_underlay(other)).expect("an address");
     }
     for place in ENDPOINTS.into_iter().chain(CLIENTS).filter(|place| !is_pod_of_node(*place) && *place != own) {
