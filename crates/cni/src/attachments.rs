@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// Whether another plugin made the interface.
     #[serde(default)]
     pub(crate) chained: bool,
+    /// Whether another plugin gave the addresses, which alone can take them back.
+    #[serde(default)]
+    pub(crate) delegated: bool,
     /// Ports of the node that lead to it.
     #[serde(default, with = "host_port_records")]
     pub(crate) host_ports: Vec<HostPort>,
@@ -162,6 +165,7 @@ mod tests {
             netns: "/run/netns/x".into(),
             pod: Some("shop/cart-0".into()),
             chained: false,
+            delegated: true,
             host_ports,
         };
         let lock = state.lock().unwrap();

@@ -15,6 +15,8 @@ use crate::{CniError, host_ports};
 
 /// No call takes longer: runtimes give up on one before.
 const CALL_MAX: Duration = Duration::from_secs(300);
+/// How often [`release_dead`] is worth calling: what is too young for one call is old enough for the next.
+pub const RELEASE_INTERVAL: Duration = CALL_MAX;
 
 /// An address and who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,8 @@ pub fn allocations(state_dir: &Path) -> Result<Vec<Allocation>, CniError> {
 /// that are free again.
 ///
 /// Calls of the plugin may run meanwhile: what is younger than the longest of them is left alone, and so is what hangs
-/// on another plugin's interface, which its own runtime must judge.
+/// on another plugin's interface, which its own runtime must judge. Addresses of another plugin stay its own until `DEL`
+/// or `GC`, which find them by the record.
 pub fn release_dead(state_dir: &Path) -> Result<Vec<IpAddr>, CniError> {
     let state = StateDirectory::open(state_dir);
     let mut host = Rtnetlink::open()?;
@@ -73,7 +76,11 @@ pub fn release_dead(state_dir: &Path) -> Result<Vec<IpAddr>, CniError> {
         wiring::detach(&mut host, &record.owner)?;
         released.extend(Store::new(&state).release(&record.owner)?);
         let lock = state.lock()?;
-        attachments::remove(&state, &lock, &record.owner)?;
+        match record.delegated {
+            false => attachments::remove(&state, &lock, &record.owner)?,
+            true if record.host_ports.is_empty() => {}
+            true => attachments::write(&state, &lock, &Record { host_ports: Vec::new(), ..record })?,
+        }
     }
     Ok(released)
 }

@@ -129,6 +129,7 @@ impl Addition<'_> {
             netns: self.netns().to_owned(),
             pod: self.arguments.pod.clone(),
             chained: self.config.position == Position::Chained,
+            delegated: matches!(self.config.position, Position::Main(AddressSource::Plugin(_))),
             host_ports: host_ports.to_vec(),
         }
     }

@@ -1,8 +1,10 @@
 //! Among other plugins: after one that made the interface, with one that gives addresses, in the place of another.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use datapath::Netns;
 use datapath::route::{Route, Rtnetlink, Veth, VethEnd};
@@ -55,6 +57,31 @@ fn another_plugin_may_give_the_addresses() {
         assert!(node.call_with("STATUS", "pod", &config).is_success);
         let expected = ["ADD pod eth0", "CHECK pod eth0", "DEL pod eth0", "GC pod eth0", "STATUS pod eth0"];
         assert_eq!(calls(node.directory.path(), "giver"), expected);
+        assert_eq!(node.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn addresses_another_plugin_gave_go_back_to_it_though_the_container_died_without_a_word() {
+    isolated(|| {
+        let node = Node::new().with("ipam", json!({ "type": "giver" }));
+        let given = json!({ "cniVersion": "1.1.0", "ips": [{ "address": "10.77.0.5/24" }] });
+        stub(node.directory.path(), "giver", &given, 0);
+        let mut config = node.config.clone();
+        config["runtimeConfig"] = json!({ "portMappings": [{ "hostPort": 80, "containerPort": 8080 }] });
+        let netns = node.container("pod");
+        assert!(node.call_with("ADD", "pod", &config).is_success);
+        let mut inside = Rtnetlink::open_in(&netns).unwrap();
+        let eth0 = inside.require_link("eth0").unwrap();
+        inside.delete_link(eth0.index).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        let record = File::options().write(true).open(node.state().join("attachments/pod:eth0")).unwrap();
+        record.set_modified(long_ago).unwrap();
+        cni::release_dead(&node.state()).unwrap();
+        assert_eq!(cni::recorded_host_ports(&node.state()).unwrap(), []);
+        config["cni.dev/valid-attachments"] = json!([]);
+        assert!(node.call_with("GC", "", &config).is_success);
+        assert_eq!(calls(node.directory.path(), "giver"), ["ADD pod eth0", "DEL pod eth0", "GC  eth0"]);
         assert_eq!(node.leftovers(), Vec::<String>::new());
     });
 }

@@ -4,6 +4,7 @@ mod departed;
 mod flows;
 mod networks;
 mod settings;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use departed::Departed;
 use flows::{Judge, udp_changed_between};
 pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
 use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_late_packets};
+use upkeep::Upkeep;
 
 /// The node's kernel and what was last put into it.
 pub(super) struct Kernel {
@@ -40,6 +42,7 @@ pub(super) struct Kernel {
     is_view_new: bool,
     /// Where the CNI plugin has written down which ports of the node lead to pods.
     cni_state_dir: PathBuf,
+    upkeep: Upkeep,
     datapath: Datapath,
     conntrack: Conntrack,
     /// When this agent started, as time since 1970; what changed before is not its doing.
@@ -115,6 +118,7 @@ impl Kernel {
             view,
             is_view_new: false,
             cni_state_dir,
+            upkeep: Upkeep::default(),
             datapath,
             conntrack,
             started,
@@ -171,6 +175,9 @@ impl Kernel {
 
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
+        if let Err(error) = self.upkeep.release_dead_if_due(&self.cni_state_dir, Instant::now()) {
+            warn!(error = format!("{error:#}"), "trying again in a few minutes");
+        }
         let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;
@@ -244,10 +251,7 @@ impl Kernel {
         plan.set_host_ports(&self.recorded_host_ports()?);
         let outcome = self.datapath.apply(&Wanted::from(&*plan))?;
         if outcome.listed {
-            let released = cni::release_dead(&self.cni_state_dir).context("cannot release what dead pods had")?;
-            if !released.is_empty() {
-                info!(?released, "addresses of pods that went without a word are free again");
-            }
+            self.upkeep.release_dead(&self.cni_state_dir, Instant::now())?;
             // The table may be new, and a pod may have come while it was made.
             let restored = cni::restore_host_ports(&self.cni_state_dir);
             restored.context("cannot restore the ports of the node that lead to pods")?;
