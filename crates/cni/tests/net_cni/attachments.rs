@@ -349,6 +349,29 @@ fn links_pass_packets_on_however_many_calls_allow_it_at_once() {
 }
 
 #[test]
+fn a_node_that_begins_to_pass_ipv6_on_goes_on_listening_to_its_routers_and_to_no_pod() {
+    isolated(|| {
+        let state = tempfile::tempdir().unwrap();
+        let end = |name| VethEnd { name, mac: None, netns: None };
+        let mut links = Rtnetlink::open().unwrap();
+        for (node, peer) in [("eth0", "router"), ("quiet", "none"), ("fwp0", "pod")] {
+            links.create_veth(&Veth { end: end(node), peer: end(peer), mtu: 1500 }).unwrap();
+        }
+        let accepts = |link: &str| format!("ipv6/conf/{link}/accept_ra");
+        sysctl::write(&accepts("quiet"), "0").unwrap();
+        let seen = || ["eth0", "quiet", "fwp0", "default"].map(|link| sysctl::read(&accepts(link)).unwrap());
+        assert_eq!(seen(), ["1", "0", "1", "1"]);
+        cni::allow_forwarding(state.path(), IpFamily::V4).unwrap();
+        assert_eq!(seen(), ["1", "0", "1", "1"], "IPv4 has no such routers");
+        cni::allow_forwarding(state.path(), IpFamily::V6).unwrap();
+        assert_eq!(seen(), ["2", "0", "1", "1"]);
+        sysctl::write(&accepts("eth0"), "1").unwrap();
+        cni::allow_forwarding(state.path(), IpFamily::V6).unwrap();
+        assert_eq!(seen(), ["1", "0", "1", "1"], "what is set later is the administrator's");
+    });
+}
+
+#[test]
 fn a_call_killed_at_any_point_is_cleaned_by_deletion() {
     isolated(|| {
         let node = Node::new();
