@@ -61,6 +61,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
       --nodes 2               with so many nodes
       --stack fairway         with this network: fairway, reference (bridge, kube-proxy, CoreDNS) or bare (none)
       --families dual         with IPv4 and IPv6
+      --zones 3               spread over so many zones
       --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
       --set NAME=VALUE        with this setting of Fairway, such as routing=vxlan; may be repeated
   load FILE                   gives the nodes an image, for a new build of Fairway
@@ -70,7 +71,7 @@ usage: cargo xtask lab COMMAND [--name NAME]
   stop MACHINE SERVICE        ends a service of a machine for good
   signal MACHINE SERVICE 9    sends it a signal; a service that ends is started again
   helm ...                    helm, built from source, for checking charts
-  suite conformance           Kubernetes' own suite; also: network, netpol, dual, or words that specs' names contain
+  suite conformance           Kubernetes' own suite; also: network, netpol, dual, topology, or words that specs' names contain
       --focus RE --skip RE    instead of the selection's own
   compare conformance         the same on both stacks, one after the other in labs of their own, and a table
       --image FILE            with Fairway's image from `cargo xtask image`; otherwise it is made
@@ -139,9 +140,10 @@ fn up(site: &Site, mut options: Options) -> Result<()> {
     let nodes = options.take("nodes").map_or(Ok(2), |text| text.parse()).context("--nodes takes a number")?;
     let stack = stack::Stack::of_name(&options.take("stack").unwrap_or_else(|| "fairway".to_owned()))?;
     let families = options.take("families").map_or(Ok(Families::default()), |name| Families::of_name(&name))?;
+    let zones = options.take("zones").map_or(Ok(0), |text| text.parse()).context("--zones takes a number")?;
     let (archive, settings) = (options.take("image").map(std::path::PathBuf::from), options.take_all("set"));
     options.finish(0)?;
-    let shape = Shape { settings, ..Shape::new(nodes, stack, families)? };
+    let shape = Shape { settings, zones, ..Shape::new(nodes, stack, families)? };
     up::up(site, &shape, archive)?;
     up::say_what_next(site, &shape);
     Ok(())

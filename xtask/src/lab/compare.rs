@@ -18,7 +18,7 @@ use super::{down, up};
 pub const STACKS: [Stack; 2] = [Stack::Reference, Stack::Fairway];
 /// The order in which they run: what is most likely to be wrong is told first.
 const ORDER: [Stack; 2] = [Stack::Fairway, Stack::Reference];
-/// On so many nodes.
+/// On so many nodes, where none asks for more.
 pub const NODES: usize = 2;
 const OUTCOMES: [Outcome; 3] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped];
 
@@ -26,7 +26,8 @@ const OUTCOMES: [Outcome; 3] = [Outcome::Passed, Outcome::Failed, Outcome::Skipp
 /// `archive`, or is made. An error if a stack did not come to the end, or if a spec failed on Fairway.
 pub fn run(selection: &Selection, archive: Option<&Path>, form: Form) -> Result<()> {
     for stack in ORDER {
-        let shape = Shape::new(NODES, stack, selection.families())?;
+        let (nodes, zones) = selection.nodes();
+        let shape = Shape { zones, ..Shape::new(nodes, stack, selection.families())? };
         let done = in_new_lab("compare", &shape, archive, |site| suite::run(site, selection));
         let report = done.unwrap_or_else(|error| faulty(selection, stack, &error));
         report.write(&selection.kept(stack.name())?)?;

@@ -72,12 +72,14 @@ pub fn import_images(node: &Node, archive: &Path) -> Result<()> {
 /// Starts kubelet; the node joins the cluster.
 pub fn start_kubelet(node: &Node, programs: &Programs) -> Result<()> {
     let folder = &node.machine.folder;
-    let arguments = vec![
+    let mut arguments = vec![
         flag("config", folder.join("kubelet.json").display()),
         flag("kubeconfig", folder.join("kubelet.kubeconfig").display()),
         flag("hostname-override", node.name()),
         flag("node-ip", node.address_list()),
     ];
+    arguments
+        .extend(node.zone.as_ref().map(|zone| flag("node-labels", format_args!("topology.kubernetes.io/zone={zone}"))));
     node.machine.start(&Service { name: "kubelet", program: programs.kubernetes.join("kubelet"), arguments })
 }
 

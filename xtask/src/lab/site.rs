@@ -50,6 +50,8 @@ pub struct Shape {
     pub families: Families,
     /// What Fairway is installed with, as `NAME=VALUE`.
     pub settings: Vec<String>,
+    /// Over how many zones the nodes are spread in turn; none knows of zones when there are none.
+    pub zones: usize,
 }
 
 /// The address families of a lab.
@@ -109,7 +111,7 @@ impl Site {
 
     /// The nodes of a lab of that shape.
     pub fn nodes(&self, shape: &Shape) -> Vec<Node> {
-        (1..=shape.nodes).map(|number| Node::new(self, shape.families, number)).collect()
+        (1..=shape.nodes).map(|number| Node::new(self, shape, number)).collect()
     }
 
     /// The administrator's kubeconfig.
@@ -141,7 +143,7 @@ impl Shape {
         if !(1..=MOST_NODES).contains(&nodes) {
             bail!("{nodes} nodes: between 1 and {MOST_NODES} are possible");
         }
-        Ok(Self { nodes, stack, families, settings: Vec::new() })
+        Ok(Self { nodes, stack, families, settings: Vec::new(), zones: 0 })
     }
 }
 
@@ -154,20 +156,23 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Its own cgroup, in every hierarchy.
     pub cgroup: String,
+    /// The zone it is in, if it knows of one.
+    pub zone: Option<String>,
 }
 
 impl Node {
-    fn new(site: &Site, families: Families, number: usize) -> Self {
+    fn new(site: &Site, shape: &Shape, number: usize) -> Self {
         let machine = site.machine(&format!("node-{number}"));
         let cgroup = format!("{}{number}", cgroup_prefix(site));
         let after = u32::try_from(9 + number).unwrap_or(u32::MAX);
         let ipv4 = Ipv4Addr::from(u32::from(CONTROL) + after);
         let ipv6 = Ipv6Addr::from(u128::from(CONTROL_IPV6) + u128::from(after));
-        let addresses = match families {
+        let zone = (number - 1).checked_rem(shape.zones).map(|zone| format!("zone-{}", zone + 1));
+        let addresses = match shape.families {
             Families::Ipv4 => vec![ipv4.into()],
             Families::Dual => vec![ipv4.into(), ipv6.into()],
         };
-        Self { machine, addresses, cgroup }
+        Self { machine, addresses, cgroup, zone }
     }
 
     /// Its addresses, as programs take them.
@@ -203,6 +208,17 @@ mod tests {
                 node("node-2", "10.77.0.12,fd00:10:77::c", "fairway-lab-x-node-2")
             ]
         );
+    }
+
+    #[test]
+    fn nodes_take_turns_in_zones() {
+        let site = Site { name: "x".into(), folder: "/f".into() };
+        let zones = |zones| {
+            let shape = Shape { zones, ..Shape::new(4, Stack::Reference, Families::Ipv4).unwrap() };
+            site.nodes(&shape).into_iter().map(|node| node.zone).collect::<Option<Vec<_>>>()
+        };
+        assert_eq!(zones(3).unwrap(), ["zone-1", "zone-2", "zone-3", "zone-1"]);
+        assert_eq!(zones(0), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::assets::{Assets, repository};
+use super::compare::NODES;
 use super::conditions::Conditions;
 use super::machine::Inside;
 use super::progress::Progress;
@@ -24,6 +25,8 @@ pub struct Selection {
     pub skip: String,
     /// Whether that is what is usual for this name.
     usual: bool,
+    /// Whether it asks for zones with more than one node each.
+    wants_zones: bool,
 }
 
 /// What says nothing about a network on this machine: load balancers of a cloud, SCTP sockets, a second address
@@ -41,6 +44,10 @@ const SMOKE: &str = concat!(
     r"|no conflict between pods with same hostPort).*\[Conformance\]"
 );
 
+/// What skips itself unless there are three zones, or three nodes.
+const TOPOLOGY: &str =
+    r"\[sig-network\].*(Traffic Distribution|Topology Hints|NodePort and HealthCheckNodePort correctly)";
+
 impl Selection {
     /// The selection of that name; any other name is what the specs' names must contain.
     pub fn of_name(name: &str, focus: Option<String>, skip: Option<String>) -> Self {
@@ -50,11 +57,13 @@ impl Selection {
             "netpol" => ("Netpol", "SCTP"),
             "smoke" => (SMOKE, ""),
             "dual" => (r"\[Feature:IPv6DualStack\]", "SCTP"),
+            "topology" => (TOPOLOGY, ""),
             other => (other, ""),
         };
         Self {
             name: name.to_owned(),
             usual: focus.is_none() && skip.is_none(),
+            wants_zones: name == "topology",
             focus: focus.unwrap_or_else(|| usual_focus.to_owned()),
             skip: skip.unwrap_or_else(|| usual_skip.to_owned()),
         }
@@ -63,6 +72,11 @@ impl Selection {
     /// The address families of a lab it says something about.
     pub fn families(&self) -> Families {
         if self.name == "dual" { Families::Dual } else { Families::Ipv4 }
+    }
+
+    /// How many nodes such a lab has, and over how many zones they are spread.
+    pub const fn nodes(&self) -> (usize, usize) {
+        if self.wants_zones { (6, 3) } else { (NODES, 0) }
     }
 
     /// Where its comparison is kept for that stack: with the project if it is the usual one.
