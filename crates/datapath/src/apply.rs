@@ -5,6 +5,7 @@ mod audit;
 mod routes;
 mod tunnels;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use compile::plan::affinity::Affine;
@@ -34,6 +35,8 @@ pub struct Datapath {
     seen: Seen,
     /// How many audits still look for what packets remembered while endpoints left.
     looks_at_memory: u8,
+    /// Ranges no route leads to, by the next hops that are on none of the links, as they were last found.
+    unreachable: BTreeMap<IpNet, IpAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,19 +125,39 @@ impl Datapath {
     /// Connects to the calling thread's namespace. Reads and changes nothing yet.
     pub fn open() -> Result<Self, DatapathError> {
         let table = Table::open().map_err(DatapathError::Table)?;
-        Ok(Self { table, links: Rtnetlink::open()?, committed: None, seen: Seen::default(), looks_at_memory: 0 })
+        Ok(Self {
+            table,
+            links: Rtnetlink::open()?,
+            committed: None,
+            seen: Seen::default(),
+            looks_at_memory: 0,
+            unreachable: BTreeMap::new(),
+        })
     }
 
     /// Connects to `netns`. Reads and changes nothing yet.
     pub fn open_in(netns: &Netns) -> Result<Self, DatapathError> {
         let table = Table::open_in(netns).map_err(DatapathError::Table)?;
         let links = Rtnetlink::open_in(netns).map_err(DatapathError::Routes)?;
-        Ok(Self { table, links, committed: None, seen: Seen::default(), looks_at_memory: 0 })
+        Ok(Self {
+            table,
+            links,
+            committed: None,
+            seen: Seen::default(),
+            looks_at_memory: 0,
+            unreachable: BTreeMap::new(),
+        })
     }
 
     /// Whether the next [`Datapath::apply`] trusts what it remembers; otherwise it begins with a listing.
     pub const fn remembers(&self) -> bool {
         self.committed.is_some()
+    }
+
+    /// The ranges that the last [`Datapath::apply`] found no route to, with the next hops that none of the links leads to
+    /// directly. Those that somebody else has a route to are not among them.
+    pub const fn unreachable(&self) -> &BTreeMap<IpNet, IpAddr> {
+        &self.unreachable
     }
 
     /// Makes the namespace hold `wanted` and tells what that took.

@@ -188,6 +188,28 @@ fn routes_to_other_nodes_follow_and_those_of_pods_and_machine_stay() {
 }
 
 #[test]
+fn a_range_that_nobody_routes_is_told_and_one_that_somebody_else_routes_is_left_to_them() {
+    isolated(|| {
+        let (mut links, _) = links_with_underlay();
+        let uplink = links.require_link("eth0").unwrap().index;
+        let far = route("10.244.1.0/24", "192.0.2.1");
+        let routes = [far];
+        let ruleset = support::everything();
+        let wanted = Wanted { ruleset: &ruleset, routes: &routes, tunnel: None, affine: None };
+        let mut datapath = Datapath::open().unwrap();
+        assert_eq!(datapath.apply(&wanted).unwrap().routes_failed, 1, "the default route leads there, as everywhere");
+        let told = [(far.destination, "192.0.2.1".parse().unwrap())].into();
+        assert_eq!(datapath.unreachable(), &told);
+        let router = "10.89.0.7".parse().unwrap();
+        links.add_route(&Route::via("10.244.0.0/16".parse().unwrap(), router, uplink)).unwrap();
+        assert_eq!(datapath.apply(&wanted).unwrap().routes_failed, 0);
+        assert_eq!(datapath.unreachable(), &[].into());
+        links.add_address(uplink, "192.0.2.9/24".parse().unwrap()).unwrap();
+        assert_eq!(datapath.apply(&wanted).unwrap().routes_set, 1, "it is a neighbour after all");
+    });
+}
+
+#[test]
 fn a_next_hop_that_is_no_neighbour_stops_nothing_else_and_is_tried_again() {
     isolated(|| {
         let (mut links, _) = links_with_underlay();

@@ -6,7 +6,7 @@ use compile::plan::{self, Hop};
 use ipnet::IpNet;
 
 use super::{Datapath, DatapathError, Outcome, warn};
-use crate::route::{LinkIndex, Route, RouteAction, RouteFilter, RouteRank};
+use crate::route::{LinkIndex, Route, RouteAction, RouteFilter, RouteOrigin, RouteRank};
 use crate::tunnel;
 
 /// Where the kernel can hold a route of ours: it holds one for each metric, and the metric follows from these. A route of
@@ -73,18 +73,37 @@ impl Datapath {
         held: &mut RouteMap,
         outcome: &mut Outcome,
     ) {
+        let known = std::mem::take(&mut self.unreachable);
         for route in routes {
             match self.set_route(*route) {
                 Ok(()) => {
                     held.insert(place(route), route.hop);
                     outcome.routes_set += 1;
                 }
+                // Not ours, so that it is looked for again with the next change.
+                Err(DatapathError::Unreachable { destination, .. }) if self.others_lead_to(destination) => {}
                 Err(error) => {
-                    warn(&error);
                     outcome.routes_failed += 1;
+                    if let DatapathError::Unreachable { destination, via } = error {
+                        self.unreachable.insert(destination, via);
+                        if known.get(&destination) == Some(&via) {
+                            continue;
+                        }
+                    }
+                    warn(&error);
                 }
             }
         }
+    }
+
+    /// Whether somebody else's route leads to a range, and not to everything there is.
+    fn others_lead_to(&mut self, destination: IpNet) -> bool {
+        let leads = |route: &Route| {
+            let leads_on = matches!(route.action, RouteAction::Via { .. } | RouteAction::Link(_));
+            let is_default = route.destination.prefix_len() == 0;
+            leads_on && !is_default && route.origin != RouteOrigin::Ours && route.destination.contains(&destination)
+        };
+        self.links.routes(RouteFilter::Main).is_ok_and(|routes| routes.iter().any(leads))
     }
 
     fn set_route(&mut self, route: plan::Route) -> Result<(), DatapathError> {

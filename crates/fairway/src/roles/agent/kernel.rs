@@ -4,6 +4,7 @@ mod departed;
 mod flows;
 mod networks;
 mod settings;
+mod unreachable;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -137,10 +138,13 @@ impl Kernel {
             _ => Plan::of(self.view.clone(), cluster),
         };
         allow_forwarding(cluster, &self.view, &self.cni_state_dir)?;
+        let unreachable = self.datapath.unreachable().clone();
         let outcome = self.apply(&mut plan)?;
         let old = self.committed.as_ref();
         let mut rejected = old.map_or_else(|| plan.rejected(), |old| plan.rejected_since(&old.plan));
         warn_of(&rejected);
+        // Logged where it was found.
+        rejected.extend(unreachable::news(&self.view.name, cluster, &unreachable, self.datapath.unreachable()));
         rejected.extend(old.into_iter().flat_map(|old| outages::between(&old.cluster, cluster)));
         if old.is_none() {
             keep_translating_late_packets();
