@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datapath::netns::NetnsError;
-use datapath::route::{Link, LinkIndex, MacAddress, Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
+use datapath::route::{Link, LinkIndex, MacAddress, Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Netns, sysctl};
 use ipnet::IpNet;
 
@@ -160,13 +160,7 @@ pub(crate) fn open(netns: &Path) -> Result<Netns, CniError> {
 
 /// The largest packet on the host's way to the outside.
 fn outside_mtu(host: &mut Rtnetlink) -> Result<u32, CniError> {
-    let defaults = host.routes(RouteFilter::Main)?.into_iter().filter(|route| route.destination.prefix_len() == 0);
-    let links: Vec<LinkIndex> = defaults
-        .filter_map(|route| match route.action {
-            RouteAction::Via { link, .. } | RouteAction::Link(link) => Some(link),
-            RouteAction::Local | RouteAction::Blackhole | RouteAction::Unreachable => None,
-        })
-        .collect();
+    let links = host.default_links()?;
     let listed = host.links()?;
     let mtus = listed.iter().filter(|link| links.contains(&link.index)).map(|link| link.mtu);
     Ok(mtus.min().unwrap_or(MTU_ETHERNET))

@@ -19,6 +19,7 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
+const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTAX_MTU: u16 = 2;
 const RT_TABLE_MAIN: u8 = 254;
@@ -40,6 +41,8 @@ const NODE_METRIC: u32 = 1 << 19;
 const LOOPBACK: LinkIndex = LinkIndex(1);
 /// `RTM_F_CLONED`: a cache entry, not a route.
 const RTM_F_CLONED: u32 = 0x200;
+/// Length of `struct rtnexthop`; its attributes follow.
+const NEXT_HOP_LEN: usize = 8;
 /// Length of `struct rtmsg`.
 const HEADER_LEN: usize = 12;
 
@@ -207,6 +210,14 @@ impl Rtnetlink {
             .query(RTM_GETROUTE, flag::DUMP, &[0; HEADER_LEN], |message| parse(message, filter))
             .map_err(|source| RouteError::ReadRoutes { source })
     }
+
+    /// The links by which packets leave that no narrower route takes: of both families, and of every path of a route
+    /// that has several.
+    pub fn default_links(&mut self) -> Result<Vec<LinkIndex>, RouteError> {
+        let found = self.socket.query(RTM_GETROUTE, flag::DUMP, &[0; HEADER_LEN], parse_default_links);
+        let links = found.map_err(|source| RouteError::ReadRoutes { source })?;
+        Ok(links.into_iter().flatten().collect())
+    }
 }
 
 fn request(route: &Route) -> Vec<u8> {
@@ -284,6 +295,34 @@ fn parse(message: &Message<'_>, filter: RouteFilter) -> Result<Option<Route>, Ne
     Ok(parts.into_route(prefix_len, kind, flags).map(|route| Route { origin: RouteOrigin::of(protocol), ..route }))
 }
 
+/// The links of a route to everywhere of the main table.
+fn parse_default_links(message: &Message<'_>) -> Result<Option<Vec<LinkIndex>>, NetlinkError> {
+    const SHORT: NetlinkError = NetlinkError::Malformed { what: "a route's header" };
+    let (fixed, rest) = message.payload.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
+    let [_, prefix_len, _, _, RT_TABLE_MAIN, _, _, RTN_UNICAST, f0, f1, f2, f3] = *fixed else { return Ok(None) };
+    if prefix_len > 0 || u32::from_ne_bytes([f0, f1, f2, f3]) & RTM_F_CLONED != 0 {
+        return Ok(None);
+    }
+    let links = parse_attributes(rest).flat_map(|(kind, value)| match kind {
+        RTA_OIF => parse_u32(value).map(LinkIndex).into_iter().collect(),
+        RTA_MULTIPATH => links_of_hops(value),
+        _ => Vec::new(),
+    });
+    Ok(Some(links.collect()))
+}
+
+/// The links of a list of `struct rtnexthop`: length, flags, weight, link.
+fn links_of_hops(mut hops: &[u8]) -> Vec<LinkIndex> {
+    let mut links = Vec::new();
+    while let Some((hop, _)) = hops.split_first_chunk::<NEXT_HOP_LEN>() {
+        let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]]));
+        links.extend(parse_u32(&hop[4..]).map(LinkIndex));
+        // Without a length of its own a hop would be read for ever.
+        hops = hops.get(length.max(NEXT_HOP_LEN).next_multiple_of(4)..).unwrap_or_default();
+    }
+    links
+}
+
 /// The link of a route the kernel chose, when it needs no gateway and leads elsewhere than to this host.
 fn parse_neighbouring_link(message: &Message<'_>) -> Result<Option<LinkIndex>, NetlinkError> {
     const SHORT: NetlinkError = NetlinkError::Malformed { what: "a route's header" };
@@ -346,5 +385,36 @@ impl Parts {
         let destination = IpNet::new(self.destination, prefix_len).ok()?;
         let rank = if self.metric == NODE_METRIC { RouteRank::BehindOthers } else { RouteRank::Usual };
         Some(Route { source: self.source, mtu: self.mtu, rank, ..Route::new(destination, action) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(link: u32, attributes: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(NEXT_HOP_LEN + attributes.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend([0, 0]);
+        bytes.extend(link.to_ne_bytes());
+        bytes.extend(attributes);
+        bytes
+    }
+
+    #[test]
+    fn every_path_of_a_route_to_everywhere_counts() {
+        // A gateway of each hop stands behind it: RTA_GATEWAY, 10.0.0.1.
+        let gateway = [8, 0, 5, 0, 10, 0, 0, 1];
+        let hops = [hop(7, &gateway), hop(9, &[])].concat();
+        let route = |prefix_len: u8| {
+            let mut request =
+                Attributes::append_to(vec![2, prefix_len, 0, 0, RT_TABLE_MAIN, 3, 0, RTN_UNICAST, 0, 0, 0, 0]);
+            request.put(RTA_MULTIPATH, &hops);
+            let bytes = request.into_bytes();
+            parse_default_links(&Message { kind: RTM_NEWROUTE, flags: 0, sequence: 0, payload: &bytes }).unwrap()
+        };
+        assert_eq!(route(0), Some(vec![LinkIndex(7), LinkIndex(9)]));
+        assert_eq!(route(8), None);
+        assert_eq!(links_of_hops(&[0; NEXT_HOP_LEN]), [LinkIndex(0)]);
     }
 }
