@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::Wishes;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -97,7 +99,7 @@ impl NetworkList {
     }
 
     /// What `plugin` reads on its standard input.
-    pub fn request(&self, plugin: &Value, previous: &Value, port_mappings: &[Value]) -> Value {
+    pub fn request(&self, plugin: &Value, previous: &Value, wishes: &Wishes) -> Value {
         let mut request = plugin.clone();
         request["name"] = json!(self.name);
         request["cniVersion"] = json!(self.cni_version);
@@ -106,10 +108,11 @@ impl NetworkList {
         }
         if let Some(fields) = request.as_object_mut()
             && let Some(capabilities) = fields.remove("capabilities")
-            && capabilities["portMappings"] == true
-            && !port_mappings.is_empty()
         {
-            fields.insert("runtimeConfig".to_owned(), json!({"portMappings": port_mappings}));
+            let heard: Wishes = wishes.clone().into_iter().filter(|(name, _)| capabilities[*name] == true).collect();
+            if !heard.is_empty() {
+                fields.insert("runtimeConfig".to_owned(), json!(heard));
+            }
         }
         request
     }

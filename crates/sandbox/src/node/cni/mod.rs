@@ -7,6 +7,7 @@ mod cache;
 mod config;
 mod invoke;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -42,9 +43,12 @@ pub struct Attachment<'a> {
     pub pod_name: &'a str,
     /// Uid of the pod.
     pub pod_uid: &'a str,
-    /// Host ports, as `runtimeConfig` wants them.
-    pub port_mappings: Vec<Value>,
+    /// What the runtime wishes of plugins with the capability.
+    pub wishes: Wishes,
 }
+
+/// What plugins get as `runtimeConfig`, by the capabilities that take it.
+pub type Wishes = BTreeMap<&'static str, Value>;
 
 /// A plugin or its configuration let us down.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +132,7 @@ impl Networks {
             read_network(&self.config)?.ok_or_else(|| CniError::NoNetwork { directory: self.config.clone() })?;
         let mut result = Value::Null;
         for plugin in &network.plugins {
-            let request = network.request(plugin, &result, &attachment.port_mappings);
+            let request = network.request(plugin, &result, &attachment.wishes);
             match self.call(Verb::Add, plugin, attachment, request).await {
                 Ok(Some(answer)) => result = answer,
                 Ok(None) => {}
@@ -158,7 +162,7 @@ impl Networks {
         };
         let mut failed = Ok(());
         for plugin in network.plugins.iter().rev() {
-            let request = network.request(plugin, &result, &attachment.port_mappings);
+            let request = network.request(plugin, &result, &attachment.wishes);
             if let Err(error) = self.call(Verb::Delete, plugin, attachment, request).await {
                 failed = Err(error);
             }
@@ -176,7 +180,7 @@ impl Networks {
             return Ok(());
         }
         for plugin in &network.plugins {
-            let request = network.request(plugin, &cached.result, &attachment.port_mappings);
+            let request = network.request(plugin, &cached.result, &attachment.wishes);
             self.call(Verb::Check, plugin, attachment, request).await?;
         }
         Ok(())
@@ -184,7 +188,7 @@ impl Networks {
 
     async fn detach(&self, network: &NetworkList, result: &Value, attachment: &Attachment<'_>) {
         for plugin in network.plugins.iter().rev() {
-            let request = network.request(plugin, result, &attachment.port_mappings);
+            let request = network.request(plugin, result, &attachment.wishes);
             if let Err(error) = self.call(Verb::Delete, plugin, attachment, request).await {
                 tracing::warn!(sandbox = attachment.sandbox, %error, "half an attachment not undone");
             }
@@ -240,15 +244,21 @@ mod tests {
         fs::create_dir(&config).unwrap();
         let list = json!({
             "cniVersion": "1.0.0", "name": "cluster",
-            "plugins": [{"type": "first"}, {"type": "second", "capabilities": {"portMappings": true}}],
+            "plugins": [
+                {"type": "first", "capabilities": {"bandwidth": true, "portMappings": false}},
+                {"type": "second", "capabilities": {"portMappings": true}},
+            ],
         });
         fs::write(config.join("05-cluster.conflist"), list.to_string()).unwrap();
         Networks::new(directory, &config, directory.join("results"))
     }
 
     fn attachment(netns: &Path) -> Attachment<'_> {
-        let port_mappings = vec![port_mapping(8080, 80, "TCP", None)];
-        Attachment { sandbox: "s1", netns, pod_namespace: "shop", pod_name: "web", pod_uid: "u1", port_mappings }
+        let wishes = Wishes::from([
+            ("portMappings", json!([port_mapping(8080, 80, "TCP", None)])),
+            ("bandwidth", json!({"ingressRate": 8_000_000})),
+        ]);
+        Attachment { sandbox: "s1", netns, pod_namespace: "shop", pod_name: "web", pod_uid: "u1", wishes }
     }
 
     const RESULT: &str = r#"{"cniVersion":"1.0.0","ips":[{"address":"10.244.1.5/24"}]}"#;
@@ -271,7 +281,9 @@ mod tests {
             |name: &str| -> Value { serde_json::from_slice(&fs::read(directory.path().join(name)).unwrap()).unwrap() };
         assert_eq!(read("stdin-first-ADD")["prevResult"], Value::Null);
         assert_eq!(read("stdin-second-ADD")["prevResult"]["ips"][0]["address"], "10.244.1.5/24");
-        assert_eq!(read("stdin-second-ADD")["runtimeConfig"]["portMappings"][0]["hostPort"], 8080);
+        let mapping = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""});
+        assert_eq!(read("stdin-second-ADD")["runtimeConfig"], json!({"portMappings": [mapping]}));
+        assert_eq!(read("stdin-first-ADD")["runtimeConfig"], json!({"bandwidth": {"ingressRate": 8_000_000}}));
         assert_eq!(read("stdin-first-DEL")["prevResult"]["ips"][0]["address"], "10.244.1.5/24");
         assert_eq!(fs::read_dir(directory.path().join("results")).unwrap().count(), 0);
     }

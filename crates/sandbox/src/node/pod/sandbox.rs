@@ -8,13 +8,18 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::Context;
-use crate::node::cni::{Attachment, port_mapping};
+use crate::node::amount::Amount;
+use crate::node::cni::{Attachment, Wishes, port_mapping};
 use crate::node::names::{
     ClusterNames, PodName, Resolver, host_network_hosts_file, hosts_file, plan_name, plan_resolver,
 };
 use crate::node::namespaces::{NamespacesError, Places};
 use crate::node::records::SandboxRecord;
 use crate::shim::Namespaces;
+
+/// What a pod may receive and send, in bits a second.
+const INGRESS_BANDWIDTH: &str = "kubernetes.io/ingress-bandwidth";
+const EGRESS_BANDWIDTH: &str = "kubernetes.io/egress-bandwidth";
 
 /// A sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -147,8 +152,29 @@ fn attachment<'a>(pod: &'a Pod, sandbox: &'a SandboxRecord) -> Attachment<'a> {
         pod_namespace: pod.metadata.namespace.as_deref().unwrap_or_default(),
         pod_name: pod.metadata.name.as_deref().unwrap_or_default(),
         pod_uid: uid(pod),
-        port_mappings: host_ports(pod),
+        wishes: wishes(pod),
     }
+}
+
+/// What the pod's specification and annotations ask of the network.
+fn wishes(pod: &Pod) -> Wishes {
+    let ports = Some(host_ports(pod)).filter(|ports| !ports.is_empty());
+    let ports = ports.map(|ports| ("portMappings", Value::from(ports)));
+    ports.into_iter().chain(bandwidth(pod).map(|limits| ("bandwidth", limits))).collect()
+}
+
+/// Limits in bits a second, by the annotations kubelet's runtimes read; what is no amount limits nothing.
+fn bandwidth(pod: &Pod) -> Option<Value> {
+    /// What runtimes say for a burst nobody asked for: as large as can be.
+    const ANY_BURST: u32 = u32::MAX;
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let limits = [("ingress", INGRESS_BANDWIDTH), ("egress", EGRESS_BANDWIDTH)].into_iter().filter_map(|(way, key)| {
+        let bits = Amount::parse(annotations.get(key)?)?.divided_rounding_up(Amount::of_units(1));
+        let bits = u64::try_from(bits).ok()?;
+        Some([(format!("{way}Rate"), Value::from(bits)), (format!("{way}Burst"), Value::from(ANY_BURST))])
+    });
+    let fields: serde_json::Map<String, Value> = limits.flatten().collect();
+    (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
 fn host_ports(pod: &Pod) -> Vec<Value> {
@@ -190,4 +216,37 @@ fn write_files(context: &Context, pod: &Pod, name: &PodName, sandbox: &SandboxRe
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wishes_of(annotations: &Value, ports: &Value) -> Value {
+        let pod = json!({
+            "metadata": { "annotations": annotations },
+            "spec": { "containers": [{ "name": "web", "ports": ports }] },
+        });
+        json!(wishes(&serde_json::from_value(pod).unwrap()))
+    }
+
+    #[test]
+    fn a_pod_wishes_for_host_ports_and_limits() {
+        let annotations = json!({ INGRESS_BANDWIDTH: "10M", EGRESS_BANDWIDTH: "1Gi", "other": "1" });
+        let ports = json!([{ "containerPort": 80, "hostPort": 8080 }, { "containerPort": 81 }]);
+        let expected = json!({
+            "bandwidth": {
+                "ingressRate": 10_000_000, "ingressBurst": u32::MAX, "egressRate": 1_u64 << 30, "egressBurst": u32::MAX,
+            },
+            "portMappings": [{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "" }],
+        });
+        assert_eq!(wishes_of(&annotations, &ports), expected);
+    }
+
+    #[test]
+    fn what_a_pod_does_not_ask_for_is_not_wished() {
+        assert_eq!(wishes_of(&json!({}), &json!([{ "containerPort": 81 }])), json!({}));
+        assert_eq!(wishes_of(&json!({ INGRESS_BANDWIDTH: "much" }), &json!([])), json!({}));
+    }
 }
