@@ -9,29 +9,30 @@ use kube::runtime::watcher::Event;
 use model::from_kube::LoadBalancerPool;
 use model::{Cluster, Rejected, SharedMap};
 
+use crate::decoded::Decoded;
 use crate::kinds::{Kind, ObjectKind, Refusal};
 
 /// What one of the watches reported.
 #[expect(clippy::large_enum_variant, reason = "one lives at a time and is moved once")]
 pub(crate) enum Report {
-    Node(Event<core::Node>),
-    Namespace(Event<core::Namespace>),
-    Pod(Event<core::Pod>),
-    Service(Event<core::Service>),
-    EndpointSlice(Event<discovery::EndpointSlice>),
-    LoadBalancerPool(Event<LoadBalancerPool>),
+    Node(Event<Decoded<core::Node>>),
+    Namespace(Event<Decoded<core::Namespace>>),
+    Pod(Event<Decoded<core::Pod>>),
+    Service(Event<Decoded<core::Service>>),
+    EndpointSlice(Event<Decoded<discovery::EndpointSlice>>),
+    LoadBalancerPool(Event<Decoded<LoadBalancerPool>>),
 }
 
 /// A snapshot under construction.
 #[derive(Default)]
 pub(crate) struct Assembly {
     cluster: Cluster,
-    nodes: Table<core::Node>,
-    namespaces: Table<core::Namespace>,
-    pods: Table<core::Pod>,
-    services: Table<core::Service>,
-    endpoint_slices: Table<discovery::EndpointSlice>,
-    pools: Table<LoadBalancerPool>,
+    nodes: Table<Decoded<core::Node>>,
+    namespaces: Table<Decoded<core::Namespace>>,
+    pods: Table<Decoded<core::Pod>>,
+    services: Table<Decoded<core::Service>>,
+    endpoint_slices: Table<Decoded<discovery::EndpointSlice>>,
+    pools: Table<Decoded<LoadBalancerPool>>,
     refusals: Vec<Refusal>,
 }
 
@@ -171,6 +172,7 @@ impl<K: Kind> Table<K> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::Metadata as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -179,14 +181,14 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn service(name: &str, cluster_ip: &str) -> core::Service {
+    fn service(name: &str, cluster_ip: &str) -> Decoded<core::Service> {
         object(json!({
             "metadata": { "namespace": "shop", "name": name, "uid": "u1" },
             "spec": { "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "ports": [{ "port": 80 }] },
         }))
     }
 
-    fn slice(name: &str, service: &str) -> discovery::EndpointSlice {
+    fn slice(name: &str, service: &str) -> Decoded<discovery::EndpointSlice> {
         object(json!({
             "metadata": { "namespace": "shop", "name": name, "labels": { "kubernetes.io/service-name": service } },
             "addressType": "IPv4",
@@ -195,7 +197,7 @@ mod tests {
         }))
     }
 
-    fn list_of(services: Vec<core::Service>) -> Vec<Report> {
+    fn list_of(services: Vec<Decoded<core::Service>>) -> Vec<Report> {
         let listed = services.into_iter().map(|service| Report::Service(Event::InitApply(service)));
         let done = Report::Service(Event::InitDone);
         std::iter::once(Report::Service(Event::Init)).chain(listed).chain([done]).collect()
@@ -248,7 +250,7 @@ mod tests {
         let mut assembly = Assembly::default();
         assert!(assembly.take(Report::Service(Event::Apply(service("cart", "10.96.0.1")))));
         let mut annotated = service("cart", "10.96.0.1");
-        annotated.metadata.annotations = Some([("note".to_owned(), "x".to_owned())].into());
+        annotated.metadata_mut().annotations = Some([("note".to_owned(), "x".to_owned())].into());
         assert!(!assembly.take(Report::Service(Event::Apply(annotated))));
         assert!(assembly.take(Report::Service(Event::Delete(service("cart", "10.96.0.1")))));
         assert!(names(&assembly).is_empty());
@@ -289,5 +291,43 @@ mod tests {
         assert_eq!((refusal.object.api_version, refusal.object.kind), ("v1", "Service"));
         assert_eq!((refusal.object.name.as_str(), refusal.object.uid.as_str()), ("cart", "u1"));
         assert!(refusal.rejected[0].field.starts_with("spec.clusterIPs"), "{}", refusal.rejected[0]);
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_refused_and_the_others_of_its_list_are_served() {
+        let text = json!({
+            "kind": "ServiceList", "apiVersion": "v1", "metadata": { "resourceVersion": "7" },
+            "items": [
+                { "metadata": { "namespace": "shop", "name": "cart", "uid": "u1" }, "spec": { "ports": [{ "port": "80" }] } },
+                { "metadata": { "namespace": "shop", "name": "far" }, "spec": { "ports": [{ "port": 5_000_000_000_u64 }] } },
+                { "metadata": { "namespace": "shop", "name": "till" },
+                  "spec": { "clusterIP": "10.96.0.2", "clusterIPs": ["10.96.0.2"], "ports": [{ "port": 80 }] } },
+            ],
+        });
+        let text = text.to_string();
+        let whole: Result<kube::core::ObjectList<core::Service>, _> = serde_json::from_str(&text);
+        assert!(whole.is_err(), "the control: as a whole it cannot be read");
+        let list: kube::core::ObjectList<Decoded<core::Service>> = serde_json::from_str(&text).unwrap();
+        let mut assembly = Assembly::default();
+        take_all(&mut assembly, list_of(list.items));
+        assert_eq!(names(&assembly), ["shop/till"]);
+        let refusals = assembly.take_refusals();
+        let told: Vec<_> = refusals.iter().map(|refusal| refusal.rejected[0].to_string()).collect();
+        assert!(
+            told[0].starts_with("Service shop/cart: object: cannot be read (invalid type: string \"80\""),
+            "{told:?}"
+        );
+        assert!(told[1].starts_with("Service shop/far: object: cannot be read (invalid value: integer"), "{told:?}");
+        assert_eq!(refusals[0].object.uid, "u1");
+    }
+
+    #[test]
+    fn an_object_that_becomes_unreadable_is_served_no_more_until_it_is_mended() {
+        let mut assembly = Assembly::default();
+        assembly.take(Report::Service(Event::Apply(service("cart", "10.96.0.1"))));
+        let malformed = object(json!({ "metadata": { "namespace": "shop", "name": "cart" }, "spec": "none" }));
+        assert!(assembly.take(Report::Service(Event::Apply(malformed))));
+        assert!(names(&assembly).is_empty());
+        assert!(assembly.take(Report::Service(Event::Apply(service("cart", "10.96.0.1")))));
     }
 }

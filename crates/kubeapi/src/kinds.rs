@@ -11,6 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::from_kube::{self, Admitted, LoadBalancerPool};
 use model::{AddressPool, Cluster, EndpointSlice, Name, NamespacedName, Node, Pod, Rejected, Service, SharedMap};
 
+use crate::decoded::Decoded;
+
 /// A kind of object that a role can watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
@@ -64,7 +66,12 @@ pub(crate) trait Kind: k8s_openapi::Resource + k8s_openapi::Metadata<Ty = Object
     type Key: Ord + Hash + Clone;
     /// What a snapshot keeps of the object.
     type Fact: PartialEq;
-    fn key(&self) -> Self::Key;
+
+    fn key_of(metadata: &ObjectMeta) -> Self::Key;
+
+    fn key(&self) -> Self::Key {
+        Self::key_of(self.metadata())
+    }
 
     fn admit(&self) -> Admitted<Self::Fact>;
 
@@ -83,12 +90,29 @@ pub(crate) trait Kind: k8s_openapi::Resource + k8s_openapi::Metadata<Ty = Object
     }
 }
 
+impl<K: Kind> Kind for Decoded<K> {
+    type Key = K::Key;
+    type Fact = K::Fact;
+
+    fn key_of(metadata: &ObjectMeta) -> K::Key {
+        K::key_of(metadata)
+    }
+
+    fn admit(&self) -> Admitted<K::Fact> {
+        Self::admit(self, K::admit)
+    }
+
+    fn place(cluster: &mut Cluster, key: &K::Key, old: Option<&K::Fact>, new: Option<&Arc<K::Fact>>) {
+        K::place(cluster, key, old, new);
+    }
+}
+
 impl Kind for core::Node {
     type Key = Name;
     type Fact = Node;
 
-    fn key(&self) -> Name {
-        name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> Name {
+        name(metadata)
     }
 
     fn admit(&self) -> Admitted<Node> {
@@ -104,8 +128,8 @@ impl Kind for core::Namespace {
     type Key = Name;
     type Fact = BTreeMap<Name, Name>;
 
-    fn key(&self) -> Name {
-        name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> Name {
+        name(metadata)
     }
 
     fn admit(&self) -> Admitted<Self::Fact> {
@@ -122,8 +146,8 @@ impl Kind for core::Pod {
     type Key = NamespacedName;
     type Fact = Pod;
 
-    fn key(&self) -> NamespacedName {
-        namespaced_name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> NamespacedName {
+        namespaced_name(metadata)
     }
 
     fn admit(&self) -> Admitted<Pod> {
@@ -139,8 +163,8 @@ impl Kind for core::Service {
     type Key = NamespacedName;
     type Fact = Service;
 
-    fn key(&self) -> NamespacedName {
-        namespaced_name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> NamespacedName {
+        namespaced_name(metadata)
     }
 
     fn admit(&self) -> Admitted<Service> {
@@ -156,8 +180,8 @@ impl Kind for discovery::EndpointSlice {
     type Key = NamespacedName;
     type Fact = EndpointSlice;
 
-    fn key(&self) -> NamespacedName {
-        namespaced_name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> NamespacedName {
+        namespaced_name(metadata)
     }
 
     fn admit(&self) -> Admitted<EndpointSlice> {
@@ -184,8 +208,8 @@ impl Kind for LoadBalancerPool {
     type Key = Name;
     type Fact = AddressPool;
 
-    fn key(&self) -> Name {
-        name(&self.metadata)
+    fn key_of(metadata: &ObjectMeta) -> Name {
+        name(metadata)
     }
 
     fn admit(&self) -> Admitted<AddressPool> {

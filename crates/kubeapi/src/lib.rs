@@ -6,6 +6,7 @@
 
 mod access;
 mod assembly;
+mod decoded;
 mod events;
 mod kinds;
 mod lease;

@@ -1,9 +1,10 @@
 //! Watching the cluster.
 
 use std::fmt::Debug;
+use std::future::ready;
 
 use futures::stream::{BoxStream, SelectAll};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::runtime::WatchStreamExt as _;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::assembly::{Assembly, Report};
-use crate::kinds::{ObjectKind, Refusal};
+use crate::decoded::{Decoded, is_undecodable};
+use crate::kinds::{Kind, ObjectKind, Refusal};
 use crate::pace::Pace;
 
 /// How many refusals may wait to be told; more are dropped, as the log has them.
@@ -145,15 +147,28 @@ fn reports_of(kind: ObjectKind, client: Client) -> BoxStream<'static, Report> {
     }
 }
 
-fn events_of<K>(kind: ObjectKind, client: Client) -> BoxStream<'static, Event<K>>
+/// The events of all objects of a kind. Lists are read as a whole, which is quickest, until one cannot be: from then on
+/// each object is read by itself.
+fn events_of<K>(kind: ObjectKind, client: Client) -> BoxStream<'static, Event<Decoded<K>>>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Kind + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(Api::all(client), watcher::Config::default())
-        .default_backoff()
+    let whole = watch_of::<K>(client.clone()).take_while(|event| ready(!event.as_ref().is_err_and(is_undecodable)));
+    let each = watch_of::<Decoded<K>>(client);
+    whole
+        .map(|event| event.map(Decoded::event))
+        .chain(each)
         .filter_map(move |event| {
             let event = event.inspect_err(|error| warn!(%kind, %error, "watch failed; trying again")).ok();
-            std::future::ready(event)
+            ready(event)
         })
         .boxed()
+}
+
+/// A watch that asks for nothing before it is polled.
+fn watch_of<K>(client: Client) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Kind + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(Api::all(client), watcher::Config::default()).default_backoff()
 }
