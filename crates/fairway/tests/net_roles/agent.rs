@@ -98,11 +98,30 @@ fn a_ready_node_has_the_plugin_its_configuration_and_a_network() {
         let configuration: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(configuration["plugins"][0]["ipam"]["ranges"], json!(["10.244.1.0/24"]));
         assert!(world.directory.path().join("bin/fairway").exists());
-        wait_for("the node's condition", DEADLINE, || {
-            let node = world.get(&NODES, "", NODE);
-            let conditions = node["status"]["conditions"].as_array()?;
-            conditions.iter().find(|c| c["type"] == "NetworkUnavailable" && c["status"] == "False").map(|_| ())
-        });
+        wait_for_network(&world);
+    });
+}
+
+/// Waits until the Node says that its network works.
+fn wait_for_network(world: &World) {
+    wait_for("the node's condition", DEADLINE, || {
+        let node = world.get(&NODES, "", NODE);
+        let conditions = node["status"]["conditions"].as_array()?;
+        conditions.iter().find(|c| c["type"] == "NetworkUnavailable" && c["status"] == "False").map(|_| ())
+    });
+}
+
+#[test]
+fn a_node_that_is_made_anew_is_told_to_have_a_network_too() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        wait_for_network(&world);
+        world.delete(&NODES, "", NODE);
+        wait_for("the agent to see it", DEADLINE, || agent_page("/healthz").filter(|(code, _)| *code == 503));
+        world.create_node();
+        wait_for_network(&world);
     });
 }
 

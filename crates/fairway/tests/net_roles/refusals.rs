@@ -22,6 +22,26 @@ fn an_object_that_is_refused_gets_an_event_and_the_others_work() {
 }
 
 #[test]
+fn what_is_refused_again_much_later_is_counted() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        world.create_node_at("broken", "127.0.0.1", "10.244.2.0/24");
+        let agent = world.spawn_agent();
+        let name = wait_for_event(&world, "broken", "status.addresses[0]")["metadata"]["name"].clone();
+        let name = name.as_str().unwrap();
+        let long_ago = json!("2026-01-01T00:00:00Z");
+        world.merge(&EVENTS, "default", name, json!({ "lastTimestamp": long_ago }));
+        agent.end();
+        let _agent = world.spawn_agent();
+        let event = wait_for("it to be counted", DEADLINE, || {
+            Some(world.get(&EVENTS, "default", name)).filter(|event| event["count"] == 2)
+        });
+        assert_ne!(event["lastTimestamp"], long_ago);
+    });
+}
+
+#[test]
 fn objects_in_each_others_way_are_told_and_the_first_has_its_way() {
     isolated(|| {
         let world = World::start();
