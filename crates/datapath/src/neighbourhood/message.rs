@@ -55,7 +55,7 @@ pub fn parse(frame: &[u8]) -> Vec<Heard> {
     let source = octets::<6>(frame, 6).map(MacAddress);
     match (kind, source) {
         (kind, Some(_)) if kind == ETHERTYPE_ARP => parse_arp(payload).unwrap_or_default(),
-        (kind, Some(source)) if kind == ETHERTYPE_IPV6 => parse_ipv6(payload, source).into_iter().collect(),
+        (kind, Some(source)) if kind == ETHERTYPE_IPV6 => parse_ipv6(payload, source).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
@@ -79,18 +79,23 @@ fn parse_arp(packet: &[u8]) -> Option<Vec<Heard>> {
     Some(heard)
 }
 
-fn parse_ipv6(packet: &[u8], source: MacAddress) -> Option<Heard> {
+/// As with ARP, a question also says who asks, unless it asks before it has an address (RFC 4862, 5.4.2).
+fn parse_ipv6(packet: &[u8], source: MacAddress) -> Option<Vec<Heard>> {
     if *packet.get(6)? != ICMPV6 || *packet.get(7)? != HOP_LIMIT {
         return None;
     }
     let address = |at| octets::<16>(packet, at).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)));
     let (kind, target) = (*packet.get(IPV6_LEN)?, address(IPV6_LEN + 8)?);
     match kind {
-        SOLICITATION => Some(Heard::Question { target, asker: Neighbour { mac: source, address: address(8)? } }),
+        SOLICITATION => {
+            let asker = Neighbour { mac: source, address: address(8)? };
+            let claim = (!asker.address.is_unspecified()).then_some(Heard::Claim(asker));
+            Some(claim.into_iter().chain([Heard::Question { target, asker }]).collect())
+        }
         ADVERTISEMENT => {
             let option = packet.get(IPV6_LEN + 24..)?;
             let named = (option.first() == Some(&TARGET_LINK_ADDRESS)).then(|| octets(option, 2).map(MacAddress));
-            Some(Heard::Claim(Neighbour { mac: named.flatten().unwrap_or(source), address: target }))
+            Some(vec![Heard::Claim(Neighbour { mac: named.flatten().unwrap_or(source), address: target })])
         }
         _ => None,
     }
@@ -222,6 +227,25 @@ mod tests {
         // Over a message with its checksum in it the sum is zero.
         assert_eq!(checksum(source, destination, &frame[ETHERNET_LEN + IPV6_LEN..]), 0);
         assert_eq!(frame[ETHERNET_LEN + IPV6_LEN + 4], SOLICITED | OVERRIDE);
+    }
+
+    fn solicitation(source: &str, target: &str) -> Vec<u8> {
+        let (IpAddr::V6(source), IpAddr::V6(target)) = (address(source), address(target)) else { panic!() };
+        let mut frame = ethernet(ALL_NODES_MAC, THEIRS, ETHERTYPE_IPV6);
+        frame.extend([0x60, 0, 0, 0, 0, 24, ICMPV6, HOP_LIMIT]);
+        frame.extend(source.octets());
+        frame.extend(ALL_NODES.octets());
+        frame.extend([SOLICITATION, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend(target.octets());
+        frame
+    }
+
+    #[test]
+    fn a_solicitation_says_who_asks_unless_it_asks_before_it_has_an_address() {
+        let asker = |text| Neighbour { mac: THEIRS, address: address(text) };
+        let question = |text| Heard::Question { target: address("fd00::7"), asker: asker(text) };
+        assert_eq!(parse(&solicitation("fd00::2", "fd00::7")), [Heard::Claim(asker("fd00::2")), question("fd00::2")]);
+        assert_eq!(parse(&solicitation("::", "fd00::7")), [question("::")]);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use datapath::neighbourhood::NeighbourSocket;
 use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
+use datapath::neighbourhood::{NeighbourSocket, SolicitedGroups};
 use datapath::route::MacAddress;
+use model::IpFamily;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub(super) struct Links {
 
 struct Ear {
     socket: Arc<NeighbourSocket>,
+    /// None in IPv4.
+    groups: Option<SolicitedGroups>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -83,6 +86,10 @@ impl Links {
 
     fn listen(&self, place: &Place) -> Result<Ear> {
         let socket = Arc::new(NeighbourSocket::open(place.link, place.mac, place.family)?);
+        let groups = match place.family {
+            IpFamily::V4 => None,
+            IpFamily::V6 => Some(SolicitedGroups::open(place.link)?),
+        };
         let cancel = self.cancel.child_token();
         let listening = Listening {
             place: place.clone(),
@@ -93,7 +100,19 @@ impl Links {
         };
         let until = cancel.clone();
         let task = tokio::task::spawn_blocking(move || listening.run(&until));
-        Ok(Ear { socket, cancel, task })
+        Ok(Ear { socket, groups, cancel, task })
+    }
+
+    /// Makes switches send here who asks for an address that is held.
+    pub(super) fn join_groups(&mut self) {
+        let held: Vec<IpAddr> = self.held.borrow().keys().copied().collect();
+        for (place, ear) in &mut self.ears {
+            let of_place = held.iter().copied().filter(|address| place.may_have(*address));
+            let outcome = ear.groups.as_mut().map_or(Ok(()), |groups| groups.follow(of_place));
+            if let Err(error) = outcome {
+                debug!(%error, "cannot join the groups that neighbours ask in");
+            }
+        }
     }
 
     /// Tells everybody that these addresses are here.

@@ -135,6 +135,7 @@ impl Term {
         self.off_network.follow(&self.node, &all, Instant::now());
         let new = self.take_over(own(&self.node, all, &announcements(&in_force, there)));
         self.fresh.retain(|address, _| self.held.borrow().contains_key(address));
+        self.links.join_groups();
         self.links.announce(new.keys().copied());
         self.fresh.extend(new.keys().map(|address| (*address, REPEATS)));
         self.tell(&new);
