@@ -82,7 +82,7 @@ struct World {
 impl World {
     fn read(scope: &ScopeArgs) -> Result<Self> {
         let cluster = block_on(read_cluster(scope))??;
-        let view = NodeView::new(node(scope, &cluster)?);
+        let view = kernel::completed(NodeView::new(node(scope, &cluster)?), &cluster);
         let plan = Plan::of(view.clone(), &cluster);
         Ok(Self { cluster, view, plan })
     }

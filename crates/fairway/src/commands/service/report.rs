@@ -53,8 +53,11 @@ impl ServiceReport {
         }
     }
 
-    /// Whether every port has somebody who serves it.
+    /// Whether every port has somebody who serves it; a name elsewhere needs nobody here.
     pub(super) fn is_served(&self) -> bool {
+        if matches!(self.service.kind, ServiceKind::ExternalName { .. }) {
+            return true;
+        }
         self.service
             .ports
             .iter()
@@ -67,7 +70,7 @@ impl ServiceReport {
             ServiceKind::Headless { .. } => "Headless",
             ServiceKind::ExternalName { .. } => "ExternalName",
             ServiceKind::Virtual { .. } if self.service.delegated => "Delegated",
-            ServiceKind::Virtual { load_balancer_ips, .. } if !load_balancer_ips.is_empty() => "LoadBalancer",
+            ServiceKind::Virtual { .. } if self.service.load_balancer.is_some() => "LoadBalancer",
             ServiceKind::Virtual { .. } if self.service.ports.iter().any(|port| port.node_port.is_some()) => "NodePort",
             ServiceKind::Virtual { .. } => "ClusterIP",
         }
@@ -160,10 +163,16 @@ fn count(endpoints: usize) -> String {
 
 /// The Service's settings in words.
 pub(super) fn settings(service: &Service) -> String {
+    if let ServiceKind::ExternalName { target } = &service.kind {
+        return format!("an alias for {target}");
+    }
     let mut text =
         format!("internal policy {:?}, external policy {:?}", service.internal_policy, service.external_policy);
     if let Affinity::ClientIp { timeout } = service.affinity {
         text += &format!(", affinity ClientIP {} s", timeout.as_secs());
+    }
+    if let Some(port) = service.health_check_port {
+        text += &format!(", health check at port {port}");
     }
     text
 }
