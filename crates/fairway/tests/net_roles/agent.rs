@@ -307,7 +307,7 @@ fn connections_to_pods_of_a_node_that_left_are_refused() {
                 "status": { "addresses": [{ "type": "InternalIP", "address": "192.0.2.7" }] },
             }),
         );
-        let _agent = world.spawn_agent();
+        let agent = world.spawn_agent();
         let pods: [SocketAddr; 2] = ["10.244.2.5:80", "[fd00:10:244:2::5]:80"].map(|pod| pod.parse().unwrap());
         let failure = |pod| TcpStream::connect_timeout(pod, Duration::from_millis(200)).unwrap_err().kind();
         for pod in &pods {
@@ -317,6 +317,10 @@ fn connections_to_pods_of_a_node_that_left_are_refused() {
         for pod in &pods {
             wait_for("a refusal", DEADLINE, || (failure(pod) == ErrorKind::ConnectionRefused).then_some(()));
         }
+        agent.end();
+        let _agent = world.spawn_agent();
+        assert_eq!(agent_metric("fairway_agent_kernel_operations_total"), Some(0.0), "an agent knows what was left");
+        assert_eq!(pods.each_ref().map(failure), [ErrorKind::ConnectionRefused; 2]);
     });
 }
 

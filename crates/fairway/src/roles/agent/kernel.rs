@@ -26,6 +26,7 @@ use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
 use departed::Departed;
 use flows::{Judge, udp_changed_between};
+use networks::routed_ranges;
 pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
 use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_late_packets};
 use upkeep::Upkeep;
@@ -114,7 +115,7 @@ impl Kernel {
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             pod_ranges: view.pod_ranges.clone(),
-            departed: Departed::default(),
+            departed: Departed::left(routed_ranges()?, Duration::ZERO),
             opened: Instant::now(),
             view,
             is_view_new: false,
@@ -168,8 +169,9 @@ impl Kernel {
 
     /// Has the next plan answer for the ranges of nodes that are in the cluster no more.
     fn remember_nodes_that_left(&mut self, cluster: &Cluster) {
-        let Some(committed) = &self.committed else { return };
-        let departed = self.departed.after(&committed.cluster, cluster, self.opened.elapsed());
+        let nothing = Cluster::default();
+        let old = self.committed.as_ref().map_or(&nothing, |committed| &committed.cluster);
+        let departed = self.departed.after(old, cluster, self.opened.elapsed());
         if departed != self.departed {
             self.view.pod_ranges = self.pod_ranges.iter().copied().chain(departed.ranges()).collect();
             self.departed = departed;

@@ -41,7 +41,7 @@ impl Churn {
         if self.nodes.remove(&which) {
             return world.delete(&NODES, "", &name);
         }
-        let network = ["10.99.0", "192.0.2"][usize::try_from(random.below(2)).unwrap()];
+        let network = ["10.89.0", "192.0.2"][usize::try_from(random.below(2)).unwrap()];
         world.create_node_at(&name, &format!("{network}.{}", which + 10), &format!("10.244.{}.0/24", which + 10));
         self.nodes.insert(which);
     }

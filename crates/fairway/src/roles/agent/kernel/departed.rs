@@ -37,6 +37,12 @@ impl Departed {
         Self(departed)
     }
 
+    /// What an agent before this one knew: the ranges it left routes for. Those that are some node's still go with the first
+    /// cluster that [follows](Self::after).
+    pub(super) fn left(ranges: impl IntoIterator<Item = IpNet>, now: Duration) -> Self {
+        Self(ranges.into_iter().map(|range| (range, now)).collect())
+    }
+
     /// The ranges, sorted.
     pub(super) fn ranges(&self) -> impl Iterator<Item = IpNet> {
         self.0.keys().copied()
@@ -81,6 +87,14 @@ mod tests {
         let later = Duration::from_secs(4) + KEPT;
         assert_eq!(left.after(&without, &without, later), left);
         assert_eq!(texts(&left.after(&without, &without, later + Duration::from_secs(1))), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_earlier_agent_left_counts_unless_a_node_has_some_of_it() {
+        let left = ["10.244.0.0/16", "10.244.1.0/24", "10.245.2.0/24"].map(|range| range.parse().unwrap());
+        let known = Departed::left(left, Duration::ZERO);
+        let first = known.after(&Cluster::default(), &cluster(&[("a", &["10.244.1.0/24"])]), Duration::ZERO);
+        assert_eq!(texts(&first), ["10.245.2.0/24"]);
     }
 
     #[test]

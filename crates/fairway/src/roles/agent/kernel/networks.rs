@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use compile::plan::{Checksums, LinkNetwork};
-use datapath::route::{Link, LinkIndex, Rtnetlink};
+use datapath::route::{Link, LinkIndex, RouteAction, RouteFilter, Rtnetlink};
 use ipnet::IpNet;
 
 /// The link that leads to the host itself.
@@ -37,6 +37,15 @@ fn networks_of(links: &[Link], addresses: &[(LinkIndex, IpNet)]) -> Vec<LinkNetw
     networks.sort_by_key(|network| (network.address, network.mtu));
     networks.dedup();
     networks
+}
+
+/// The ranges of pods that an earlier agent led to other nodes or had this one answer for.
+pub(super) fn routed_ranges() -> Result<Vec<IpNet>> {
+    let mut kernel = Rtnetlink::open().context("cannot ask for the node's routes")?;
+    let routes = kernel.routes(RouteFilter::Ours)?.into_iter();
+    // Those that lead to a link are the CNI plugin's, to the node's own pods.
+    let planned = routes.filter(|route| !matches!(route.action, RouteAction::Link(_)));
+    Ok(planned.map(|route| route.destination).collect())
 }
 
 /// Who computes the checksums of what the tunnel carries that an earlier agent left; nothing when there is none.
