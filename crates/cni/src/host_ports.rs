@@ -3,9 +3,11 @@
 //! They are written down before they are put into the kernel and struck out after they are taken from it, so that
 //! `DEL` finds what a killed `ADD` left, and whoever has to make the kernel's table anew finds what belongs in it.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::Path;
+use std::time::SystemTime;
 
 use compile::host_ports::HostPort;
 use datapath::route::Rtnetlink;
@@ -136,6 +138,12 @@ pub(crate) fn faults(state: &StateDirectory, owner: &Owner, ports: &[HostPort]) 
 pub fn recorded_host_ports(state_dir: &Path) -> Result<Vec<HostPort>, CniError> {
     let records = attachments::read_all(&StateDirectory::open(state_dir))?;
     Ok(records.into_iter().flat_map(|record| record.host_ports).collect())
+}
+
+/// When attachments were last written down in a state directory or struck out: [`recorded_host_ports`] are the same as
+/// long as this is.
+pub fn recorded_at(state_dir: &Path) -> Option<SystemTime> {
+    fs::metadata(StateDirectory::open(state_dir).attachments()).and_then(|found| found.modified()).ok()
 }
 
 /// Brings the kernel's host ports in step with what is written down and tells how many elements that took.

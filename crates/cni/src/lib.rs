@@ -29,7 +29,7 @@ use std::io::{Read, Write};
 pub use config::STATE_DIR;
 pub use error::CniError;
 pub use forwarding::allow_forwarding;
-pub use host_ports::{recorded_host_ports, restore_host_ports};
+pub use host_ports::{recorded_at, recorded_host_ports, restore_host_ports};
 pub use ipam::IpamError;
 pub use state::StateError;
 pub use upkeep::{Allocation, RELEASE_INTERVAL, allocations, release_dead};

@@ -11,7 +11,7 @@
 //! but where an answer would not come back: for a pod that reaches itself, and for clients at the loopback address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
@@ -142,10 +142,11 @@ fn chains() -> BTreeMap<Name, Chain> {
     let destination: Vec<Rule> = FAMILIES.into_iter().flat_map(destination_rules).collect();
     // What the node sends to itself was translated on its way out; the rest has no business with the loopback address.
     let from_links = [loopback_rule()].into_iter().chain(destination.iter().cloned()).collect();
+    let from_node = [localhost6_rule()].into_iter().chain(destination).collect();
     let source = FAMILIES.into_iter().flat_map(source_rules).collect();
     BTreeMap::from([
         ("host_ports_prerouting".into(), nat(Hook::Prerouting, DESTINATION_PRIORITY, from_links)),
-        ("host_ports_output".into(), nat(Hook::Output, DESTINATION_PRIORITY, destination)),
+        ("host_ports_output".into(), nat(Hook::Output, DESTINATION_PRIORITY, from_node)),
         ("host_ports_postrouting".into(), nat(Hook::Postrouting, SOURCE_PRIORITY, source)),
         ("loopback_guard".into(), base(ChainKind::Filter, Hook::Input, 0, guard_rules())),
     ])
@@ -170,6 +171,13 @@ fn pods_rule(family: IpFamily) -> Rule {
     };
     let (is_pod, is_not_own) = (in_set(SetKind::Pods, false), in_set(SetKind::Own, true));
     Rule::new([is_of(family), is_pod, is_not_own, Statement::Verdict(Verdict::Return)])
+}
+
+/// Leaves alone what the node sends to ::1: no answer from elsewhere comes back there, so the agent relays it.
+fn localhost6_rule() -> Rule {
+    let destination = Load::Header(HeaderField::DestinationAddress(IpFamily::V6));
+    let is_localhost = Statement::Match(destination, Comparison::Equal, Value::Ipv6Address(Ipv6Addr::LOCALHOST));
+    Rule::new([is_of(IpFamily::V6), is_localhost, Statement::Verdict(Verdict::Return)])
 }
 
 fn destination_rules(family: IpFamily) -> [Rule; 3] {
@@ -326,6 +334,19 @@ mod tests {
             assert_eq!(outcome("10.244.0.1"), sent_to("10.244.0.5:8080", SourceNat::Kept));
             assert_eq!(outcome("10.244.0.9"), Outcome::Passed { source: SourceNat::Kept });
         }
+    }
+
+    #[test]
+    fn a_port_is_not_translated_at_the_loopback_address_of_ipv6() {
+        let ruleset = ruleset(&[port(None, Protocol::Tcp, 80, "[fd00::5]:8080")]);
+        let own = ["fd00::1", "::1"].map(|address| address.parse().unwrap());
+        let outcome = |to: &str| {
+            let (source, destination) = (to.parse().unwrap(), to.parse().unwrap());
+            let packet = Packet { source, destination, port: 80, protocol: Protocol::Tcp, entered: Entry::Host };
+            trace(&ruleset, Host { addresses: &own, routes: &[] }, &packet).unwrap()
+        };
+        assert_eq!(outcome("fd00::1"), sent_to("[fd00::5]:8080", SourceNat::Kept));
+        assert_eq!(outcome("::1"), Outcome::Passed { source: SourceNat::Kept });
     }
 
     #[test]

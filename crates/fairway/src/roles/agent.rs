@@ -73,6 +73,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let following = Following { snapshots: cluster.snapshots(), in_force, health: Arc::clone(&health) };
     let announcer = announcer(&args, following, (client.clone(), to_rejections.clone()), &announcer_metrics);
     let connector = if args.cni { Connector::Own } else { Connector::Other };
+    let cni_state_dir = args.cni_state_dir.clone();
     let reuse_delay = Duration::from_secs(args.cni_reuse_delay);
     let files = CniFiles::new(args.cni_bin_dir, args.cni_conf_dir, args.cni_state_dir, reuse_delay);
     let keeper = Keeper {
@@ -95,7 +96,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let (outcome, (), (), (), (), (), (), _) = tokio::join!(
         keeping,
         run_if(checks_checksums, tunnel_check::run(ends, to_checksums, cancel.clone())),
-        run_if(args.localhost_node_ports, relay::serve(served.clone(), cancel.clone())),
+        run_if(args.localhost_node_ports, relay::serve(served.clone(), cni_state_dir, cancel.clone())),
         run_if(args.announce_l2, announcer.run(&cancel)),
         health_checks::serve(checks, cancel.clone()),
         pages.serve(pages::of_agent(&health, &announcer_metrics), cancel.clone()),

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use apiserver::client::{ENDPOINT_SLICES, NODES, SERVICES};
+use datapath::route::Rtnetlink;
 use datapath::testing::{isolated, wait_for};
 use serde_json::{Value, json};
 
@@ -100,8 +101,8 @@ fn load_balancers_are_told_when_the_node_is_about_to_be_deleted() {
     });
 }
 
-fn serve_tcp() {
-    let listener = TcpListener::bind((POD, 8080)).unwrap();
+fn serve_tcp(address: &str) {
+    let listener = TcpListener::bind((address, 8080)).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
             stream.unwrap().write_all(b"hello").unwrap();
@@ -144,7 +145,7 @@ fn node_ports_are_served_at_the_loopback_addresses() {
         world.create_node();
         create_service(&world);
         create_endpoint(&world);
-        serve_tcp();
+        serve_tcp(POD);
         serve_udp();
         let agent = world.spawn_agent();
         for address in ["127.0.0.1:30080", "[::1]:30080"] {
@@ -158,6 +159,29 @@ fn node_ports_are_served_at_the_loopback_addresses() {
         world.merge(&SERVICES, "default", "shop", json!({ "spec": { "ports": [{ "port": 81 }] } }));
         wait_for("the relay to end", DEADLINE, || TcpStream::connect("127.0.0.1:30080").is_err().then_some(()));
         drop(agent);
+    });
+}
+
+#[test]
+fn host_ports_are_served_at_the_loopback_address_of_ipv6() {
+    isolated(|| {
+        const POD6: &str = "fd00:10:244:1::5";
+        let world = World::start();
+        world.create_node();
+        let mut links = Rtnetlink::open().unwrap();
+        let loopback = links.require_link("lo").unwrap();
+        links.add_address(loopback.index, format!("{POD6}/128").parse().unwrap()).unwrap();
+        serve_tcp(POD6);
+        let _agent = world.spawn_agent();
+        let records = world.cni_state_dir().join("attachments");
+        std::fs::create_dir_all(&records).unwrap();
+        let port = json!({ "hostPort": 18080, "protocol": "tcp", "endpoint": format!("[{POD6}]:8080") });
+        let owner = json!({ "containerID": "web", "ifname": "eth0" });
+        let record = json!({ "owner": owner, "network": "fairway", "netns": "/run/netns/web", "hostPorts": [port] });
+        std::fs::write(records.join("web:eth0"), record.to_string()).unwrap();
+        assert_eq!(wait_for("the port", DEADLINE, || ask_tcp("[::1]:18080")), "hello");
+        std::fs::remove_file(records.join("web:eth0")).unwrap();
+        wait_for("the relay to end", DEADLINE, || TcpStream::connect("[::1]:18080").is_err().then_some(()));
     });
 }
 

@@ -233,6 +233,11 @@ impl World {
         self.spawn_agent_with(&[])
     }
 
+    /// Where the CNI plugin of this world's agents writes down what it gave.
+    pub fn cni_state_dir(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     /// The agent with these arguments more, once it is ready.
     pub fn spawn_agent_with(&self, more: &[&str]) -> Process {
         let agent = self.spawn_agent_alone(more);
@@ -245,7 +250,7 @@ impl World {
         let bin_dir = self.directory.path().join("bin");
         let (bin_dir, conf_dir) = (bin_dir.to_str().unwrap().to_owned(), self.cni_conf_dir());
         let conf_dir = conf_dir.to_str().unwrap();
-        let state_dir = self.directory.path().join("state");
+        let state_dir = self.cni_state_dir();
         let state_dir = ["--cni-state-dir", state_dir.to_str().unwrap()];
         let arguments = ["--node-name", NODE, "--cni-bin-dir", &bin_dir, "--cni-conf-dir", conf_dir];
         let arguments = [&arguments[..], &state_dir, more].concat();

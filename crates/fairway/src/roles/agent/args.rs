@@ -51,7 +51,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "all|primary|CIDR,...", env = "FAIRWAY_NODE_PORT_ADDRESSES", default_value = "all",
         value_parser = parse_node_port_addresses)]
     node_port_addresses: NodePortAddresses,
-    /// Whether node ports are served at 127.0.0.1 and ::1 too, by the agent itself.
+    /// Whether node ports are served at 127.0.0.1 and ::1 too, and host ports at ::1, by the agent itself.
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_LOCALHOST_NODE_PORTS", default_value_t = true, action = ArgAction::Set)]
     pub(super) localhost_node_ports: bool,
     /// Whether what asks kube-proxy is answered where kube-proxy does not run: load balancers at port 10256 of every

@@ -1,17 +1,21 @@
-//! Node ports at the loopback addresses.
+//! Node ports at the loopback addresses, and host ports at that of IPv6.
 //!
 //! The kernel cannot translate what is sent to a loopback address so that its answer comes back, so the agent listens
 //! there itself and passes on to the node's own address, where the rules do the rest. A server behind it sees the node
-//! as the client, as it does for every node port under the policy Cluster.
+//! as the client, as it does for every node port under the policy Cluster. Host ports at 127.0.0.1 the kernel can
+//! translate, since pods have links of their own; at ::1 it cannot.
 
+mod records;
 mod tcp;
 mod udp;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compile::host_ports::HostPort;
 use compile::plan::NodePort;
 use model::Protocol;
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::servers::{Served, Servers};
+use records::Records;
 
 /// How often a port that somebody else had is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -36,19 +41,20 @@ struct Relay {
     to: SocketAddr,
 }
 
-/// Relays the node ports until `cancel`.
-pub(super) async fn serve(mut served: watch::Receiver<Served>, cancel: CancellationToken) {
+/// Relays node ports, and the host ports in `cni_state_dir`, until `cancel`.
+pub(super) async fn serve(mut served: watch::Receiver<Served>, cni_state_dir: PathBuf, cancel: CancellationToken) {
+    let mut host_ports = Records::new(cni_state_dir);
     let mut servers = Servers::new(cancel.clone());
     let mut retry = interval(RETRY);
     let places = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
     loop {
-        let wanted = relays(&served.borrow_and_update());
+        let wanted = relays(&served.borrow_and_update(), host_ports.known());
         servers
             .keep(&wanted, |relay, cancel| {
                 let (relay, places) = (*relay, Arc::clone(&places));
                 tokio::spawn(async move {
                     if let Err(error) = run(relay, places, cancel).await {
-                        warn!(%error, address = %relay.from, protocol = %relay.protocol, "cannot serve a node port there");
+                        warn!(%error, address = %relay.from, protocol = %relay.protocol, "cannot serve a port of the node there");
                     }
                 })
             })
@@ -56,15 +62,33 @@ pub(super) async fn serve(mut served: watch::Receiver<Served>, cancel: Cancellat
         tokio::select! {
             () = cancel.cancelled() => break,
             changed = served.changed() => if changed.is_err() { break },
+            () = host_ports.changed() => {}
             _ = retry.tick() => {}
         }
     }
     servers.end().await;
 }
 
-fn relays(served: &Served) -> BTreeSet<Relay> {
+/// What is both a node port and a host port is the Service's, as in the kernel.
+fn relays(served: &Served, host_ports: &[HostPort]) -> BTreeSet<Relay> {
     let ports = served.node_ports.iter();
-    ports.flat_map(|(port, addresses)| LOOPBACKS.into_iter().filter_map(|from| relay(*port, from, addresses))).collect()
+    let of_services = |(port, addresses): (&NodePort, &Vec<IpAddr>)| {
+        LOOPBACKS.into_iter().filter_map(|from| relay(*port, from, addresses)).collect::<Vec<_>>()
+    };
+    let wanted = host_ports.iter().filter_map(relay_to_pod).chain(ports.flat_map(of_services));
+    let by_listener: BTreeMap<_, _> = wanted.map(|relay| ((relay.protocol, relay.from), relay)).collect();
+    by_listener.into_values().collect()
+}
+
+/// Passes on from ::1 to a pod.
+fn relay_to_pod(port: &HostPort) -> Option<Relay> {
+    let from = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let is_served = port.endpoint.is_ipv6() && port.address.is_none_or(|address| address == from);
+    is_served.then(|| Relay {
+        protocol: port.protocol,
+        from: SocketAddr::new(from, port.port.get()),
+        to: port.endpoint,
+    })
 }
 
 /// Passes on to an address of the same family when the port is served there, else to one of the other.
@@ -90,6 +114,35 @@ async fn run(relay: Relay, places: Arc<Semaphore>, cancel: CancellationToken) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_ports_are_relayed_at_the_loopback_address_of_ipv6_unless_a_service_has_them() {
+        let host_port = |address: Option<&str>, port: u16, endpoint: &str| HostPort {
+            address: address.map(|text| text.parse().unwrap()),
+            protocol: Protocol::Tcp,
+            port: port.try_into().unwrap(),
+            endpoint: endpoint.parse().unwrap(),
+        };
+        let host_ports = [
+            host_port(None, 80, "[fd00::5]:8080"),
+            host_port(Some("::1"), 81, "[fd00::5]:8081"),
+            host_port(Some("fd00::1"), 82, "[fd00::5]:8082"),
+            host_port(None, 83, "10.244.1.5:8083"),
+            host_port(None, 30_080, "[fd00::5]:8080"),
+        ];
+        let mut served = Served::default();
+        let node_port = NodePort { protocol: Protocol::Tcp, port: 30_080.try_into().unwrap() };
+        served.node_ports.insert(node_port, vec!["fd00::1".parse().unwrap()]);
+        let relays = relays(&served, &host_ports).into_iter();
+        let relays: Vec<_> = relays.map(|relay| format!("{} {}", relay.from, relay.to)).collect();
+        let expected = [
+            "127.0.0.1:30080 [fd00::1]:30080",
+            "[::1]:80 [fd00::5]:8080",
+            "[::1]:81 [fd00::5]:8081",
+            "[::1]:30080 [fd00::1]:30080",
+        ];
+        assert_eq!(relays, expected);
+    }
 
     #[test]
     fn a_relay_stays_in_its_family_when_it_can() {
