@@ -186,7 +186,7 @@ pub(crate) fn parse(
             let pools = Pools { ranges: subnet.ranges, reuse_delay: Duration::ZERO };
             (Position::Main(AddressSource::Own(pools)), subnet.mtu)
         }
-        (_, Some(ipam)) => (Position::Main(parse_ipam(ipam, input, variables)?), raw.mtu),
+        (_, Some(ipam)) => (Position::Main(parse_ipam(&ipam, input, variables)?), raw.mtu),
         (_, None) => (Position::Chained, raw.mtu),
     };
     Ok(Config {
@@ -218,7 +218,7 @@ pub(crate) fn is_another(kind: &str) -> bool {
     !matches!(kind, "" | OWN_TYPE)
 }
 
-fn parse_ipam(ipam: RawIpam, input: &[u8], variables: &BTreeMap<String, String>) -> Result<AddressSource, CniError> {
+fn parse_ipam(ipam: &RawIpam, input: &[u8], variables: &BTreeMap<String, String>) -> Result<AddressSource, CniError> {
     if is_another(&ipam.kind) {
         return AddressPlugin::of(&ipam.kind, input, variables).map(AddressSource::Plugin);
     }
