@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use datapath::Netns;
-use datapath::route::Rtnetlink;
+use datapath::route::{Route, Rtnetlink};
 use datapath::testing::{self, isolated};
 use serde_json::{Value, json};
 
@@ -39,7 +39,8 @@ impl Chain {
 
     fn call(&self, command: &str, plugin: &Value, previous: &Value, wishes: &Value) -> Value {
         let kind = plugin["type"].as_str().unwrap();
-        let program = if kind == "fairway" { env!("CARGO_BIN_EXE_cni").into() } else { self.others.join(kind) };
+        let is_ours = matches!(kind, "fairway" | "flannel");
+        let program = if is_ours { env!("CARGO_BIN_EXE_cni").into() } else { self.others.join(kind) };
         let mut config = plugin.clone();
         config["cniVersion"] = "1.0.0".into();
         config["name"] = "mixed".into();
@@ -182,6 +183,87 @@ fn tuning_bandwidth_and_portmap_come_after_us() {
     });
 }
 
+/// Lets nothing pass the node that no rule accepts, as a host with a firewall does.
+fn close_the_node() {
+    let closed = Command::new("iptables").args(["-P", "FORWARD", "DROP"]).status();
+    assert!(closed.unwrap().success(), "iptables, which the plugin firewall uses too");
+}
+
+#[test]
+fn firewall_after_us_lets_containers_through_a_closed_node() {
+    isolated(|| {
+        let other = other_machine();
+        let (node, at): (IpAddr, IpAddr) = (NODE.parse().unwrap(), OTHER.parse().unwrap());
+        let chain = Chain::new(|directory| vec![ours(directory), json!({ "type": "firewall", "backend": "iptables" })]);
+        close_the_node();
+        let (netns, result) = chain.add(&json!({}));
+        let mut links_of_other = Rtnetlink::open_in(&other).unwrap();
+        let uplink = links_of_other.links().unwrap().into_iter().find(|link| link.name != "lo").unwrap();
+        let to_containers = Route::via("10.77.0.0/24".parse().unwrap(), node, uplink.index);
+        links_of_other.add_route(&to_containers).unwrap();
+        assert_eq!(seen(&other, at, &netns, (at, 8080).into()), address(&result));
+        chain.call("DEL", &chain.plugins[1], &result, &json!({}));
+        let _listener = other.run(|| TcpListener::bind((at, 8081)).unwrap()).unwrap();
+        let dropped = netns.run(|| TcpStream::connect_timeout(&(at, 8081).into(), Duration::from_millis(500))).unwrap();
+        assert!(dropped.is_err(), "the node is closed without that plugin's rule");
+        chain.delete(&result, &json!({}));
+        assert_eq!(links(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn flannels_list_with_portmap_makes_a_network() {
+    isolated(|| {
+        let other = other_machine();
+        let chain = Chain::new(|directory| {
+            let subnet = directory.join("subnet.env");
+            std::fs::write(&subnet, "FLANNEL_NETWORK=10.77.0.0/16\nFLANNEL_SUBNET=10.77.0.1/24\nFLANNEL_MTU=1450\n")
+                .unwrap();
+            vec![
+                json!({
+                    "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true },
+                    "subnetFile": subnet, "stateDir": directory.join("state"),
+                }),
+                json!({ "type": "portmap", "capabilities": { "portMappings": true } }),
+            ]
+        });
+        let (netns, result) = chain.add(&mapping());
+        let to = format!("{NODE}:80").parse().unwrap();
+        assert_eq!(seen(&netns, address(&result), &other, to), OTHER.parse::<IpAddr>().unwrap());
+        chain.delete(&result, &mapping());
+        assert_eq!(links(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn we_come_after_ptp() {
+    isolated(|| {
+        let other = other_machine();
+        let chain = Chain::new(|directory| {
+            vec![
+                json!({ "type": "ptp", "ipam": with_default_route(host_local(directory)) }),
+                json!({
+                    "type": "fairway", "stateDir": directory.join("state"),
+                    "capabilities": { "portMappings": true, "bandwidth": true },
+                }),
+            ]
+        });
+        let mut wishes = mapping();
+        wishes["bandwidth"] = json!({ "ingressRate": 800_000_000, "egressRate": 800_000_000 });
+        let (netns, result) = chain.add(&wishes);
+        let to = format!("{NODE}:80").parse().unwrap();
+        assert_eq!(seen(&netns, address(&result), &other, to), OTHER.parse::<IpAddr>().unwrap());
+        chain.delete(&result, &wishes);
+        assert_eq!(links(), Vec::<String>::new());
+    });
+}
+
+/// The same addresses, with a way to everywhere.
+fn with_default_route(mut ipam: Value) -> Value {
+    ipam["routes"] = json!([{ "dst": "0.0.0.0/0" }]);
+    ipam
+}
+
 #[test]
 fn we_come_after_bridge() {
     isolated(|| {
@@ -205,7 +287,7 @@ fn we_come_after_bridge() {
         let own = address(&result);
         let mut inside = Rtnetlink::open_in(&netns).unwrap();
         let eth0 = inside.require_link("eth0").unwrap();
-        let back = datapath::route::Route::via("0.0.0.0/0".parse().unwrap(), "10.77.0.1".parse().unwrap(), eth0.index);
+        let back = Route::via("0.0.0.0/0".parse().unwrap(), "10.77.0.1".parse().unwrap(), eth0.index);
         inside.replace_route(&back).unwrap();
         let host = Netns::current().unwrap();
         let to: SocketAddr = format!("{NODE}:80").parse().unwrap();
