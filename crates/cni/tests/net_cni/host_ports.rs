@@ -275,7 +275,9 @@ fn a_check_misses_a_port_that_leads_nowhere() {
         let said = node.call_with("CHECK", "pod", &pod.config);
         assert_eq!(
             said.output["msg"],
-            "the container's network is not as it should be: host port TCP 80 does not lead to 10.244.1.1:8080"
+            "the container's network is not as it should be: nothing keeps containers from sending under addresses of \
+             others; host port TCP 80 does not lead to 10.244.1.1:8080",
+            "the guard against forged addresses went with the table"
         );
     });
 }
