@@ -8,7 +8,7 @@ use apiserver::client::SERVICES;
 use compile::ruleset::Operation;
 use datapath::nft::Table;
 use datapath::route::{LinkIndex, RouteFilter, Rtnetlink};
-use datapath::testing::{isolated, wait_for};
+use datapath::testing::{self, isolated, wait_for};
 use serde_json::json;
 
 use crate::agent::{serve_tcp, wait_for_answer};
@@ -88,12 +88,14 @@ fn the_tunnel_follows_what_the_nodes_link_carries_and_is_back_when_somebody_dele
         let world = World::start();
         world.create_node();
         world.create_node_at("far", "192.0.2.7", "10.244.2.0/24");
+        // The node's own address is on the loopback link: the tunnel takes after the one that leads outward.
+        let _other = testing::other_machine(&[["198.51.100.1/24", "198.51.100.2/24"].map(|net| net.parse().unwrap())]);
         let _agent = world.spawn_agent();
         let mut links = Rtnetlink::open().unwrap();
         let mtu = |links: &mut Rtnetlink| links.link("fw-vxlan").unwrap().map(|link| link.mtu);
-        let loopback = links.require_link("lo").unwrap();
-        assert_eq!(mtu(&mut links), Some(loopback.mtu - 50));
-        links.set_mtu(loopback.index, 9000).unwrap();
+        let uplink = links.require_link("uplink").unwrap();
+        assert_eq!(mtu(&mut links), Some(uplink.mtu - 50));
+        links.set_mtu(uplink.index, 9000).unwrap();
         wait_for("a tunnel for larger packets", DEADLINE, || mtu(&mut links).filter(|mtu| *mtu == 8950));
         let device = links.require_link("fw-vxlan").unwrap().index;
         links.delete_link(device).unwrap();
