@@ -4,6 +4,7 @@ mod address;
 mod error;
 mod forwarding;
 mod link;
+mod lookup;
 mod neighbour;
 #[expect(unsafe_code, reason = "an ioctl that follows a pointer")]
 mod offload;
