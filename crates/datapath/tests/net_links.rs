@@ -7,6 +7,7 @@ use std::time::Duration;
 use datapath::route::{Bridge, MacAddress, Route, RouteAction, RouteFilter, Rtnetlink, Veth, VethEnd};
 use datapath::testing::{isolated, wait_for};
 use datapath::{Netns, netns, sysctl};
+use ipnet::IpNet;
 use nix::errno::Errno;
 
 const SECONDS: Duration = Duration::from_secs(10);
@@ -150,6 +151,30 @@ fn routes_are_ours_until_deleted() {
         assert_eq!(listed(&mut host).len(), 3);
         let everything = host.routes(RouteFilter::Main).unwrap();
         assert!(everything.iter().any(|route| route.destination == "192.0.2.0/24".parse().unwrap()));
+    });
+}
+
+#[test]
+fn every_destination_is_known_and_the_way_to_it() {
+    isolated(|| {
+        let mut host = Rtnetlink::open().unwrap();
+        let link = host.create_veth(&Veth { end: end("a"), peer: end("b"), mtu: 1500 }).unwrap();
+        let peer = host.require_link("b").unwrap();
+        host.set_up(peer.index).unwrap();
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        host.add_address(link.index, net("192.0.2.1/24")).unwrap();
+        host.add_address(link.index, net("2001:db8::1/64")).unwrap();
+        host.replace_route(&Route::via(net("198.51.100.0/24"), ip("192.0.2.2"), link.index)).unwrap();
+        host.replace_route(&Route::new(net("203.0.113.0/24"), RouteAction::Blackhole)).unwrap();
+        let destinations = host.destinations().unwrap();
+        for expected in ["192.0.2.0/24", "192.0.2.1/32", "198.51.100.0/24", "2001:db8::/64"] {
+            assert!(destinations.contains(&(net(expected), Some(link.index))), "{expected} in {destinations:?}");
+        }
+        assert!(destinations.contains(&(net("203.0.113.0/24"), None)), "{destinations:?}");
+        assert_eq!(host.link_out_to(ip("198.51.100.7")).unwrap(), Some(link.index), "through a gateway");
+        assert_eq!(host.link_towards(ip("198.51.100.7")).unwrap(), None);
+        assert_eq!(host.link_towards(ip("192.0.2.9")).unwrap(), Some(link.index));
+        assert_eq!(host.link_out_to(ip("10.0.0.1")).unwrap(), None, "there is no way");
     });
 }
 

@@ -244,9 +244,13 @@ impl Rtnetlink {
 
     /// Marks a link as ours: its `ifalias` becomes our prefix and `purpose`, cut to the 255 bytes the kernel keeps.
     pub fn mark_as_ours(&mut self, link: LinkIndex, purpose: &str) -> Result<(), RouteError> {
+        self.set_alias(link, &format!("{}{purpose}", crate::OWNER.alias_prefix))
+    }
+
+    /// Sets the `ifalias` of a link, cut to the 255 bytes the kernel keeps.
+    pub fn set_alias(&mut self, link: LinkIndex, alias: &str) -> Result<(), RouteError> {
         const ALIAS_MAX: usize = 255;
-        let mut alias = format!("{}{purpose}", crate::OWNER.alias_prefix);
-        alias.truncate(alias.floor_char_boundary(ALIAS_MAX));
+        let alias = &alias[..alias.floor_char_boundary(ALIAS_MAX)];
         self.change_link(link, "alias", header(link, 0, 0), |request| {
             request.put(IFLA_IFALIAS, alias.as_bytes());
         })

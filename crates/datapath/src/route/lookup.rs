@@ -17,18 +17,37 @@ impl Rtnetlink {
     /// The link on which `address` is a neighbour, as far as the kernel's routes say; none when it is farther away,
     /// is the namespace's own, or cannot be reached.
     pub fn link_towards(&mut self, address: IpAddr) -> Result<Option<LinkIndex>, RouteError> {
+        Ok(self.path_to(address)?.filter(|path| path.gateway.is_none()).and_then(|path| path.link))
+    }
+
+    /// The link by which packets to `address` leave, to it or to a gateway, whatever rules and tables decide that; none
+    /// when it is the namespace's own or cannot be reached.
+    pub fn link_out_to(&mut self, address: IpAddr) -> Result<Option<LinkIndex>, RouteError> {
+        Ok(self.path_to(address)?.and_then(|path| path.link))
+    }
+
+    /// The way the kernel would choose now.
+    fn path_to(&mut self, address: IpAddr) -> Result<Option<Parts>, RouteError> {
         let mut header = vec![0; HEADER_LEN];
         header[0] = super::family_number(address);
         header[1] = IpNet::from(address).prefix_len();
         let mut request = Attributes::append_to(header);
         request.address(RTA_DST, address);
-        match self.socket.query(RTM_GETROUTE, 0, request.as_bytes(), parse_neighbouring_link) {
-            Ok(found) => Ok(found.first().copied()),
+        match self.socket.query(RTM_GETROUTE, 0, request.as_bytes(), parse_path) {
+            Ok(found) => Ok(found.into_iter().next()),
             Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENOENT)) => {
                 Ok(None)
             }
             Err(source) => Err(RouteError::ReadRoutes { source }),
         }
+    }
+
+    /// Every destination of any route of any table and of both families, with the link when there is one: also the
+    /// namespace's own addresses, what is refused, and what several paths lead to.
+    pub fn destinations(&mut self) -> Result<Vec<(IpNet, Option<LinkIndex>)>, RouteError> {
+        self.socket
+            .query(RTM_GETROUTE, flag::DUMP, &[0; HEADER_LEN], parse_destination)
+            .map_err(|source| RouteError::ReadRoutes { source })
     }
 
     /// The links by which packets leave that no narrower route takes: of both families, and of every path of a route
@@ -68,15 +87,25 @@ fn links_of_hops(mut hops: &[u8]) -> Vec<LinkIndex> {
     links
 }
 
-/// The link of a route the kernel chose, when it needs no gateway and leads elsewhere than to this host.
-fn parse_neighbouring_link(message: &Message<'_>) -> Result<Option<LinkIndex>, NetlinkError> {
+/// A route the kernel chose, when it leads elsewhere than to this host.
+fn parse_path(message: &Message<'_>) -> Result<Option<Parts>, NetlinkError> {
+    Ok(parse_parts(message)?.filter(|(_, kind, _)| *kind == RTN_UNICAST).map(|(_, _, parts)| parts))
+}
+
+fn parse_destination(message: &Message<'_>) -> Result<Option<(IpNet, Option<LinkIndex>)>, NetlinkError> {
+    let Some((prefix_len, _, parts)) = parse_parts(message)? else { return Ok(None) };
+    Ok(IpNet::new(parts.destination, prefix_len).ok().map(|destination| (destination, parts.link)))
+}
+
+/// The prefix length, the kind and the attributes of a route of whatever table.
+fn parse_parts(message: &Message<'_>) -> Result<Option<(u8, u8, Parts)>, NetlinkError> {
     const SHORT: NetlinkError = NetlinkError::Malformed { what: "a route's header" };
     let (fixed, rest) = message.payload.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
-    let [family, .., kind, _, _, _, _] = *fixed;
-    let Some(unspecified) = super::unspecified(family).filter(|_| kind == RTN_UNICAST) else { return Ok(None) };
+    let [family, prefix_len, .., kind, _, _, _, _] = *fixed;
+    let Some(unspecified) = super::unspecified(family) else { return Ok(None) };
     let mut parts = Parts::new(unspecified, 0);
     parts.read(rest);
-    Ok(parts.link.filter(|_| parts.gateway.is_none()))
+    Ok(Some((prefix_len, kind, parts)))
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ fn parse(message: &Message<'_>, filter: RouteFilter) -> Result<Option<Route>, Ne
 
 /// The attributes of a route that concern us.
 pub(super) struct Parts {
-    destination: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) gateway: Option<IpAddr>,
     pub(super) link: Option<LinkIndex>,
     source: Option<IpAddr>,
