@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use compile::plan::{BackendState, Dispatch, backends};
+use compile::plan::{BackendState, Dispatch, Hints, SliceFault, backends, hints, left_out};
 use compile::sample::{self, Choices, FAMILIES, NODES};
 use compile::{FrontendKind, NodeView, Plan};
-use model::{Cluster, Endpoint, IpFamily, Name, NamespacedName, TrafficPolicy};
+use model::{
+    Cluster, Endpoint, EndpointSlice, IpFamily, Name, NamespacedName, Node, Service, ServiceKind, TrafficPolicy,
+};
 use proptest::prelude::*;
 
 fn view() -> NodeView {
@@ -40,6 +42,77 @@ fn an_endpoint_that_is_left_out_is_told_why() {
         states(vec![for_node(1, NODES[0].name), for_node(2, NODES[1].name)]),
         [BackendState::Serves, BackendState::ForOtherNodes]
     );
+}
+
+fn cluster_of(slices: impl IntoIterator<Item = EndpointSlice>) -> Cluster {
+    let mut cluster = Cluster::default();
+    slices.into_iter().for_each(|slice| cluster.insert_slice(slice));
+    cluster
+}
+
+#[test]
+fn a_slice_that_cannot_serve_is_named_for_each_of_its_endpoints() {
+    let service = sample::plain_service(0);
+    let named = |name: &str, endpoints: Vec<Endpoint>| {
+        let plain = sample::plain_slice(&service, []);
+        let name = NamespacedName { name: name.into(), ..plain.name };
+        EndpointSlice { name, endpoints, ..plain }
+    };
+    let whole = named("a", vec![endpoint(1)]);
+    let portless = EndpointSlice { ports: vec![], ..named("b", vec![endpoint(1), endpoint(2)]) };
+    let delegated = EndpointSlice { delegated: true, ..named("c", vec![endpoint(3)]) };
+    let said: Vec<_> = left_out(&cluster_of([whole, portless, delegated]), &service)
+        .into_iter()
+        .map(|each| (each.address, each.slice.to_string(), each.port.is_some(), each.why))
+        .collect();
+    let expected = [
+        (endpoint(2).address, "b".to_owned(), true, SliceFault::NoPort),
+        (endpoint(3).address, "c".to_owned(), false, SliceFault::Delegated),
+    ];
+    assert_eq!(said, expected, "10.244.1.1 has the port in another slice");
+}
+
+#[test]
+fn nobody_serves_a_family_or_a_service_that_is_not_served_here() {
+    let six = Endpoint::new("fd00::1".parse().unwrap());
+    let mut service = sample::plain_service(0);
+    let slice = EndpointSlice { family: IpFamily::V6, endpoints: vec![six], ..sample::plain_slice(&service, []) };
+    let states = |cluster: &Cluster, service: &Service| -> Vec<_> {
+        backends(&view(), cluster, service).into_iter().map(|each| (each.state, each.serves_locally)).collect()
+    };
+    assert_eq!(states(&cluster_of([slice.clone()]), &service), [(BackendState::OtherFamily, false)]);
+    let four = EndpointSlice { family: IpFamily::V4, endpoints: vec![endpoint(1)], ..slice };
+    service.delegated = true;
+    assert_eq!(states(&cluster_of([four.clone()]), &service), [(BackendState::Delegated, false)]);
+    service.delegated = false;
+    service.kind = ServiceKind::Headless { families: vec![IpFamily::V4] };
+    assert_eq!(states(&cluster_of([four]), &service), [(BackendState::Named, false)]);
+}
+
+#[test]
+fn hints_are_told_with_why_they_have_no_effect() {
+    let service = sample::plain_service(0);
+    let said = |endpoints: &[(&[&str], &[&str])], zone: Option<&str>| {
+        let hinted = |(last, (nodes, zones)): (u8, &(&[&str], &[&str]))| Endpoint {
+            for_nodes: nodes.iter().map(|name| Name::from(*name)).collect(),
+            for_zones: zones.iter().map(|name| Name::from(*name)).collect(),
+            ..endpoint(last)
+        };
+        let endpoints = (1..).zip(endpoints).map(hinted).collect();
+        let mut cluster = cluster_of([EndpointSlice { endpoints, ..sample::plain_slice(&service, []) }]);
+        let labels = zone.map(|zone| ("topology.kubernetes.io/zone".into(), zone.into())).into_iter().collect();
+        let name = Name::from(NODES[0].name);
+        let node = Node { name: name.clone(), addresses: vec![], pod_cidrs: vec![], leaving: false, labels };
+        cluster.nodes.insert(name, node.into());
+        hints(&view(), &cluster, &service).remove(0).2
+    };
+    let (here, there) = (NODES[0].name, NODES[1].name);
+    assert_eq!(said(&[(&[], &[]), (&[], &[])], Some("a")), Hints::Absent);
+    assert_eq!(said(&[(&[here], &["b"]), (&[there], &["b"])], Some("b")), Hints::ForNode);
+    assert_eq!(said(&[(&[there], &["b"]), (&[there], &["a"])], Some("b")), Hints::ForZone("b".into()));
+    assert_eq!(said(&[(&[], &["b"]), (&[], &[])], Some("b")), Hints::MissingOn("10.244.1.2:8080".parse().unwrap()));
+    assert_eq!(said(&[(&[], &["b"])], Some("a")), Hints::Elsewhere(Some("a".into())));
+    assert_eq!(said(&[(&[there], &[])], None), Hints::Elsewhere(None));
 }
 
 proptest! {

@@ -16,6 +16,7 @@ mod objects;
 mod observe;
 mod pace;
 mod presence;
+mod service_record;
 mod watch;
 
 pub use access::{ApiAccess, ConnectError, Session};
@@ -31,4 +32,5 @@ pub use node::{NodeRangesError, NodeStatusError, give_pod_ranges, report_network
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};
 pub use presence::{PRESENCE_LABEL, Presence};
+pub use service_record::{ServiceRecordError, read_service_record};
 pub use watch::ClusterWatch;

@@ -81,6 +81,17 @@ pub enum ServiceKind {
     },
 }
 
+impl ServiceKind {
+    /// The families it has endpoints of, the primary first; none for a name elsewhere.
+    pub fn families(&self) -> Vec<IpFamily> {
+        match self {
+            Self::Virtual { cluster_ips, .. } => cluster_ips.iter().copied().map(IpFamily::of).collect(),
+            Self::Headless { families } => families.clone(),
+            Self::ExternalName { .. } => Vec::new(),
+        }
+    }
+}
+
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {

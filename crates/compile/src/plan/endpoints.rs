@@ -5,12 +5,22 @@ use std::net::SocketAddr;
 
 use model::{Cluster, Endpoint, IpFamily, Name, Service, ServicePort};
 
+use super::NodeView;
+use super::hints::Hints;
+
 /// A node, as far as endpoints can be near to it.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) node: &'a Name,
     /// Its zone, when it is in one.
     pub(super) zone: Option<&'a Name>,
+}
+
+impl<'a> Place<'a> {
+    /// Where the node of a view is.
+    pub(super) fn of(view: &'a NodeView, cluster: &'a Cluster) -> Self {
+        Self { node: &view.name, zone: cluster.nodes.get(&view.name).and_then(|node| node.zone()) }
+    }
 }
 
 /// The endpoints of one Service port that may serve.
@@ -32,10 +42,9 @@ impl Usable {
         place: Place<'_>,
     ) -> Self {
         let endpoints = endpoints(service, port, family, cluster);
-        let is_ready = |endpoint: &Endpoint| endpoint.ready || service.publish_not_ready;
         let here = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(place.node);
-        let ready: Vec<_> = endpoints.iter().copied().filter(|(_, endpoint)| is_ready(endpoint)).collect();
-        let nearness = Nearness::of(&ready, place);
+        let ready = ready(service, &endpoints);
+        let hints = Hints::of(&ready, place);
         let fittest = |may: &dyn Fn(&Endpoint) -> bool, may_terminating: &dyn Fn(&Endpoint) -> bool| {
             let fit: BTreeSet<_> =
                 ready.iter().filter(|(_, endpoint)| may(endpoint)).map(|(socket, _)| *socket).collect();
@@ -47,8 +56,17 @@ impl Usable {
                 fit
             }
         };
-        Self { all: fittest(&|endpoint| nearness.admits(endpoint), &|_| true), local: fittest(&here, &here) }
+        Self { all: fittest(&|endpoint| hints.admit(endpoint, place), &|_| true), local: fittest(&here, &here) }
     }
+}
+
+/// Those that may serve new connections.
+pub(super) fn ready<'a>(
+    service: &Service,
+    endpoints: &[(SocketAddr, &'a Endpoint)],
+) -> Vec<(SocketAddr, &'a Endpoint)> {
+    let is_ready = |endpoint: &Endpoint| endpoint.ready || service.publish_not_ready;
+    endpoints.iter().copied().filter(|(_, endpoint)| is_ready(endpoint)).collect()
 }
 
 /// The endpoints of a Service port with the sockets they serve it at.
@@ -67,36 +85,4 @@ pub(super) fn endpoints<'a>(
         }
     }
     endpoints
-}
-
-/// Which of the ready endpoints their hints leave to a node.
-///
-/// Only hints decide: the controller that writes EndpointSlices gives them by what the Service prefers. They count
-/// when every ready endpoint has some and one is for this node, those for nodes before those for zones.
-enum Nearness<'a> {
-    Anywhere,
-    SameZone(&'a Name),
-    SameNode(&'a Name),
-}
-
-impl<'a> Nearness<'a> {
-    fn of(ready: &[(SocketAddr, &Endpoint)], place: Place<'a>) -> Self {
-        let count = |hints: fn(&Endpoint) -> &[Name], name: &Name| {
-            ready.iter().all(|(_, endpoint)| !hints(endpoint).is_empty())
-                && ready.iter().any(|(_, endpoint)| hints(endpoint).contains(name))
-        };
-        match place.zone {
-            _ if count(|endpoint| &endpoint.for_nodes, place.node) => Self::SameNode(place.node),
-            Some(zone) if count(|endpoint| &endpoint.for_zones, zone) => Self::SameZone(zone),
-            _ => Self::Anywhere,
-        }
-    }
-
-    fn admits(&self, endpoint: &Endpoint) -> bool {
-        match self {
-            Self::Anywhere => true,
-            Self::SameZone(zone) => endpoint.for_zones.contains(zone),
-            Self::SameNode(node) => endpoint.for_nodes.contains(node),
-        }
-    }
 }

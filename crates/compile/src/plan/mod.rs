@@ -41,6 +41,7 @@ mod elements;
 mod endpoints;
 mod fault;
 mod health;
+mod hints;
 mod layout;
 mod network;
 mod routing;
@@ -49,8 +50,9 @@ mod tunnel;
 mod tunnel_guard;
 mod tunnel_source;
 
-pub use backend::{Backend, BackendState, backends};
+pub use backend::{Backend, BackendState, LeftOut, SliceFault, backends, left_out};
 pub use health::{HealthCheck, PolicySide};
+pub use hints::{Hints, hints};
 pub(crate) use layout::SetKind;
 pub(crate) use network::outermost;
 pub use network::{Hop, Route};

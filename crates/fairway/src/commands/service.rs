@@ -4,15 +4,18 @@
 //! with what the kernel holds.
 
 mod forward;
+mod json;
 mod kernel;
 mod print;
 mod report;
+mod words;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use compile::{NodeView, Plan};
-use kubeapi::ApiAccess;
+use kubeapi::{ApiAccess, read_service_record};
+use model::from_kube::ServiceRecord;
 use model::{Cluster, Name, NamespacedName, Service};
 use nix::unistd::gethostname;
 
@@ -31,7 +34,11 @@ pub fn run(args: &ServiceArgs) -> Result<ExitCode> {
         return forward::run(&args.forward, name);
     };
     let (ServiceAction::List(ListArgs { scope, .. }) | ServiceAction::Show(ShowArgs { scope, .. })) = action;
-    let world = match World::read(scope) {
+    let asked = match action {
+        ServiceAction::Show(args) => Some(NamespacedName::new(args.scope.namespace.as_str(), args.name.as_str())),
+        ServiceAction::List(_) => None,
+    };
+    let world = match World::read(scope, asked) {
         Ok(world) => world,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -50,7 +57,7 @@ fn list(args: &ListArgs, world: &World) -> ExitCode {
     let services = world.cluster.services.values().map(|service| &**service).filter(in_scope);
     let reports: Vec<ServiceReport> = services.map(|service| world.report(service)).collect();
     match args.scope.output {
-        ServiceOutput::Json => say!("{:#}", report::list_to_json(&world.view.name, &reports)),
+        ServiceOutput::Json => say!("{:#}", json::list(&world.view.name, &reports)),
         ServiceOutput::Table => print::table(&reports, false),
         ServiceOutput::Wide => print::table(&reports, true),
     }
@@ -59,13 +66,17 @@ fn list(args: &ListArgs, world: &World) -> ExitCode {
 
 fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
     let key = NamespacedName::new(args.scope.namespace.as_str(), args.name.as_str());
-    let Some(service) = world.cluster.services.get(&key) else {
+    let Some(record) = &world.record else {
         bail!("there is no Service {key}; fairway service list -A shows all there are");
     };
-    let mut report = world.report(service);
+    let Some(service) = world.cluster.services.get(&key) else {
+        let why: Vec<String> = record.rejected.iter().map(ToString::to_string).collect();
+        bail!("nothing of it is in force: {}", why.join("; "));
+    };
+    let mut report = world.report(service).with_record(record.clone());
     report.kernel = kernel::compare(&world.plan.elements_of(&key));
     match args.scope.output {
-        ServiceOutput::Json => say!("{:#}", report.to_json()),
+        ServiceOutput::Json => say!("{:#}", json::one(&report)),
         ServiceOutput::Table => print::one(&world.view.name, &report, false),
         ServiceOutput::Wide => print::one(&world.view.name, &report, true),
     }
@@ -75,16 +86,18 @@ fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
 /// What is known of a cluster, and what a node makes of it.
 struct World {
     cluster: Cluster,
+    /// What the API has of the Service that was asked for, when it has it.
+    record: Option<ServiceRecord>,
     view: NodeView,
     plan: Plan,
 }
 
 impl World {
-    fn read(scope: &ScopeArgs) -> Result<Self> {
-        let cluster = block_on(read_cluster(scope))??;
+    fn read(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<Self> {
+        let (cluster, record) = block_on(read_api(scope, asked))??;
         let view = kernel::completed(NodeView::new(node(scope, &cluster)?), &cluster);
         let plan = Plan::of(view.clone(), &cluster);
-        Ok(Self { cluster, view, plan })
+        Ok(Self { cluster, record, view, plan })
     }
 
     fn report(&self, service: &Service) -> ServiceReport {
@@ -92,10 +105,15 @@ impl World {
     }
 }
 
-async fn read_cluster(scope: &ScopeArgs) -> Result<Cluster> {
+async fn read_api(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<(Cluster, Option<ServiceRecord>)> {
     let ClusterArgs { kubeconfig, context } = &scope.cluster;
     let access = ApiAccess { kubeconfig: kubeconfig.clone(), context: context.clone(), server: None };
-    Ok(read_snapshot(access.connect_as_user().await?.client).await?.cluster)
+    let client = access.connect_as_user().await?.client;
+    let record = match asked {
+        Some(service) => read_service_record(&client, &service).await?,
+        None => None,
+    };
+    Ok((read_snapshot(client).await?.cluster, record))
 }
 
 /// The node whose view is asked for.

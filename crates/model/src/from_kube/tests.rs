@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::serde::de::DeserializeOwned;
 
-use super::{Admitted, endpoint_slice, namespace, node, pod, service};
+use super::{Admitted, ServiceRecord, endpoint_slice, namespace, node, pod, service};
 use crate::{
     Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, NamespacedName, Node, Pod, Protocol, Service,
     ServiceKind, ServicePort, TargetPort, TrafficPolicy,
@@ -412,4 +412,52 @@ fn objects_without_a_name_are_refused() {
     let homeless = pod(&read("{metadata: {name: p}}"));
     assert_eq!(homeless.fact, None);
     assert_eq!(refusals(&homeless), ["Pod p: metadata.namespace: is missing; every stored object has it"]);
+}
+
+#[test]
+fn a_record_tells_what_is_for_others_and_what_was_refused() {
+    let object = read(
+        "
+        metadata: {namespace: shop, name: cart, labels: {service.kubernetes.io/service-proxy-name: other}}
+        spec: {type: LoadBalancer, clusterIP: 10.96.1.2, ports: [{port: 80}], trafficDistribution: PreferSameNode,
+               sessionAffinity: Cookie}
+        status:
+          loadBalancer: {ingress: [{ip: 192.0.2.1, ipMode: VIP}, {ip: 192.0.2.2, ipMode: Proxy}, {hostname: lb.example}]}
+          conditions:
+          - {type: Allocated, status: 'False', reason: NoAddress, message: none is free, lastTransitionTime: 2026-01-01T00:00:00Z}
+          - {type: Fine, status: 'True', reason: Fine, message: fine, lastTransitionTime: 2026-01-01T00:00:00Z}
+        ",
+    );
+    let names = read(
+        "
+        metadata:
+          namespace: shop
+          name: cart-b
+          labels: {kubernetes.io/service-name: cart, endpointslice.kubernetes.io/managed-by: me}
+        addressType: FQDN
+        ports: [{name: web, port: 80}, {protocol: UDP}]
+        endpoints: [{addresses: [example.com]}]
+        ",
+    );
+    let delegated = read(
+        "
+        metadata: {namespace: shop, name: cart-a, labels: {service.kubernetes.io/headless: ''}}
+        addressType: IPv4
+        endpoints: []
+        ",
+    );
+    let record = ServiceRecord::of(&object, &[names, delegated]);
+    assert_eq!(record.traffic_distribution.as_deref(), Some("PreferSameNode"));
+    assert_eq!(record.delegated_by.as_deref(), Some("service.kubernetes.io/service-proxy-name=other"));
+    assert_eq!(record.proxied, ["192.0.2.2", "lb.example"]);
+    assert_eq!(record.unmet, ["Allocated: NoAddress: none is free"]);
+    assert_eq!(record.rejected[0].field, "spec.sessionAffinity");
+    let slices: Vec<_> = record
+        .slices
+        .iter()
+        .map(|slice| (slice.name.as_str(), slice.managed_by.as_deref(), slice.delegated_by.as_deref()))
+        .collect();
+    assert_eq!(slices, [("cart-a", None, Some("service.kubernetes.io/headless=")), ("cart-b", Some("me"), None)]);
+    assert_eq!(record.slices[1].ports, ["web:80/TCP", "*/UDP"]);
+    assert_eq!(record.slices[1].rejected[0].field, "addressType");
 }

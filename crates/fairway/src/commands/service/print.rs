@@ -1,8 +1,10 @@
 //! Services for people.
 
 use model::Name;
+use model::from_kube::SliceRecord;
 
-use super::report::{ServiceReport, settings};
+use super::report::ServiceReport;
+use super::words::{notes, settings};
 
 /// One line a Service.
 pub(super) fn table(reports: &[ServiceReport], wide: bool) {
@@ -28,8 +30,8 @@ pub(super) fn table(reports: &[ServiceReport], wide: bool) {
 pub(super) fn one(node: &Name, report: &ServiceReport, wide: bool) {
     say!("Service {}, {}, as node {node} sees it", report.service.name, report.kind());
     say!("{}", settings(&report.service));
-    for rejected in &report.rejected {
-        say!("not in force: {rejected}");
+    for note in notes(report) {
+        say!("{note}");
     }
     say!("");
     let frontends = report
@@ -38,23 +40,58 @@ pub(super) fn one(node: &Name, report: &ServiceReport, wide: bool) {
         .map(|each| vec![each.frontend.to_string(), each.port.to_string(), each.kind.clone(), each.does.clone()]);
     columns(&["FRONTEND", "PORT", "KIND", "CONNECTIONS GO"], &frontends.collect::<Vec<_>>());
     say!("");
-    let backends = report.backends.iter().map(|each| {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let mut row = vec![
-            each.socket.to_string(),
-            each.port.to_string(),
-            or_dash(each.node.as_ref().map(ToString::to_string)),
-            each.state.to_string(),
-        ];
-        row.extend(wide.then(|| or_dash(each.pod.as_ref().map(ToString::to_string))));
-        row.extend(wide.then(|| if each.serves_locally { "yes" } else { "no" }.to_owned()));
+    backends(report, wide);
+    say!("");
+    slices(report);
+    kernel(report);
+}
+
+fn backends(report: &ServiceReport, wide: bool) {
+    let with_local = wide || report.has_local_policy();
+    let row = |address: String, port: Option<&Name>, node: Option<&Name>, local: bool| {
+        let mut row = vec![address, or_dash(port), or_dash(node)];
+        row.extend(with_local.then(|| if local { "yes" } else { "no" }.to_owned()));
+        row
+    };
+    let last = |state: String, pod: Option<String>| {
+        [wide.then(|| pod.unwrap_or_else(|| "-".to_owned())), Some(state)].into_iter().flatten()
+    };
+    let serving = report.backends.iter().map(|each| {
+        let mut row = row(each.socket.to_string(), Some(&each.port), each.node.as_ref(), each.serves_locally);
+        row.extend(last(each.state.to_string(), each.pod.as_ref().map(ToString::to_string)));
         row
     });
-    let mut header = vec!["BACKEND", "PORT", "NODE", "STATE"];
-    header.extend(wide.then_some(["POD", "LOCAL"]).into_iter().flatten());
-    columns(&header, &backends.collect::<Vec<_>>());
+    let left_out = report.left_out.iter().map(|each| {
+        let mut row = row(each.address.to_string(), each.port.as_ref(), each.node.as_ref(), false);
+        row.extend(last(each.to_string(), each.pod.as_ref().map(ToString::to_string)));
+        row
+    });
+    let mut header = vec!["BACKEND", "PORT", "NODE"];
+    header.extend(with_local.then_some("LOCAL"));
+    header.extend(wide.then_some("POD"));
+    header.push("STATE");
+    columns(&header, &serving.chain(left_out).collect::<Vec<_>>());
+}
+
+fn slices(report: &ServiceReport) {
+    let Some(record) = report.record.as_ref().filter(|record| !record.slices.is_empty()) else { return };
+    let row = |slice: &SliceRecord| {
+        vec![
+            slice.name.to_string(),
+            slice.address_type.clone(),
+            slice.endpoints.to_string(),
+            if slice.ports.is_empty() { "-".to_owned() } else { slice.ports.join(",") },
+            slice.managed_by.clone().unwrap_or_else(|| "-".to_owned()),
+            slice.delegated_by.as_ref().map_or_else(String::new, |label| format!("left to others by {label}")),
+        ]
+    };
+    let header = ["SLICE", "FAMILY", "ENDPOINTS", "PORTS", "MANAGED BY", ""];
+    columns(&header, &record.slices.iter().map(row).collect::<Vec<_>>());
     say!("");
-    kernel(report);
+}
+
+fn or_dash(name: Option<&Name>) -> String {
+    name.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
 fn kernel(report: &ServiceReport) {

@@ -1,17 +1,24 @@
 //! What there is to say about a Service.
 
-use compile::plan::{Backend, Dispatch, Frontend, SourceRule, Treatment, backends};
+use compile::plan::{Backend, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
 use compile::{NodeView, Plan};
-use model::{Affinity, Clients, Cluster, Name, Service, ServiceKind};
-use serde_json::{Value, json};
+use model::from_kube::ServiceRecord;
+use model::{Cluster, IpFamily, Name, Service, ServiceKind, TrafficPolicy};
 
 use super::kernel::KernelReport;
+use super::words::describe;
 
 /// A Service as one node sees it.
 pub(super) struct ServiceReport {
     pub(super) service: Service,
     pub(super) frontends: Vec<FrontendReport>,
     pub(super) backends: Vec<Backend>,
+    /// Endpoints that are no backends because of their slices.
+    pub(super) left_out: Vec<LeftOut>,
+    /// What hints come to, by port and family.
+    pub(super) hints: Vec<(Name, IpFamily, Hints)>,
+    /// What the API has of it beside; none in lists.
+    pub(super) record: Option<ServiceRecord>,
     /// What of it is not in force, and why.
     pub(super) rejected: Vec<String>,
     /// What this machine's kernel holds; none when it was not asked or is no node.
@@ -48,14 +55,32 @@ impl ServiceReport {
             service: service.clone(),
             frontends: frontends.collect(),
             backends: backends(view, cluster, service),
+            left_out: left_out(cluster, service),
+            hints: hints(view, cluster, service),
+            record: None,
             rejected: of_service.map(|rejected| format!("{}: {}", rejected.field, rejected.why)).collect(),
             kernel: None,
         }
     }
 
-    /// Whether every port has somebody who serves it; a name elsewhere needs nobody here.
+    /// The same with what the API has beside; what was refused at the door is not in force either.
+    pub(super) fn with_record(mut self, record: ServiceRecord) -> Self {
+        let refused = record.rejected.iter().map(|rejected| format!("{}: {}", rejected.field, rejected.why));
+        self.rejected.splice(0..0, refused);
+        let slices = record.slices.iter().flat_map(|slice| &slice.rejected);
+        self.rejected.extend(slices.map(ToString::to_string));
+        self.record = Some(record);
+        self
+    }
+
+    /// Whether some connections may meet none but endpoints of this node.
+    pub(super) fn has_local_policy(&self) -> bool {
+        [self.service.internal_policy, self.service.external_policy].contains(&TrafficPolicy::Local)
+    }
+
+    /// Whether every port has somebody who serves it; what is left to others, and a name elsewhere, needs nobody here.
     pub(super) fn is_served(&self) -> bool {
-        if matches!(self.service.kind, ServiceKind::ExternalName { .. }) {
+        if self.service.delegated || matches!(self.service.kind, ServiceKind::ExternalName { .. }) {
             return true;
         }
         self.service
@@ -84,37 +109,6 @@ impl ServiceReport {
         };
         (distinct(true), distinct(false))
     }
-
-    pub(super) fn to_json(&self) -> Value {
-        let frontends = self.frontends.iter().map(|frontend| {
-            json!({
-                "address": frontend.frontend.address, "protocol": frontend.frontend.protocol.to_string(),
-                "port": frontend.frontend.port, "portName": frontend.port.as_str(), "kind": frontend.kind,
-                "endpoints": frontend.endpoints, "does": frontend.does,
-            })
-        });
-        let backends = self.backends.iter().map(|backend| {
-            json!({
-                "endpoint": backend.socket, "portName": backend.port.as_str(),
-                "node": backend.node.as_ref().map(Name::as_str), "pod": backend.pod.as_ref().map(ToString::to_string),
-                "serves": backend.state.serves(), "servesLocally": backend.serves_locally,
-                "state": backend.state.to_string(),
-            })
-        });
-        json!({
-            "apiVersion": "fairway.network/v1", "kind": "ServiceReport",
-            "namespace": self.service.name.namespace.as_str(), "name": self.service.name.name.as_str(),
-            "type": self.kind(), "served": self.is_served(),
-            "frontends": frontends.collect::<Vec<_>>(), "backends": backends.collect::<Vec<_>>(),
-            "notInForce": self.rejected, "kernel": self.kernel.as_ref().map(KernelReport::to_json),
-        })
-    }
-}
-
-/// All reports as one object.
-pub(super) fn list_to_json(node: &Name, reports: &[ServiceReport]) -> Value {
-    let items: Vec<Value> = reports.iter().map(ServiceReport::to_json).collect();
-    json!({ "apiVersion": "fairway.network/v1", "kind": "ServiceReportList", "node": node.as_str(), "items": items })
 }
 
 const fn endpoints(dispatch: &Dispatch) -> usize {
@@ -122,57 +116,4 @@ const fn endpoints(dispatch: &Dispatch) -> usize {
         Dispatch::Refuse | Dispatch::Drop => 0,
         Dispatch::Balance(endpoints) | Dispatch::Split { inside: endpoints, .. } => endpoints.len(),
     }
-}
-
-fn describe(treatment: &Treatment) -> String {
-    let mut text = match &treatment.dispatch {
-        Dispatch::Refuse => "refused: no endpoint".to_owned(),
-        Dispatch::Drop => "dropped: no endpoint on this node".to_owned(),
-        Dispatch::Balance(endpoints) => format!("to {}", count(endpoints.len())),
-        Dispatch::Split { inside, outside } if outside.is_empty() => {
-            format!("to {} for this node and its pods; dropped for others: none on this node", count(inside.len()))
-        }
-        Dispatch::Split { inside, outside } => {
-            format!(
-                "to {} for this node and its pods, to {} on this node for others",
-                count(inside.len()),
-                outside.len()
-            )
-        }
-    };
-    if !matches!(treatment.dispatch, Dispatch::Refuse | Dispatch::Drop) {
-        text += match treatment.sources {
-            SourceRule::MasqueradeBypassing => ", source kept for all but the node itself",
-            SourceRule::MasqueradeOutsiders => ", source kept for pods and nodes",
-            SourceRule::MasqueradeAll => ", masqueraded",
-        };
-    }
-    if let Clients::Within(ranges) = &treatment.clients {
-        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-        text += &format!(", only from {}", if ranges.is_empty() { "nowhere".to_owned() } else { ranges.join(", ") });
-    }
-    if let Some(timeout) = treatment.affinity {
-        text += &format!(", same client same endpoint for {} s", timeout.as_secs());
-    }
-    text
-}
-
-fn count(endpoints: usize) -> String {
-    if endpoints == 1 { "1 endpoint".to_owned() } else { format!("{endpoints} endpoints") }
-}
-
-/// The Service's settings in words.
-pub(super) fn settings(service: &Service) -> String {
-    if let ServiceKind::ExternalName { target } = &service.kind {
-        return format!("an alias for {target}");
-    }
-    let mut text =
-        format!("internal policy {:?}, external policy {:?}", service.internal_policy, service.external_policy);
-    if let Affinity::ClientIp { timeout } = service.affinity {
-        text += &format!(", affinity ClientIP {} s", timeout.as_secs());
-    }
-    if let Some(port) = service.health_check_port {
-        text += &format!(", health check at port {port}");
-    }
-    text
 }
