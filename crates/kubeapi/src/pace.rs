@@ -8,19 +8,24 @@ use tokio::time::Instant;
 const GATHER: Duration = Duration::from_millis(2);
 /// How far apart snapshots are at least.
 const SPACING: Duration = Duration::from_millis(20);
-/// How far apart they are while changes do not cease: each then carries many, and costs little more than with one.
+/// While changes do not cease snapshots get rarer, as each then carries many and costs little more than with one: this part
+/// of the time that changes have gone on lies between two. So the last change of a short burst waits for a short time only.
+const PART: u32 = 8;
+/// How far apart they are at most.
 const SPACING_MAX: Duration = Duration::from_millis(160);
 
 /// Says when the next snapshot is due: at once after a quiet time, the later the longer changes go on.
 #[derive(Debug)]
 pub(crate) struct Pace {
     last: Instant,
+    /// When the first snapshot of this burst appeared.
+    burst: Instant,
     spacing: Duration,
 }
 
 impl Pace {
     pub(crate) const fn from(now: Instant) -> Self {
-        Self { last: now, spacing: SPACING }
+        Self { last: now, burst: now, spacing: SPACING }
     }
 
     /// When a change that came now is due.
@@ -32,7 +37,10 @@ impl Pace {
     pub(crate) fn published(&mut self, now: Instant) {
         // A change that had to wait came while others still did.
         let is_busy = now < self.last + 2 * self.spacing;
-        self.spacing = if is_busy { (2 * self.spacing).min(SPACING_MAX) } else { SPACING };
+        if !is_busy {
+            self.burst = now;
+        }
+        self.spacing = ((now - self.burst) / PART).clamp(SPACING, SPACING_MAX);
         self.last = now;
     }
 }
@@ -66,8 +74,21 @@ mod tests {
     #[test]
     fn a_burst_is_seen_at_once_and_then_seldom() {
         let times = published(1_000..3_000);
-        assert_eq!(times[..5], [1_002, 1_022, 1_062, 1_142, 1_302]);
-        assert!(times.len() < 17, "{} snapshots in two seconds", times.len());
+        assert_eq!(times[..5], [1_002, 1_022, 1_042, 1_062, 1_082]);
+        assert_eq!(times[times.len() - 1] - times[times.len() - 2], SPACING_MAX.as_millis());
+        assert!(times.len() < 32, "{} snapshots in two seconds", times.len());
+    }
+
+    #[test]
+    fn the_last_change_of_a_burst_waits_an_eighth_of_its_length_at_most() {
+        for length in [100, 300, 1_000] {
+            let end = 1_000 + length;
+            // What comes a second later shows what was still due.
+            let times = published((1_000..=end).chain([end + 1_000, end + 2_000]));
+            let in_force = times[times.len() - 2];
+            let waited = in_force - u128::from(end);
+            assert!(waited <= u128::from(length / 8).max(SPACING.as_millis()), "{waited} ms after {length} ms");
+        }
     }
 
     #[test]

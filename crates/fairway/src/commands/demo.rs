@@ -55,6 +55,8 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
 
 async fn show(sandbox: &Sandbox, report: &mut Report) -> Result<Vec<Finding>> {
     let shop = Shop::open(sandbox, report).await?;
+    probes::services_in_force(sandbox, &shop).await?;
+    report.step("Services      every node leads to them");
     let findings = probes::run_all(sandbox, &shop).await;
     report.step(&format!("traffic       {} kinds of it", findings.len()));
     Ok(findings)

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::super::launch::{Sandbox, until};
 use super::Finding;
-use super::shop::{Shop, ShopPod};
+use super::shop::{self, Shop, ShopPod};
 
 /// Requests that are spread over the replicas.
 const SPREAD: usize = 90;
@@ -27,6 +27,33 @@ struct Seen {
     to: String,
     seen: String,
     ok: bool,
+}
+
+/// Waits until every node that requests come from leads to the shop's Services and every DNS server knows their names.
+///
+/// Kubernetes has no condition for that: a pod is ready before the nodes can know it, here some ten milliseconds.
+pub async fn services_in_force(sandbox: &Sandbox, shop: &Shop) -> Result<()> {
+    let probe = Probe { sandbox, shop };
+    let servers = shop::pods(&sandbox.client, "kube-system", "k8s-app=kube-dns").await?;
+    // The pods that ask below, one a node.
+    let clients: BTreeMap<&str, &ShopPod> =
+        shop.frontend.iter().chain(&shop.database).map(|pod| (pod.node.as_str(), pod)).collect();
+    until("every node leads to the shop's Services", || async {
+        for client in clients.values() {
+            for server in &servers {
+                let asked = ["nslookup", "product-service.shop.svc.cluster.local", &server.address];
+                if probe.exec_any(client, None, &asked).await?.exit_code != 0 {
+                    return Ok(false);
+                }
+            }
+            let asked = ["wget", "-T", "1", "-t", "1", "-qO-", "http://product-service.shop/hostname"];
+            if probe.exec_any(client, None, &asked).await?.exit_code != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
 }
 
 /// Runs every probe, one after the other; one that cannot run is a line that fails.
@@ -106,8 +133,12 @@ impl Probe<'_> {
     /// Every replica must take a share that chance explains.
     async fn spread(&self) -> Result<Seen> {
         let client = self.shop.frontend.first().context("no frontend pod")?;
-        let script = format!("for i in $(seq {SPREAD}); do wget -qO- http://product-service/hostname; echo; done");
-        let answers = self.exec(client, None, &["sh", "-c", &script]).await?;
+        // What a failed request says goes to standard error: its last line, after what was tried.
+        let script = format!(
+            "for i in $(seq {SPREAD}); do said=$(wget -O- http://product-service/hostname 2>&1 >&3) \
+             || echo \"$said\" | tail -n 1 >&2; echo; done 3>&1"
+        );
+        let Printed { out: answers, err: complaints, .. } = self.exec_any(client, None, &["sh", "-c", &script]).await?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for name in answers.split_whitespace() {
             *counts.entry(name).or_default() += 1;
@@ -116,10 +147,11 @@ impl Probe<'_> {
         // A fair draw of 90 over 3 leaves a replica below 12 once in some million runs.
         let fair = counts.len() == replicas && counts.values().all(|count| *count > SPREAD / replicas / 5 * 2);
         let shares: Vec<String> = counts.values().map(ToString::to_string).collect();
+        let complaint = complaints.lines().next().map(|line| format!("; {line}")).unwrap_or_default();
         Ok(Seen {
             from: short(client),
             to: "product-service:80".to_owned(),
-            seen: format!("{} requests: {}", counts.values().sum::<usize>(), shares.join(" + ")),
+            seen: format!("{} requests: {}{complaint}", counts.values().sum::<usize>(), shares.join(" + ")),
             ok: fair && counts.values().sum::<usize>() == SPREAD,
         })
     }
@@ -203,17 +235,20 @@ impl Probe<'_> {
         )
         .await?;
         let resolves = ["nslookup", "nobody.shop.svc.cluster.local"];
-        until("the new Service has a name", || async { Ok(self.exec_any(client, &resolves).await?.1 == 0) }).await?;
+        until("the new Service has a name", || async {
+            Ok(self.exec_any(client, None, &resolves).await?.exit_code == 0)
+        })
+        .await?;
         let begun = SystemTime::now();
-        let (said, code) =
-            self.exec_any(client, &["wget", "-T", "5", "-t", "1", "-O", "/dev/null", "http://nobody/"]).await?;
+        let asked = ["wget", "-T", "5", "-t", "1", "-O", "/dev/null", "http://nobody/"];
+        let Printed { err: said, exit_code, .. } = self.exec_any(client, None, &asked).await?;
         let waited = begun.elapsed().unwrap_or_default();
         let refused = said.to_lowercase().contains("refused");
         Ok(Seen {
             from: short(client),
             to: "nobody:80".to_owned(),
-            seen: format!("{} after {} ms", if refused { "refused" } else { said.trim() }, waited.as_millis()),
-            ok: refused && code != 0 && waited < Duration::from_secs(2),
+            seen: format!("{} after {} ms", if refused { "refused" } else { &said }, waited.as_millis()),
+            ok: refused && exit_code != 0 && waited < Duration::from_secs(2),
         })
     }
 
@@ -269,7 +304,7 @@ impl Probe<'_> {
     }
 
     async fn fetch(&self, pod: &ShopPod, url: &str) -> Result<String> {
-        self.exec(pod, None, &["wget", "-T", "5", "-qO-", url]).await
+        self.exec(pod, None, &["wget", "-T", "5", "-O-", url]).await
     }
 
     /// A request from beside the nodes, where whoever is not in the cluster is.
@@ -290,6 +325,13 @@ impl Probe<'_> {
 
     /// Runs a command in a pod that must succeed; what it printed.
     async fn exec(&self, pod: &ShopPod, container: Option<&str>, command: &[&str]) -> Result<String> {
+        let Printed { out, err, exit_code } = self.exec_any(pod, container, command).await?;
+        ensure!(exit_code == 0, "{}: exit code {exit_code}: {}", command[0], err.lines().last().unwrap_or_default());
+        Ok(out)
+    }
+
+    /// Runs a command in a pod that may fail.
+    async fn exec_any(&self, pod: &ShopPod, container: Option<&str>, command: &[&str]) -> Result<Printed> {
         let request = ExecRequest {
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
@@ -299,23 +341,15 @@ impl Probe<'_> {
         };
         let output = self.sandbox.client.exec(&request).await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        ensure!(output.exit_code == 0, "{}: exit code {}: {}", command[0], output.exit_code, text(&output.stderr));
-        Ok(text(&output.stdout))
+        Ok(Printed { out: text(&output.stdout), err: text(&output.stderr), exit_code: output.exit_code })
     }
+}
 
-    /// Runs a command in a pod that may fail; all it printed and its exit code.
-    async fn exec_any(&self, pod: &ShopPod, command: &[&str]) -> Result<(String, i32)> {
-        let request = ExecRequest {
-            namespace: pod.namespace.clone(),
-            pod: pod.name.clone(),
-            container: None,
-            command: command.iter().map(ToString::to_string).collect(),
-            stdin: Vec::new(),
-        };
-        let output = self.sandbox.client.exec(&request).await?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok((String::from_utf8_lossy(&said).into_owned(), output.exit_code))
-    }
+/// What a command in a pod left behind.
+struct Printed {
+    out: String,
+    err: String,
+    exit_code: i32,
 }
 
 /// The addresses that follow `Name: NAME` in what nslookup prints.
