@@ -45,6 +45,8 @@ struct Scenario {
     /// Gateways of node1's tunnel and the nodes behind them.
     #[serde(default)]
     tunnel: BTreeMap<IpAddr, IpAddr>,
+    /// The ways to other nodes' pods by `node range`; not looked at when left out.
+    ways: Option<BTreeMap<String, String>>,
     /// Local endpoints by `port family` of the health checks load balancers ask for.
     #[serde(default)]
     health_checks: BTreeMap<String, usize>,
@@ -250,6 +252,16 @@ fn tunnel(plan: &Plan) -> BTreeMap<IpAddr, IpAddr> {
     gateways.collect()
 }
 
+/// How the pods of each other node are reached.
+fn ways(plan: &Plan) -> BTreeMap<String, String> {
+    let ways = plan.peers().iter().map(|peer| {
+        let pods = peer.pods.map(|pods| format!(" {pods}")).unwrap_or_default();
+        let way = peer.way.as_ref().map_or_else(|no_way| format!("none: {no_way}"), ToString::to_string);
+        (format!("{}{pods}", peer.node), way)
+    });
+    ways.collect()
+}
+
 /// The cluster of a scenario, with the load balancer addresses that are given in it.
 fn admit(scenario: &Scenario) -> Admission {
     let mut objects: Vec<Value> = read_yaml(&folder().join("cluster.yaml"));
@@ -289,6 +301,10 @@ fn faults(scenario: &Scenario) -> Vec<String> {
     let tunnel = tunnel(&plan);
     if tunnel != scenario.tunnel {
         faults.push(format!("tunnel {tunnel:?}, not {:?}", scenario.tunnel));
+    }
+    let ways = ways(&plan);
+    if scenario.ways.as_ref().is_some_and(|wanted| *wanted != ways) {
+        faults.push(format!("ways {ways:#?}, not {:#?}", scenario.ways));
     }
     let health_checks = health_checks(&plan);
     if health_checks != scenario.health_checks {

@@ -5,7 +5,7 @@ mod audit;
 mod routes;
 mod tunnels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::plan::affinity::Affine;
@@ -37,6 +37,8 @@ pub struct Datapath {
     looks_at_memory: u8,
     /// Ranges no route leads to, by the next hops that are on none of the links, as they were last found.
     unreachable: BTreeMap<IpNet, IpAddr>,
+    /// Ranges that were left to routes of others, as they were last found.
+    led_by_others: BTreeSet<IpNet>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +101,19 @@ impl Outcome {
     }
 }
 
+/// What became of a planned route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteState {
+    /// The kernel holds it.
+    Held,
+    /// No link leads to its next hop, but a route of somebody else's leads to its destination.
+    LedByOthers,
+    /// No link leads to its next hop, and no other route to its destination.
+    Unreachable,
+    /// The kernel refused it, or the tunnel it leads through. That was logged.
+    Failed,
+}
+
 /// A wanted state that was not reached. Some of it may be in force; the next [`Datapath::apply`] begins with a listing.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -132,6 +147,7 @@ impl Datapath {
             seen: Seen::default(),
             looks_at_memory: 0,
             unreachable: BTreeMap::new(),
+            led_by_others: BTreeSet::new(),
         })
     }
 
@@ -146,6 +162,7 @@ impl Datapath {
             seen: Seen::default(),
             looks_at_memory: 0,
             unreachable: BTreeMap::new(),
+            led_by_others: BTreeSet::new(),
         })
     }
 
@@ -158,6 +175,20 @@ impl Datapath {
     /// directly. Those that somebody else has a route to are not among them.
     pub const fn unreachable(&self) -> &BTreeMap<IpNet, IpAddr> {
         &self.unreachable
+    }
+
+    /// What became of a route that the last [`Datapath::apply`] was to set; nothing when that is not known.
+    pub fn state_of(&self, route: &plan::Route) -> Option<RouteState> {
+        let held = &self.committed.as_ref()?.routes;
+        Some(if routes::holds(held, route) {
+            RouteState::Held
+        } else if self.led_by_others.contains(&route.destination) {
+            RouteState::LedByOthers
+        } else if self.unreachable.contains_key(&route.destination) {
+            RouteState::Unreachable
+        } else {
+            RouteState::Failed
+        })
     }
 
     /// Makes the namespace hold `wanted` and tells what that took.

@@ -18,7 +18,7 @@ pub mod sysctl;
 pub mod testing;
 mod tunnel;
 
-pub use apply::{Datapath, DatapathError, Drift, Outcome, Wanted};
+pub use apply::{Datapath, DatapathError, Drift, Outcome, RouteState, Wanted};
 pub use checksum_probe::{ChecksumProbe, probe_checksums};
 pub use host_ports::{HostPortError, HostPorts};
 pub use netlink::{KernelRefusal, NetlinkError};

@@ -3,6 +3,7 @@
 mod cluster;
 mod service;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -31,6 +32,7 @@ Examples:
   fairway up --nodes 5          a cluster of five nodes; kubectl's context is set to it
   fairway status                what runs
   fairway enter --node node2 -- ip route    a command on a node
+  fairway enter --node node2 -- fairway peers    how its pods reach those of other nodes, and why so
   fairway down                  remove all of it
   fairway check --pre           what is in the way of Fairway on the cluster kubectl talks to
   fairway install               install it there
@@ -67,6 +69,8 @@ pub enum Command {
     Service(ServiceArgs),
     /// Plan the ranges of pods' addresses, or show which pod of this node has which.
     Ip(IpArgs),
+    /// Show how this node reaches the pods of every other one: natively or in a tunnel, with what MTU, and why.
+    Peers(PeersArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Role: program this node's kernel from the cluster's objects (runs as a DaemonSet).
@@ -146,6 +150,29 @@ pub struct IpShowArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
+
+/// `fairway peers`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fairway peers                                              on a node
+  fairway enter --node node1 -- fairway peers                on a node of a sandbox
+  kubectl -n kube-system exec fairway-agent-x7k2p -- /fairway peers      in the agent's pod of a node, from anywhere
+  fairway peers -o json | jq -r '.items[] | select(.way == \"none\") | .reason'
+
+WAY is native (a plain route), VXLAN, other (a route that is not Fairway's) or none.
+Exit codes: 0 all are reached, 1 some are not, 2 usage, 3 could not tell.")]
+pub struct PeersArgs {
+    /// Address of the agent's pages.
+    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = AGENT_PAGES)]
+    pub agent: SocketAddr,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Where an agent has its pages unless told otherwise.
+pub const AGENT_PAGES: &str = "127.0.0.1:10246";
 
 /// Which sandbox.
 #[derive(Debug, Args)]

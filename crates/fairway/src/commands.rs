@@ -12,6 +12,7 @@ mod installed;
 mod ip;
 mod kubeconfig;
 mod launch;
+mod peers;
 mod report;
 mod rollout;
 mod service;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Enter(args) => enter::run(&args),
         Command::Service(args) => service::run(&args),
         Command::Ip(args) => ip::run(&args.command),
+        Command::Peers(args) => peers::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),

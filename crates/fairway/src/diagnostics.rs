@@ -127,6 +127,13 @@ pub const CONTROLLER_NOT_READY: Diagnostic = Diagnostic {
     fix: "see why: kubectl -n kube-system describe pods -l app.kubernetes.io/name=fairway-controller",
 };
 
+pub const PODS_NOT_REACHED: Diagnostic = Diagnostic {
+    code: "FW0137",
+    title: "this node reaches no pods of another",
+    meaning: "No route of this node's agent leads to that range of pods. Its packets end here or leave by the default route.",
+    fix: "fairway peers shows every way; let the network's own routes lead there, or set routing to auto or vxlan",
+};
+
 pub const NOT_IN_FORCE: Diagnostic = Diagnostic {
     code: "FW0141",
     title: "part of an object is not in force",
@@ -143,7 +150,7 @@ pub const COREFILE_REFUSED: Diagnostic = Diagnostic {
 };
 
 /// All of them, by code.
-pub const ALL: [&Diagnostic; 18] = [
+pub const ALL: [&Diagnostic; 19] = [
     &OLD_API_SERVER,
     &NO_POD_RANGE,
     &POD_RANGES_OVERLAP,
@@ -160,6 +167,7 @@ pub const ALL: [&Diagnostic; 18] = [
     &NO_DNS_ADDRESS,
     &API_THROUGH_SERVICE,
     &CONTROLLER_NOT_READY,
+    &PODS_NOT_REACHED,
     &NOT_IN_FORCE,
     &COREFILE_REFUSED,
 ];

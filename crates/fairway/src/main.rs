@@ -12,6 +12,7 @@ mod commands;
 mod diagnostics;
 mod kernel_features;
 mod logging;
+mod peers;
 mod roles;
 
 use std::process::ExitCode;

@@ -44,6 +44,7 @@ mod health;
 mod hints;
 mod layout;
 mod network;
+mod peer;
 mod routing;
 mod service;
 mod tunnel;
@@ -56,7 +57,8 @@ pub use hints::{Hints, hints};
 pub(crate) use layout::SetKind;
 pub(crate) use network::outermost;
 pub use network::{Hop, Route};
-pub use routing::{Checksums, LinkNetwork, Routing, RoutingMode};
+pub use peer::{NoWay, PeerPath, Way};
+pub use routing::{Checksums, LinkNetwork, Reason, Routing, RoutingMode};
 pub use service::{Dispatch, Frontend, NodePort, SourceRule, Treatment};
 pub use tunnel::{TUNNEL_DEVICE, Tunnel};
 
@@ -234,6 +236,11 @@ impl Plan {
         self.network.tunnel.as_ref()
     }
 
+    /// How the pods of every other node are reached, and why so, by node.
+    pub fn peers(&self) -> &[PeerPath] {
+        &self.network.peers
+    }
+
     /// The health checks load balancers ask this node for, by Service.
     pub const fn health_checks(&self) -> &SharedMap<NamespacedName, HealthCheck> {
         &self.health_checks
@@ -300,13 +307,13 @@ impl Plan {
     pub fn rejected(&self) -> Vec<Rejected> {
         let contested = self.claims.iter().flat_map(|(frontend, claims)| losers(frontend, claims));
         let faults = self.faults.values().flatten().cloned();
-        self.network.rejected.iter().cloned().chain(contested).chain(faults).collect()
+        self.network.rejected().chain(contested).chain(faults).collect()
     }
 
     /// What is [rejected](Self::rejected) now and was not in `old`, at the cost of the changes.
     pub fn rejected_since(&self, old: &Self) -> Vec<Rejected> {
-        let mut rejected = self.network.rejected.clone();
-        let mut known = old.network.rejected.clone();
+        let mut rejected: Vec<Rejected> = self.network.rejected().collect();
+        let mut known: Vec<Rejected> = old.network.rejected().collect();
         for change in SharedMap::changes_between(&old.claims, &self.claims) {
             rejected.extend(change.new.into_iter().flat_map(|claims| losers(change.key, claims)));
             known.extend(change.old.into_iter().flat_map(|claims| losers(change.key, claims)));

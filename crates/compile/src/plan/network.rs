@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 
-use super::routing::{RoutingMode, Way};
+use super::peer::{NoWay, PeerPath, Way};
+use super::routing::{Reason, RoutingMode};
 use super::{NodePortAddresses, NodeView, PodAddresses, Tunnel};
 
 /// A route for pod addresses.
@@ -70,8 +71,8 @@ pub(super) struct Network {
     pub(super) routes: Vec<Route>,
     /// What some of them lead through; none when none do.
     pub(super) tunnel: Option<Tunnel>,
-    /// Ranges that cannot be routed.
-    pub(super) rejected: Vec<Rejected>,
+    /// The ways to other nodes' pods, by node and range.
+    pub(super) peers: Vec<PeerPath>,
 }
 
 impl Network {
@@ -142,31 +143,40 @@ impl Network {
         let own = cluster.nodes.get(&view.name).into_iter();
         taken.extend(own.flat_map(|node| node.pod_cidrs.iter().map(|net| (*net, &**node))));
         for node in cluster.nodes.values().filter(|node| node.name != view.name) {
-            for destination in node.pod_cidrs.iter().copied() {
-                if let Some((net, other)) = taken.iter().find(|(net, _)| overlap(*net, destination)) {
-                    let why = format!("{destination} overlaps {net} of Node {}; every node needs its own", other.name);
-                    self.reject(node, "spec.podCIDRs", why);
-                    continue;
+            if node.pod_cidrs.is_empty() {
+                self.peers.push(PeerPath { node: node.name.clone(), pods: None, way: Err(NoWay::NoRange) });
+            }
+            for pods in node.pod_cidrs.iter().copied() {
+                let way = match taken.iter().find(|(range, _)| overlap(*range, pods)) {
+                    Some((range, other)) => Err(NoWay::Overlap { pods, range: *range, node: other.name.clone() }),
+                    None => {
+                        taken.push((pods, node));
+                        way(view, &self.own_addresses, (node, pods), tunnel.as_mut())
+                    }
+                };
+                if let Ok(way) = &way {
+                    self.route(pods, way.hop);
                 }
-                taken.push((destination, node));
-                match hop(view, &self.own_addresses, (node, destination), tunnel.as_mut()) {
-                    Ok(hop) => self.route(destination, hop),
-                    Err(why) => self.reject(node, "status.addresses", why),
-                }
+                self.peers.push(PeerPath { node: node.name.clone(), pods: Some(pods), way });
             }
         }
         self.tunnel = tunnel.filter(|tunnel| !tunnel.forwarding.is_empty());
+    }
+
+    /// Ranges that cannot be routed.
+    pub(super) fn rejected(&self) -> impl Iterator<Item = Rejected> {
+        self.peers.iter().filter_map(|peer| {
+            let no_way = peer.way.as_ref().err()?;
+            let field = no_way.field()?.to_owned();
+            let (object, reason) = (Subject::node(&peer.node), RejectedReason::Refused);
+            Some(Rejected { object, field, why: no_way.to_string(), reason })
+        })
     }
 
     /// A node whose range is the whole cluster's takes the place of the refusal.
     fn route(&mut self, destination: IpNet, hop: Hop) {
         self.routes.retain(|route| route.destination != destination);
         self.routes.push(Route { destination, hop });
-    }
-
-    fn reject(&mut self, node: &Node, field: &str, why: String) {
-        let (object, reason) = (Subject::node(&node.name), RejectedReason::Refused);
-        self.rejected.push(Rejected { object, field: field.to_owned(), why, reason });
     }
 }
 
@@ -191,32 +201,34 @@ fn inside(view: &NodeView, held: &BTreeSet<IpAddr>, own: Option<&Arc<Node>>, pod
 fn nodes_inside(view: &NodeView, cluster: &Cluster) -> impl Iterator<Item = IpNet> {
     let own = cluster.nodes.get(&view.name).map_or(&[][..], |own| &own.addresses);
     let addresses = cluster.nodes.values().flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
-    let inside =
-        addresses.filter(|(node, address)| node.name == view.name || view.routing.way_to(own, *address) == Way::Native);
+    let inside = addresses
+        .filter(|(node, address)| node.name == view.name || view.routing.reason_for(own, *address).is_native());
     inside.map(|(_, address)| IpNet::from(address))
 }
 
-/// Where a route to pods of another node leads, or why there is none.
-fn hop(
+/// The way to pods of another node, or why there is none.
+fn way(
     view: &NodeView,
     own: &[IpAddr],
-    (node, destination): (&Node, IpNet),
+    (node, pods): (&Node, IpNet),
     tunnel: Option<&mut Tunnel>,
-) -> Result<Hop, String> {
-    let family = IpFamily::of(destination.network());
-    let via = node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
-    if let Some(via) = via.filter(|via| view.routing.way_to(own, *via) == Way::Native) {
-        return Ok(Hop::Via(via));
-    }
-    if view.routing.mode == RoutingMode::Native {
-        return Err(format!("has no InternalIP of the family of {destination}: its pods have no route"));
-    }
-    let Some(tunnel) = tunnel else {
-        return Err(format!("cannot be reached from Node {}, which has no InternalIP yet", view.name));
+) -> Result<Way, NoWay> {
+    let (routing, family) = (&view.routing, IpFamily::of(pods.network()));
+    let of_family = node.addresses.iter().copied().find(|address| IpFamily::of(*address) == family);
+    let reason = match of_family {
+        Some(to) => match routing.reason_for(own, to) {
+            reason if reason.is_native() => {
+                return Ok(Way { hop: Hop::Via(to), to, mtu: routing.native_mtu(own, to), reason });
+            }
+            reason => reason,
+        },
+        None if routing.mode == RoutingMode::Native => return Err(NoWay::NoAddress { pods }),
+        None if routing.mode == RoutingMode::Vxlan => Reason::VxlanSet,
+        None => Reason::NoAddress(family),
     };
-    let gateway = tunnel.add_peer(node, destination).map(Hop::Tunnel);
-    let own = tunnel.endpoint;
-    gateway.ok_or_else(|| format!("has no InternalIP of the family of {own}, from which {destination} is tunnelled to"))
+    let tunnel = tunnel.ok_or_else(|| NoWay::NoOwnAddress { node: view.name.clone() })?;
+    let (gateway, to) = tunnel.add_peer(node, pods).ok_or(NoWay::OtherFamily { pods, own: tunnel.endpoint })?;
+    Ok(Way { hop: Hop::Tunnel(gateway), to, mtu: tunnel.mtu, reason })
 }
 
 fn overlap(a: IpNet, b: IpNet) -> bool {

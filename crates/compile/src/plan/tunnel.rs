@@ -63,9 +63,9 @@ impl Tunnel {
         })
     }
 
-    /// Lets a node's pods be reached and returns the gateway to them; none when the node has no address of the family
-    /// the tunnel is in, or none for a gateway.
-    pub(super) fn add_peer(&mut self, peer: &Node, pods: IpNet) -> Option<IpAddr> {
+    /// Lets a node's pods be reached and returns the gateway to them and the node's end; none when the node has no
+    /// address of the family the tunnel is in, or none for a gateway.
+    pub(super) fn add_peer(&mut self, peer: &Node, pods: IpNet) -> Option<(IpAddr, IpAddr)> {
         let endpoint = endpoint(peer, Some(IpFamily::of(self.endpoint)))?;
         let mac = mac(endpoint);
         let gateway = match IpFamily::of(pods.network()) {
@@ -76,7 +76,7 @@ impl Tunnel {
         };
         self.neighbours.insert(gateway, mac);
         self.forwarding.insert(mac, endpoint);
-        Some(gateway)
+        Some((gateway, endpoint))
     }
 }
 
@@ -150,8 +150,9 @@ mod tests {
         assert_eq!((tunnel.endpoint, tunnel.mtu), (ip("10.89.0.1"), 1450));
         assert_eq!(tunnel.addresses, [ip("10.244.1.0"), ip("fd00:10:1::")].into());
         let peer = node(&["fd00::2", "10.89.1.2"], &[]);
-        let gateways = ["10.244.2.0/24", "fd00:10:2::/64"].map(|pods| tunnel.add_peer(&peer, pods.parse().unwrap()));
-        assert_eq!(gateways, [Some(ip("10.89.1.2")), Some(ip("fe80::f4:aff:fe59:102"))]);
+        let ways = ["10.244.2.0/24", "fd00:10:2::/64"].map(|pods| tunnel.add_peer(&peer, pods.parse().unwrap()));
+        let end = ip("10.89.1.2");
+        assert_eq!(ways, [Some((ip("10.89.1.2"), end)), Some((ip("fe80::f4:aff:fe59:102"), end))]);
         let mac = MacAddress([0x02, 0xf4, 10, 89, 1, 2]);
         assert_eq!(tunnel.forwarding, [(mac, ip("10.89.1.2"))].into());
         assert_eq!(tunnel.neighbours.values().copied().collect::<Vec<_>>(), [mac, mac]);

@@ -44,6 +44,11 @@ fn place(route: &plan::Route) -> Place {
     Place { destination: route.destination, rank, is_local }
 }
 
+/// Whether a planned route is among those that are held.
+pub(super) fn holds(held: &RouteMap, route: &plan::Route) -> bool {
+    held.get(&place(route)) == Some(&route.hop)
+}
+
 /// What turns the routes there are into those that are wanted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RouteChanges {
@@ -55,8 +60,7 @@ pub(super) struct RouteChanges {
 
 impl RouteChanges {
     pub fn between(held: &RouteMap, wanted: &[plan::Route]) -> Self {
-        let set: Vec<plan::Route> =
-            wanted.iter().filter(|route| held.get(&place(route)) != Some(&route.hop)).copied().collect();
+        let set: Vec<plan::Route> = wanted.iter().filter(|route| !holds(held, route)).copied().collect();
         if set.is_empty() && held.len() == wanted.len() {
             return Self::default();
         }
@@ -74,6 +78,7 @@ impl Datapath {
         outcome: &mut Outcome,
     ) {
         let known = std::mem::take(&mut self.unreachable);
+        self.led_by_others.clear();
         for route in routes {
             match self.set_route(*route) {
                 Ok(()) => {
@@ -81,7 +86,9 @@ impl Datapath {
                     outcome.routes_set += 1;
                 }
                 // Not ours, so that it is looked for again with the next change.
-                Err(DatapathError::Unreachable { destination, .. }) if self.others_lead_to(destination) => {}
+                Err(DatapathError::Unreachable { destination, .. }) if self.others_lead_to(destination) => {
+                    self.led_by_others.insert(destination);
+                }
                 Err(error) => {
                     outcome.routes_failed += 1;
                     if let DatapathError::Unreachable { destination, via } = error {

@@ -63,6 +63,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
     let (to_cluster, in_force) = watch::channel(None);
     let (to_served, served) = watch::channel(Served::default());
     let (to_ends, ends) = watch::channel(TunnelEnds::default());
+    let (to_peers, peers) = watch::channel(None);
     let checks = HealthChecks {
         node: args.node_name.clone(),
         served: served.clone(),
@@ -85,7 +86,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         kernel: KernelThread::new(kernel),
         rejections: to_rejections,
         is_reported: false,
-        in_force: InForce { cluster: to_cluster, served: to_served, tunnel_ends: to_ends },
+        in_force: InForce { cluster: to_cluster, served: to_served, tunnel_ends: to_ends, peers: to_peers },
         checksums,
     };
     let keeping = async {
@@ -99,7 +100,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         run_if(args.localhost_node_ports, relay::serve(served.clone(), cni_state_dir, cancel.clone())),
         run_if(args.announce_l2, announcer.run(&cancel)),
         health_checks::serve(checks, cancel.clone()),
-        pages.serve(pages::of_agent(&health, &announcer_metrics), cancel.clone()),
+        pages.serve(pages::of_agent(&health, peers, &announcer_metrics), cancel.clone()),
         run_if(args.kube_proxy_ports, pages::serve_for_kube_proxy(Arc::clone(&health), cancel.clone())),
         cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );

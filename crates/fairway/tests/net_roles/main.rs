@@ -7,6 +7,7 @@ mod check_command;
 mod controller;
 mod dns;
 mod drift;
+mod peers_command;
 mod permissions;
 mod refusals;
 mod service_command;

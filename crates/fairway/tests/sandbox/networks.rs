@@ -13,7 +13,7 @@ const BOTH: [&str; 4] =
 const IPV6: [&str; 4] = ["--pod-cidr", "fd00:10:244::/56", "--service-cidr", "fd00:10:96::/112"];
 const PORT: u16 = 8080;
 
-/// A sandbox of two nodes, seen by its administrator.
+/// A sandbox, of two nodes unless said otherwise, seen by its administrator.
 struct Cluster {
     place: Place,
     name: String,
@@ -23,8 +23,13 @@ struct Cluster {
 
 impl Cluster {
     fn up(more: &[&str]) -> Self {
+        Self::up_with("2", more)
+    }
+
+    /// The same of another number of nodes.
+    fn up_with(nodes: &str, more: &[&str]) -> Self {
         let place = Place::new();
-        let name = place.up(&[&["--nodes", "2"], more].concat());
+        let name = place.up(&[&["--nodes", nodes], more].concat());
         let client = Client::unix(place.state().join(&name).join("apiserver.sock"));
         Self { place, name, client, runtime: Runtime::new().unwrap() }
     }
@@ -130,6 +135,25 @@ fn pods_of_two_networks_meet_through_the_tunnel_under_their_own_addresses() {
     assert_eq!(cluster.seen_at("client", &host(&service[0])), client[0]);
     assert_eq!(cluster.seen_at("client", "server"), client[0]);
     assert!(has_tunnel(&cluster, "node1") && has_tunnel(&cluster, "node2"));
+}
+
+#[test]
+fn every_node_tells_which_way_leads_to_each_other_one_and_why() {
+    let cluster = Cluster::up_with("3", &[&BOTH[..], &["--networks", "2"]].concat());
+    let expected = [
+        ("node2", "IPv4", "VXLAN", 1450, "no network has both nodes"),
+        ("node2", "IPv6", "VXLAN", 1450, "no network has both nodes"),
+        ("node3", "IPv4", "native", 1500, "both nodes are on 10.89.0.0/24"),
+        ("node3", "IPv6", "native", 1500, "both nodes are on fd00:10:89::/64"),
+    ];
+    until("the ways are as expected", || {
+        let list: Value = serde_json::from_str(&cluster.on_node("node1", &["fairway", "peers", "-o", "json"])).unwrap();
+        let told = list["items"].as_array().unwrap().iter().map(|peer| {
+            let text = |field: &str| peer[field].as_str().unwrap_or_default();
+            (text("node"), text("family"), text("way"), peer["mtu"].as_u64().unwrap_or_default(), text("reason"))
+        });
+        told.collect::<Vec<_>>() == expected
+    });
 }
 
 #[test]

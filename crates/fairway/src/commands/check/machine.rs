@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use datapath::nft::{ForeignChain, chains_of_others};
@@ -11,9 +12,12 @@ use nix::unistd::Uid;
 use serde_json::Value;
 
 use super::findings::{Finding, addresses_of, leaves_pods_to_others, overlap, pod_ranges};
-use crate::commands::survey::Survey;
-use crate::diagnostics::{HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN};
+use crate::cli::AGENT_PAGES;
+use crate::commands::peers::ask;
+use crate::commands::survey::{Survey, texts};
+use crate::diagnostics::{HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN, PODS_NOT_REACHED};
 use crate::kernel_features;
+use crate::peers::{Peer, PeerList};
 
 /// Where runtimes look for network configurations unless told otherwise.
 const CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
@@ -37,6 +41,7 @@ pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
     if !leaves_pods_to_others(survey) {
         found.extend(other_configurations(Path::new(CNI_CONFIGURATIONS), name));
         found.extend(overlapping_routes(survey, name));
+        found.extend(agent_pages(survey).and_then(|pages| ask(pages).ok()).iter().flat_map(unreached));
     }
     if Uid::effective().is_root() {
         let rules = proxy_rules(&chains_of_others().unwrap_or_default());
@@ -44,6 +49,23 @@ pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
         found.extend(missing_features(name));
     }
     found
+}
+
+/// Where the agent of every node has its pages; none before it is installed.
+fn agent_pages(survey: &Survey) -> Option<SocketAddr> {
+    let container = &survey.agent()?["spec"]["template"]["spec"]["containers"][0];
+    let told = texts(&container["args"]).find_map(|argument| argument.strip_prefix("--healthz-bind-address="));
+    told.unwrap_or(AGENT_PAGES).parse().ok()
+}
+
+/// Pods that the agent has no way to. That it answers at all is asked for elsewhere.
+fn unreached(list: &PeerList) -> Vec<Finding> {
+    let shown = |peer: &Peer| {
+        let Peer { node, pods, reason, .. } = peer;
+        let detail = format!("from {} to {} of {node}: {reason}", list.node, pods.as_deref().unwrap_or_default());
+        Finding::new(&PODS_NOT_REACHED, detail)
+    };
+    list.unreached().map(shown).collect()
 }
 
 /// What kube-proxy has in the kernel, whether it runs or has left it behind: a table of its own in nftables mode, chains

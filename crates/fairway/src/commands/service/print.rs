@@ -5,6 +5,7 @@ use model::from_kube::SliceRecord;
 
 use super::report::ServiceReport;
 use super::words::{notes, settings};
+use crate::output::columns;
 
 /// One line a Service.
 pub(super) fn table(reports: &[ServiceReport], wide: bool) {
@@ -102,21 +103,4 @@ fn kernel(report: &ServiceReport) {
         vec![set.to_string(), element.clone(), if *held { "held" } else { "MISSING" }.to_owned()]
     });
     columns(&["MAP", "ELEMENT", "KERNEL"], &rows.collect::<Vec<_>>());
-}
-
-/// Prints columns as wide as their widest cell; the last one is not padded.
-fn columns(header: &[&str], rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(header.get(column).map(|cell| cell.len())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        say!("{}", line.join("  ").trim_end());
-    };
-    print(&mut header.iter().copied());
-    for row in rows {
-        print(&mut row.iter().map(String::as_str));
-    }
 }

@@ -10,6 +10,7 @@ use clap::ArgAction;
 use compile::{NodePortAddresses, NodeView, PodAddresses, RoutingMode};
 
 use super::kernel;
+use crate::cli::AGENT_PAGES;
 use crate::roles::api_args::ApiArgs;
 use crate::roles::ranges::Ranges;
 use routing::RoutingArgs;
@@ -43,8 +44,8 @@ pub struct AgentArgs {
     /// Seconds for which no pod gets an address that another one gave back: whoever still talks to that one meets nobody.
     #[arg(long, value_name = "SECONDS", env = "FAIRWAY_CNI_REUSE_DELAY", default_value_t = 30)]
     pub(super) cni_reuse_delay: u64,
-    /// Address of the pages /healthz, /readyz and /metrics.
-    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = "127.0.0.1:10246")]
+    /// Address of the pages /healthz, /readyz, /metrics and /peers.
+    #[arg(long, value_name = "ADDRESS", env = "FAIRWAY_HEALTHZ_BIND_ADDRESS", default_value = AGENT_PAGES)]
     pub(super) healthz_bind_address: SocketAddr,
     /// Which of the node's addresses serve node ports: all (those its links have), primary (those its Node
     /// object tells), or those in the ranges named.

@@ -21,6 +21,7 @@ use super::pod_network::PodNetwork;
 use super::retry::Retry;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
+use crate::peers::PeerList;
 
 /// How often the agent looks whether the node is still as it left it.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -53,6 +54,8 @@ pub(super) struct InForce {
     pub(super) served: watch::Sender<Served>,
     /// Between which addresses the tunnel is.
     pub(super) tunnel_ends: watch::Sender<TunnelEnds>,
+    /// How other nodes' pods are reached; none before the first time.
+    pub(super) peers: watch::Sender<Option<PeerList>>,
 }
 
 /// The kernel's connection, which blocks: away only while a blocking thread has it.
@@ -129,12 +132,13 @@ impl Keeper {
         let wanted = cluster.clone();
         let work = move |kernel: &mut Kernel| {
             let synced = kernel.sync(&cluster);
-            (synced, kernel.pending(&cluster), kernel.served(), kernel.tunnel_ends())
+            (synced, kernel.pending(&cluster), kernel.served(), kernel.tunnel_ends(), kernel.peers())
         };
-        let (synced, pending, served, tunnel_ends) = self.kernel.run(work).await?;
+        let (synced, pending, served, tunnel_ends, peers) = self.kernel.run(work).await?;
         self.health.metrics.pending(pending);
         tell_if_new(&self.in_force.served, served);
         tell_if_new(&self.in_force.tunnel_ends, tunnel_ends);
+        tell_if_new(&self.in_force.peers, peers);
         if synced.is_ok() {
             self.in_force.cluster.send_replace(Some(wanted));
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use compile::host_ports::HostPort;
-use compile::plan::{Checksums, Hop, PolicySide};
+use compile::plan::{Checksums, Hop, PeerPath, PolicySide, Route};
 use compile::{NodeView, Plan};
 use datapath::conntrack::Conntrack;
 use datapath::{Datapath, DatapathError, Drift, Outcome, Wanted};
@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use super::outages;
 use super::servers::Served;
 use super::tunnel_check::TunnelEnds;
+use crate::peers::PeerList;
 use departed::Departed;
 use flows::{Judge, udp_changed_between};
 use networks::routed_ranges;
@@ -244,6 +245,17 @@ impl Kernel {
             own: plan.tunnel().map(|tunnel| tunnel.addresses.clone()).unwrap_or_default(),
             others: others.map(|route| route.destination.network()).collect(),
         }
+    }
+
+    /// How other nodes' pods are reached; none before the first plan is in force.
+    pub(super) fn peers(&self) -> Option<PeerList> {
+        let plan = &self.committed.as_ref()?.plan;
+        let state = |peer: &PeerPath| {
+            let route = Route { destination: peer.pods?, hop: peer.way.as_ref().ok()?.hop };
+            self.datapath.state_of(&route)
+        };
+        let peers = plan.peers().iter().map(|peer| (peer, state(peer)));
+        Some(PeerList::of(self.view.name.as_str(), self.view.routing.mode, peers))
     }
 
     /// Has the next plan made with other checksums.

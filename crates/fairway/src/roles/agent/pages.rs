@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -14,6 +15,7 @@ use tracing::{debug, info};
 use super::announcer::AnnouncerMetrics;
 use super::health::Health;
 use super::servers::{Servers, listen};
+use crate::peers::{self, PeerList};
 use crate::roles::status_pages::{Page, StatusPages};
 
 /// Where kube-proxy says whether load balancers may send to the node: clouds ask at every address of it.
@@ -26,7 +28,11 @@ const PROXY_MODE: &str = "nftables";
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The agent's own pages, by path.
-pub(super) fn of_agent(health: &Arc<Health>, announcer: &AnnouncerMetrics) -> impl Fn(&str) -> Option<Page> + use<> {
+pub(super) fn of_agent(
+    health: &Arc<Health>,
+    peers: watch::Receiver<Option<PeerList>>,
+    announcer: &AnnouncerMetrics,
+) -> impl Fn(&str) -> Option<Page> + use<> {
     let (health, mut registry) = (Arc::clone(health), metrics_of(health));
     announcer.register(&mut registry);
     move |path| match path {
@@ -34,7 +40,16 @@ pub(super) fn of_agent(health: &Arc<Health>, announcer: &AnnouncerMetrics) -> im
         "/livez" => Some(health.livez(Timestamp::now())),
         "/readyz" => Some(health.readyz()),
         "/metrics" => Some(Page::metrics(&registry)),
+        peers::PAGE => Some(peers_page(peers.borrow().as_ref())),
         _ => None,
+    }
+}
+
+fn peers_page(peers: Option<&PeerList>) -> Page {
+    match peers.map(serde_json::to_string) {
+        Some(Ok(text)) => Page::fine(text).json(),
+        Some(Err(error)) => Page::unavailable(format!("{error}\n")),
+        None => Page::unavailable("nothing is in force yet\n"),
     }
 }
 
@@ -140,7 +155,7 @@ mod tests {
 
     /// What the agent shows.
     fn shown() -> Catalogue {
-        let page = of_agent(&experienced(), &AnnouncerMetrics::default())("/metrics").unwrap();
+        let page = of_agent(&experienced(), watch::channel(None).1, &AnnouncerMetrics::default())("/metrics").unwrap();
         let mut found = Catalogue::new();
         for (name, kind) in page.body().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
             let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
