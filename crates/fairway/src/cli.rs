@@ -230,6 +230,9 @@ pub struct ShapeArgs {
     /// Way of packets to pods of other nodes.
     #[arg(long, value_enum, default_value_t)]
     pub routing: RoutingArg,
+    /// Leave this machine's network alone. Without it, root gets a link and routes to the nodes, which end with the sandbox.
+    #[arg(long, env = "FAIRWAY_ISOLATED")]
+    pub isolated: bool,
 }
 
 /// Ways of packets to pods of other nodes.

@@ -13,6 +13,7 @@ mod ip;
 mod kubeconfig;
 mod launch;
 mod peers;
+mod reach;
 mod report;
 mod rollout;
 mod service;

@@ -13,6 +13,7 @@
 
 mod boot;
 mod enter;
+mod host_link;
 mod network;
 mod node_namespaces;
 mod preflight;
@@ -26,6 +27,7 @@ mod underlay;
 
 pub use boot::{BootError, Booted, boot, run_boot};
 pub use enter::{EnterError, enter_namespaces};
+pub use host_link::{HostConnection, HostLink, HostLinkError, NotRouted, connect_host};
 pub use preflight::{PreflightError, preflight};
 pub use progress::Progress;
 pub use record::{Record, RecordError, StateDir, list_records, process_start};

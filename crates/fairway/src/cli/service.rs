@@ -10,7 +10,7 @@ use super::ClusterArgs;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  fairway service frontend                 a sandbox's Service on 127.0.0.1, until Ctrl-C
+  fairway service frontend                 where a sandbox's Service is reached: directly as root, else forwarded until Ctrl-C
   fairway service frontend -n shop --url   only its URL, for scripts
   fairway service list -A
   fairway service show -n shop cart"
@@ -26,7 +26,8 @@ pub struct ServiceArgs {
 /// `fairway service NAME`
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
-    /// Name of a Service of type LoadBalancer or NodePort, whose ports are forwarded from this machine.
+    /// Name of a Service of type LoadBalancer or NodePort. Its ports are forwarded from this machine's 127.0.0.1 unless it
+    /// has a link into the sandbox.
     #[arg(required = true)]
     pub name: Option<String>,
     /// Namespace of the Service.
@@ -35,7 +36,7 @@ pub struct ForwardArgs {
     /// Print the URLs and nothing else.
     #[arg(long)]
     pub url: bool,
-    /// Port on 127.0.0.1 of the Service's first port, the others following it; any free ones without it.
+    /// Forward in any case: the Service's first port from this one of 127.0.0.1, the others from those that follow.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Name of the sandbox.

@@ -39,7 +39,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         // A cluster that will be gone in a moment has no business in the user's kubeconfig.
         false => state_root()?.join(&args.name).join("kubeconfig"),
     };
-    let request = Request { spec, routing: args.shape.routing, api_port: None, kubeconfig };
+    let request = Request { spec, shape: &args.shape, api_port: None, kubeconfig };
     block_on(async {
         let mut report = Report::begin();
         let sandbox = launch::launch(&request, &mut report).await?;

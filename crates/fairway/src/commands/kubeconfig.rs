@@ -49,6 +49,12 @@ pub fn find(path: &Path, name: &str) -> Result<Option<KubeContext>> {
     Ok(KubeContext::find(&read(path)?, name))
 }
 
+/// The name of the context selected in the file; `None` when there is none.
+pub fn selected(path: &Path) -> Option<String> {
+    let config = read(path).ok()?;
+    config["current-context"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 /// A kubeconfig with this context alone, as a file without a name: it ends with the last process that has it open.
 /// Processes started from this one inherit it.
 pub fn unnamed(context: &KubeContext) -> Result<fs::File> {

@@ -17,10 +17,11 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::context::KubeContext;
+use super::reach::Reach;
 use super::report::Report;
 use super::{kubeconfig, state_root};
 use crate::apply::{self, comma_separated};
-use crate::cli::RoutingArg;
+use crate::cli::ShapeArgs;
 
 /// The API server's usual port; the search for a free one starts here.
 const FIRST_PORT: u16 = 6443;
@@ -35,11 +36,11 @@ const LOG_TAIL: usize = 5;
 
 /// What to bring up.
 #[derive(Debug)]
-pub struct Request {
+pub struct Request<'a> {
     /// The shape.
     pub spec: Spec,
-    /// How packets get to pods of other nodes.
-    pub routing: RoutingArg,
+    /// What was asked for beside the shape.
+    pub shape: &'a ShapeArgs,
     /// The port the user insists on.
     pub api_port: Option<u16>,
     /// The kubeconfig that gets the context.
@@ -55,12 +56,14 @@ pub struct Sandbox {
     pub record: Record,
     /// A client with every right.
     pub client: Client,
+    /// How it is reached from this machine's network.
+    pub reach: Reach,
 }
 
 /// Brings a sandbox up, up to nodes that are ready for pods and names that resolve.
 ///
 /// On failure nothing is left behind, and the error ends with what the logs say.
-pub async fn launch(request: &Request, report: &mut Report) -> Result<Sandbox> {
+pub async fn launch(request: &Request<'_>, report: &mut Report) -> Result<Sandbox> {
     machine::preflight(&request.spec)?;
     let state = StateDir::new(&state_root()?, request.spec.name())?;
     let _lock = lock(&state)?;
@@ -90,7 +93,7 @@ pub fn context_name(spec: &Spec) -> String {
 }
 
 async fn raise(
-    request: &Request,
+    request: &Request<'_>,
     state: &StateDir,
     listener: TcpListener,
     api_port: u16,
@@ -100,23 +103,28 @@ async fn raise(
     state.create(spec)?;
     // Made before any process reads it, so that all of them read the same.
     let authority = Authority::load_or_create(&state.api_dir(), jiff::Timestamp::now())?;
-    let record = start(request, state, listener, api_port, report)?;
+    let mut record = start(request, state, listener, api_port, report)?;
+    let reach = if request.shape.isolated { Reach::Isolated } else { Reach::connect(state, &record) };
+    if let Some(link) = reach.link() {
+        record.host_link = Some(link.clone());
+        state.write_record(&record)?;
+    }
     let client = Client::unix(state.api_socket());
     until("the API server answers", || async { Ok(client.get(&NAMESPACES, "", "kube-system").await.is_ok()) }).await?;
     report.step(&format!("API server    https://127.0.0.1:{api_port}"));
-    apply::apply_system(&client, spec, request.routing.name()).await?;
+    apply::apply_system(&client, spec, request.shape.routing.name()).await?;
     kubeconfig::add(&request.kubeconfig, &kube_context(&authority, &record)?)?;
     until("every node is ready", || nodes_ready(&client, spec.nodes())).await?;
     let (pods, services) = (comma_separated(spec.pod_cidrs()), comma_separated(spec.service_cidrs()));
-    report.step(&format!("pod network   {pods}   services {services}   routing {}", request.routing.name()));
+    report.step(&format!("pod network   {pods}   services {services}   routing {}", request.shape.routing.name()));
     until("the cluster's DNS is ready", || deployment_ready(&client, "kube-system", apply::DNS_DEPLOYMENT)).await?;
     report.step(&format!("DNS           {} (cluster.local)", spec.dns_service()));
-    Ok(Sandbox { state: state.clone(), record, client })
+    Ok(Sandbox { state: state.clone(), record, client, reach })
 }
 
 /// Starts the processes; the record is on disk as soon as there is one to remove.
 fn start(
-    request: &Request,
+    request: &Request<'_>,
     state: &StateDir,
     listener: TcpListener,
     api_port: u16,
@@ -135,6 +143,7 @@ fn start(
                     api_port,
                     kubeconfig: request.kubeconfig.clone(),
                     context: context_name(spec),
+                    host_link: None,
                 };
                 state.write_record(&written)?;
                 record = Some(written);

@@ -7,6 +7,7 @@ mod forward;
 mod json;
 mod kernel;
 mod print;
+mod reached;
 mod report;
 mod words;
 
@@ -74,6 +75,7 @@ fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
         bail!("nothing of it is in force: {}", why.join("; "));
     };
     let mut report = world.report(service).with_record(record.clone());
+    report.reached = reached::from_here(&args.scope.cluster, &report);
     report.kernel = kernel::compare(&world.plan.elements_of(&key));
     match args.scope.output {
         ServiceOutput::Json => say!("{:#}", json::one(&report)),

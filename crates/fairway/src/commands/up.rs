@@ -19,7 +19,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode> {
         Some(file) => std::path::absolute(file).context("--kubeconfig")?,
         None => kubeconfig::default_path()?,
     };
-    let request = Request { spec, routing: args.shape.routing, api_port: args.api_port, kubeconfig };
+    let request = Request { spec, shape: &args.shape, api_port: args.api_port, kubeconfig };
     block_on(async {
         let mut report = Report::begin();
         let sandbox = launch::launch(&request, &mut report).await?;
@@ -36,6 +36,9 @@ fn say_what_next(sandbox: &Sandbox, report: &Report, args: &UpArgs) {
     let record = &sandbox.record;
     let config = record.kubeconfig.display();
     report.line(&format!(" ✓ kubeconfig    context {:?} in {config}", record.context));
+    for line in sandbox.reach.lines() {
+        report.line(&format!(" {line}"));
+    }
     let flag = args.kubeconfig.as_ref().map(|_| format!(" --kubeconfig {config}")).unwrap_or_default();
     let name = match record.spec.name() {
         "fairway" => String::new(),
@@ -54,6 +57,7 @@ fn say_what_next(sandbox: &Sandbox, report: &Report, args: &UpArgs) {
                 "kubeconfig": record.kubeconfig,
                 "apiServer": format!("https://127.0.0.1:{}", record.api_port),
                 "nodes": record.spec.node_names().collect::<Vec<_>>(),
+                "reachedDirectly": sandbox.reach.link().map(|link| &link.ranges),
                 "seconds": report.seconds(),
             })
         );

@@ -13,6 +13,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A place in which sandboxes can be brought up; dropping it takes them all down.
 pub struct Place {
     folder: TempDir,
+    network: Network,
+}
+
+/// Whether sandboxes may have a link from the network this process is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Network {
+    /// No: it is the machine's own.
+    Untouched,
+    /// Yes: it is the test's.
+    Own,
 }
 
 /// What a command printed and how it ended.
@@ -29,7 +39,16 @@ pub struct Said {
 impl Place {
     /// A new place under the system's temporary directory.
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("fw").tempdir().unwrap() }
+        Self::with(Network::Untouched)
+    }
+
+    /// A place whose sandboxes are joined with the network of this process, which must be the test's own.
+    pub fn joined() -> Self {
+        Self::with(Network::Own)
+    }
+
+    fn with(network: Network) -> Self {
+        Self { folder: tempfile::Builder::new().prefix("fw").tempdir().unwrap(), network }
     }
 
     /// A name no other test uses.
@@ -52,6 +71,10 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
         command.args(arguments).env("FAIRWAY_STATE_DIR", self.state()).env("KUBECONFIG", self.kubeconfig());
+        match self.network {
+            Network::Untouched => command.env("FAIRWAY_ISOLATED", "true"),
+            Network::Own => command.env_remove("FAIRWAY_ISOLATED"),
+        };
         command
     }
 

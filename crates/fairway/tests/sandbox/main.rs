@@ -4,6 +4,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod host_link;
 mod install;
 mod lifecycle;
 mod load_balancer;

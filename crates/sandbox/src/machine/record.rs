@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::host_link::HostLink;
 use super::spec::Spec;
 
 /// `sun_path` holds 107 bytes and a terminator.
@@ -31,6 +32,9 @@ pub struct Record {
     pub kubeconfig: PathBuf,
     /// The context's name.
     pub context: String,
+    /// The link by which the host reaches it, where there is one.
+    #[serde(default)]
+    pub host_link: Option<HostLink>,
 }
 
 /// Why the state of a sandbox cannot be used.
@@ -218,6 +222,7 @@ mod tests {
             api_port: 6443,
             kubeconfig: "/tmp/config".into(),
             context: "fairway".into(),
+            host_link: None,
         };
         dir.write_record(&record).unwrap();
         assert_eq!(dir.read_record().unwrap(), Some(record.clone()));

@@ -68,10 +68,13 @@ pub fn tear_down(state: &StateDir) -> Result<Removed, TeardownError> {
     let mut removed = Removed::default();
     // An unreadable record must not keep the directory alive: without a supervisor there is nothing but files.
     let record = state.read_record().unwrap_or_default();
-    if let Some(record) = record.filter(Record::is_running) {
+    if let Some(record) = record.as_ref().filter(|record| record.is_running()) {
         let (processes, network_namespaces) = census(record.supervisor);
         removed = Removed { processes, network_namespaces, files: 0 };
-        end_supervisor(&record)?;
+        end_supervisor(record)?;
+    }
+    if let Some(link) = record.and_then(|record| record.host_link) {
+        link.remove(state);
     }
     removed.files = count_files(state.path());
     match fs::remove_dir_all(state.path()) {

@@ -12,6 +12,9 @@ pub(super) const RANGES: [IpNet; 2] = [
 /// The router's place on every network.
 const ROUTER: u8 = 254;
 
+/// The number of the network between the router and the host, beyond those of nodes.
+const HOST_NETWORK: u8 = 255;
+
 /// The places of the first and the last load balancer on every network.
 const LOAD_BALANCERS: [u8; 2] = [200, 249];
 
@@ -58,6 +61,15 @@ pub(super) fn load_balancers(family: Family, network: u8) -> (IpAddr, IpAddr) {
 /// The router's address on a network.
 pub(super) fn router(family: Family, network: u8) -> IpNet {
     on(family, network, ROUTER)
+}
+
+/// The addresses of the pair between host and router: the host's end, then the router's.
+pub(super) fn host_ends(family: Family) -> [IpNet; 2] {
+    let prefix_len = if family == Family::V4 { 30 } else { 126 };
+    [1, 2].map(|last| {
+        let address = on(family, HOST_NETWORK, last).addr();
+        IpNet::new(address, prefix_len).unwrap_or(address.into())
+    })
 }
 
 fn on(family: Family, network: u8, last: u8) -> IpNet {

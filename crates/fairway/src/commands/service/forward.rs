@@ -1,4 +1,5 @@
-//! `fairway service NAME`: the ports of a sandbox's Service on this machine's loopback address.
+//! `fairway service NAME`: where a sandbox's Service is reached from here: directly where this machine has a link into
+//! the sandbox, else its ports on this machine's loopback address.
 //!
 //! The host's loopback and the sandbox's network are different worlds. This process listens in the one and then moves to
 //! the other, where it connects; a socket stays in the world it was made in.
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::client::{Client, SERVICES};
-use sandbox::machine::{Record, StateDir, enter_namespaces};
+use sandbox::machine::{HostLink, Record, StateDir, enter_namespaces};
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -30,10 +31,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Target {
     /// The port's name, or its number if it has none.
     port: String,
+    protocol: Transport,
     address: SocketAddr,
 }
 
-/// Forwards until it is interrupted.
+/// What can be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    /// A URL of this protocol; what is not a datagram is taken for HTTP, as it mostly is.
+    pub(super) fn url(self, address: SocketAddr) -> String {
+        match self {
+            Self::Tcp => format!("http://{address}"),
+            Self::Udp => format!("udp://{address}"),
+        }
+    }
+}
+
+/// Prints the URLs, and forwards until it is interrupted where that is needed or a port was asked for.
 pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     let state = StateDir::new(&state_root()?, &args.sandbox)?;
     let record = state.read_record()?.filter(Record::is_running);
@@ -42,9 +61,22 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     let service = block_on(async { client.get(&SERVICES, &args.namespace, name).await })?;
     let service = service.with_context(|| format!("cannot read Service {}/{name}", args.namespace))?;
     let targets = targets_of(&service, record.spec.node_addresses(0)[0])?;
-    let doors = targets.into_iter().zip(0..).map(|(target, index)| listen(args, target, index));
+    let reached = |link: &HostLink| targets.iter().all(|target| link.leads_to(&state, target.address.ip()));
+    if args.port.is_none() && record.host_link.as_ref().is_some_and(reached) {
+        for target in &targets {
+            print(args, name, target, target.address);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tcp = targets.into_iter().filter(|target| target.protocol == Transport::Tcp);
+    let doors = tcp.zip(0..).map(|(target, index)| listen(args, target, index));
     let doors: Vec<(TcpListener, Target)> = doors.collect::<Result<_>>()?;
-    print(args, name, &doors)?;
+    for (listener, target) in &doors {
+        print(args, name, target, listener.local_addr()?);
+    }
+    if !args.url {
+        say!("Forwarding until Ctrl-C.");
+    }
     enter(&record)?;
     block_on(forward(doors))??;
     Ok(ExitCode::SUCCESS)
@@ -58,45 +90,46 @@ fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(TcpListener
     Ok((listener, target))
 }
 
-/// Where the TCP ports of a Service are reached: at its load balancer address, or at the first node's port.
+/// Where the ports of a Service are reached: at its load balancer address, or at the first node's port.
 fn targets_of(service: &Value, node: IpAddr) -> Result<Vec<Target>> {
     let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
     let load_balancer: Option<IpAddr> = ingress.as_str().and_then(|text| text.parse().ok());
     let name = service["metadata"]["name"].as_str().unwrap_or_default();
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let tcp = ports.iter().filter(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
     let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
     let target = |port: &Value| {
+        let protocol = match port["protocol"].as_str().unwrap_or("TCP") {
+            "TCP" => Transport::Tcp,
+            "UDP" => Transport::Udp,
+            _ => return None,
+        };
         let address = match load_balancer {
             Some(address) => SocketAddr::new(address, number(&port["port"])?),
             None => SocketAddr::new(node, number(&port["nodePort"])?),
         };
         let name = port["name"].as_str().map_or_else(|| port["port"].to_string(), str::to_owned);
-        Some(Target { port: name, address })
+        Some(Target { port: name, protocol, address })
     };
-    let targets: Vec<Target> = tcp.filter_map(target).collect();
+    let targets: Vec<Target> = ports.iter().filter_map(target).collect();
     if targets.is_empty() {
         bail!(
-            "Service {name} has no TCP port that is reached from outside the cluster; make it one of type NodePort or \
+            "Service {name} has no TCP or UDP port that is reached from outside the cluster; make it one of type NodePort or \
              LoadBalancer: kubectl patch svc {name} -p '{{\"spec\":{{\"type\":\"LoadBalancer\"}}}}'"
         );
     }
     Ok(targets)
 }
 
-fn print(args: &ForwardArgs, name: &str, doors: &[(TcpListener, Target)]) -> Result<()> {
-    for (listener, target) in doors {
-        let url = format!("http://{}", listener.local_addr()?);
-        if args.url {
-            say!("{url}");
-        } else {
-            say!("{}/{name} port {} at {}: {url}", args.namespace, target.port, target.address);
-        }
+/// Says that a port is reached at `address`.
+fn print(args: &ForwardArgs, name: &str, target: &Target, address: SocketAddr) {
+    let url = target.protocol.url(address);
+    if args.url {
+        say!("{url}");
+    } else if address == target.address {
+        say!("{}/{name} port {}: {url}", args.namespace, target.port);
+    } else {
+        say!("{}/{name} port {} at {}: {url}", args.namespace, target.port, target.address);
     }
-    if !args.url {
-        say!("Forwarding until Ctrl-C.");
-    }
-    Ok(())
 }
 
 /// Moves this process to where the sandbox's clients are. It has one thread.
@@ -167,15 +200,15 @@ mod tests {
         targets_of(service, Ipv4Addr::new(10, 89, 0, 1).into())
             .unwrap()
             .iter()
-            .map(|target| format!("{} {}", target.port, target.address))
+            .map(|target| format!("{} {}", target.port, target.protocol.url(target.address)))
             .collect()
     }
 
     #[test]
     fn a_load_balancer_address_goes_before_a_node_port() {
         let given = json!({ "loadBalancer": { "ingress": [{ "ip": "10.89.0.200" }] } });
-        assert_eq!(addresses(&service(&given)), ["http 10.89.0.200:80"]);
-        assert_eq!(addresses(&service(&json!({}))), ["http 10.89.0.1:30080"]);
+        assert_eq!(addresses(&service(&given)), ["http http://10.89.0.200:80", "53 udp://10.89.0.200:53"]);
+        assert_eq!(addresses(&service(&json!({}))), ["http http://10.89.0.1:30080", "53 udp://10.89.0.1:30053"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn one(report: &ServiceReport) -> Value {
         "type": report.kind(), "served": report.is_served(), "settings": settings(&report.service),
         "trafficDistribution": record.and_then(|record| record.traffic_distribution.as_deref()),
         "hints": hints(report), "frontends": frontends(report), "backends": backends(report),
-        "leftOut": left_out(report), "slices": record.map(slices), "notInForce": report.rejected,
+        "leftOut": left_out(report), "slices": record.map(slices), "notInForce": report.rejected, "reachedAt": report.reached,
         "delegatedBy": record.and_then(|record| record.delegated_by.as_deref()),
         "unmetConditions": record.map(|record| &record.unmet),
         "servedByLoadBalancer": record.map(|record| &record.proxied),
@@ -61,7 +61,7 @@ fn frontends(report: &ServiceReport) -> Vec<Value> {
     let frontends = report.frontends.iter().map(|frontend| {
         json!({
             "address": frontend.frontend.address, "protocol": frontend.frontend.protocol.to_string(),
-            "port": frontend.frontend.port, "portName": frontend.port.as_str(), "kind": frontend.kind,
+            "port": frontend.frontend.port, "portName": frontend.port.as_str(), "kind": frontend.kind.to_string(),
             "endpoints": frontend.endpoints, "does": frontend.does,
         })
     });

@@ -38,8 +38,11 @@ pub(super) fn one(node: &Name, report: &ServiceReport, wide: bool) {
     let frontends = report
         .frontends
         .iter()
-        .map(|each| vec![each.frontend.to_string(), each.port.to_string(), each.kind.clone(), each.does.clone()]);
+        .map(|each| vec![each.frontend.to_string(), each.port.to_string(), each.kind.to_string(), each.does.clone()]);
     columns(&["FRONTEND", "PORT", "KIND", "CONNECTIONS GO"], &frontends.collect::<Vec<_>>());
+    if !report.reached.is_empty() {
+        say!("from this machine: {}", report.reached.join("  "));
+    }
     say!("");
     backends(report, wide);
     say!("");

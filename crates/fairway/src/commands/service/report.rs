@@ -1,7 +1,7 @@
 //! What there is to say about a Service.
 
 use compile::plan::{Backend, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
-use compile::{NodeView, Plan};
+use compile::{FrontendKind, NodeView, Plan};
 use model::from_kube::ServiceRecord;
 use model::{Cluster, IpFamily, Name, Service, ServiceKind, TrafficPolicy};
 
@@ -21,6 +21,8 @@ pub(super) struct ServiceReport {
     pub(super) record: Option<ServiceRecord>,
     /// What of it is not in force, and why.
     pub(super) rejected: Vec<String>,
+    /// Where it is reached from this machine's own network, when the cluster is a sandbox here: URLs, or a command.
+    pub(super) reached: Vec<String>,
     /// What this machine's kernel holds; none when it was not asked or is no node.
     pub(super) kernel: Option<KernelReport>,
 }
@@ -29,7 +31,7 @@ pub(super) struct ServiceReport {
 pub(super) struct FrontendReport {
     pub(super) frontend: Frontend,
     pub(super) port: Name,
-    pub(super) kind: String,
+    pub(super) kind: FrontendKind,
     pub(super) endpoints: usize,
     pub(super) does: String,
 }
@@ -41,7 +43,7 @@ impl ServiceReport {
             FrontendReport {
                 frontend: *frontend,
                 port: treatment.port.clone(),
-                kind: treatment.kind.to_string(),
+                kind: treatment.kind,
                 endpoints: if is_its_own { endpoints(&treatment.dispatch) } else { 0 },
                 does: if is_its_own { describe(treatment) } else { "belongs to another Service".to_owned() },
             }
@@ -59,6 +61,7 @@ impl ServiceReport {
             hints: hints(view, cluster, service),
             record: None,
             rejected: of_service.map(|rejected| format!("{}: {}", rejected.field, rejected.why)).collect(),
+            reached: Vec::new(),
             kernel: None,
         }
     }
