@@ -110,6 +110,36 @@ fn in_auto_mode_neighbours_are_reached_plainly_and_others_through_the_tunnel() {
 }
 
 #[test]
+fn between_nodes_of_ipv6_alone_the_tunnel_carries_pods_of_both_families() {
+    isolated(|| {
+        let mut fabric = Fabric::make_on(&[IpFamily::V6]);
+        for (index, node) in fabric.nodes.iter().enumerate() {
+            FAMILIES.into_iter().for_each(|family| serve(&node.pod, pod_address(family, index)));
+        }
+        fabric.apply_all(RoutingMode::Auto);
+        // As they are go packets of the family in which nodes are neighbours.
+        assert_eq!(links_to_pods(&fabric, 0, IpFamily::V6), ["eth0", "fw-vxlan"]);
+        assert_eq!(links_to_pods(&fabric, 0, IpFamily::V4), ["fw-vxlan", "fw-vxlan"]);
+        expect_pods_to_meet(&fabric);
+        for family in FAMILIES {
+            let (node, len) = (&fabric.nodes[0].netns, 100_000);
+            let answer = ask(node, pod_address(family, 2), len).expect("an answer");
+            assert_eq!(answer, (tunnel_address(family, 0), len), "{family:?}");
+            // Its link takes more than the tunnel does.
+            let answer = ask(&fabric.nodes[0].pod, pod_address(family, 2), len).expect("an answer");
+            assert_eq!(answer, (pod_address(family, 0), len), "{family:?}");
+        }
+        for node in 0..fabric.nodes.len() {
+            fabric.restart(node);
+            let again = fabric.apply(node, RoutingMode::Auto, &[0, 1, 2]);
+            assert!(again.wrote_nothing(), "{again:?}");
+        }
+        let left = fabric.apply(0, RoutingMode::Auto, &[0, 1]);
+        assert_eq!((left.routes_deleted, left.routes_failed), (2, 0));
+    });
+}
+
+#[test]
 fn in_auto_mode_a_second_link_changes_no_way_as_the_other_node_knows_nothing_of_it() {
     isolated(|| {
         let mut fabric = Fabric::make();

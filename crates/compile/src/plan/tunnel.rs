@@ -64,15 +64,16 @@ impl Tunnel {
     }
 
     /// Lets a node's pods be reached and returns the gateway to them and the node's end; none when the node has no
-    /// address of the family the tunnel is in, or none for a gateway.
+    /// address of the family the tunnel is in.
     pub(super) fn add_peer(&mut self, peer: &Node, pods: IpNet) -> Option<(IpAddr, IpAddr)> {
         let endpoint = endpoint(peer, Some(IpFamily::of(self.endpoint)))?;
         let mac = mac(endpoint);
-        let gateway = match IpFamily::of(pods.network()) {
+        let gateway = match (IpFamily::of(pods.network()), endpoint) {
             // Not one of the pods' range: the kernel refuses a gateway of a range that, as a whole, leads to this node.
-            IpFamily::V4 => address_of(peer, IpFamily::V4)?,
-            // Any other the kernel refuses when it is a neighbour on another link.
-            IpFamily::V6 => link_local(mac),
+            (IpFamily::V4, IpAddr::V4(_)) => endpoint,
+            // Any other of IPv6 the kernel refuses when it is a neighbour on another link. It leads to pods of IPv4 too,
+            // where nodes have no address that could (RFC 5549).
+            (IpFamily::V6, _) | (IpFamily::V4, IpAddr::V6(_)) => link_local(mac),
         };
         self.neighbours.insert(gateway, mac);
         self.forwarding.insert(mac, endpoint);
@@ -156,6 +157,17 @@ mod tests {
         let mac = MacAddress([0x02, 0xf4, 10, 89, 1, 2]);
         assert_eq!(tunnel.forwarding, [(mac, ip("10.89.1.2"))].into());
         assert_eq!(tunnel.neighbours.values().copied().collect::<Vec<_>>(), [mac, mac]);
+    }
+
+    #[test]
+    fn pods_of_ipv4_are_reached_between_nodes_of_ipv6_alone() {
+        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["10.244.1.0/24"]), &Routing::default()).unwrap();
+        let peers = [node(&["fd00::2"], &[]), node(&["10.89.1.2", "fd00::2"], &[])];
+        let end = ip("fd00::2");
+        let way = Some((link_local(mac(end)), end));
+        assert_eq!(peers.map(|peer| tunnel.add_peer(&peer, "10.244.2.0/24".parse().unwrap())), [way; 2]);
+        assert_eq!((tunnel.neighbours.len(), &tunnel.forwarding), (1, &[(mac(end), end)].into()));
+        assert_eq!(tunnel.addresses, [ip("10.244.1.0")].into());
     }
 
     #[test]

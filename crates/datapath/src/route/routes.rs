@@ -20,6 +20,7 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
 const RTAX_MTU: u16 = 2;
 pub(super) const RT_TABLE_MAIN: u8 = 254;
 const RT_SCOPE_UNIVERSE: u8 = 0;
@@ -203,7 +204,12 @@ fn request(route: &Route) -> Vec<u8> {
             request.u32(RTA_OIF, link.0);
         }
         RouteAction::Via { gateway, link, .. } => {
-            request.address(RTA_GATEWAY, gateway).u32(RTA_OIF, link.0);
+            if gateway.is_ipv4() == destination.addr().is_ipv4() {
+                request.address(RTA_GATEWAY, gateway);
+            } else {
+                request.put(RTA_VIA, &via(gateway));
+            }
+            request.u32(RTA_OIF, link.0);
         }
         RouteAction::Local => {
             request.u32(RTA_OIF, LOOPBACK.0);
@@ -222,6 +228,16 @@ fn request(route: &Route) -> Vec<u8> {
         });
     }
     request.into_bytes()
+}
+
+/// `struct rtvia`, a gateway of another family than the destination's: its family and address. Linux 5.2.
+fn via(gateway: IpAddr) -> Vec<u8> {
+    let mut bytes = u16::from(super::family_number(gateway)).to_ne_bytes().to_vec();
+    match gateway {
+        IpAddr::V4(address) => bytes.extend(address.octets()),
+        IpAddr::V6(address) => bytes.extend(address.octets()),
+    }
+    bytes
 }
 
 /// The metric of routes that must give way to others'.
@@ -288,6 +304,7 @@ impl Parts {
             match kind {
                 RTA_DST => self.destination = parse_address(value).unwrap_or(self.destination),
                 RTA_GATEWAY => self.gateway = parse_address(value),
+                RTA_VIA => self.gateway = value.get(2..).and_then(parse_address),
                 RTA_OIF => self.link = parse_u32(value).map(LinkIndex),
                 RTA_PRIORITY => self.metric = parse_u32(value).unwrap_or_default(),
                 RTA_PREFSRC => self.source = parse_address(value),

@@ -28,6 +28,8 @@ pub struct Fabric {
     /// Who computes the checksums of what the tunnels of all nodes carry.
     pub checksums: Checksums,
     bridges: [LinkIndex; 2],
+    /// The families of the nodes' addresses.
+    underlay: &'static [IpFamily],
 }
 
 /// The hardware of the node that is alone on its network.
@@ -50,11 +52,20 @@ pub struct Machine {
 impl Fabric {
     /// Makes all of it; the calling namespace becomes the router. Call it inside `isolated`.
     pub fn make() -> Self {
-        Self::make_with(Hardware::Good)
+        Self::make_of(Hardware::Good, &FAMILIES)
     }
 
     /// The same with other hardware at one node.
     pub fn make_with(hardware: Hardware) -> Self {
+        Self::make_of(hardware, &FAMILIES)
+    }
+
+    /// The same with nodes that have addresses of one family alone; their pods have both.
+    pub fn make_on(underlay: &'static [IpFamily]) -> Self {
+        Self::make_of(Hardware::Good, underlay)
+    }
+
+    fn make_of(hardware: Hardware, underlay: &'static [IpFamily]) -> Self {
         let mut router = Rtnetlink::open().expect("a connection");
         set_up(&mut router, "lo");
         for (key, value) in
@@ -71,8 +82,9 @@ impl Fabric {
             }
             bridge.index
         });
-        let nodes = (0..NETWORK_OF.len()).map(|index| make_machine(&mut router, &bridges, index, hardware)).collect();
-        Self { nodes, checksums: Checksums::default(), bridges }
+        let make = |index| make_machine(&mut router, &bridges, index, (hardware, underlay));
+        let nodes = (0..NETWORK_OF.len()).map(make).collect();
+        Self { nodes, checksums: Checksums::default(), bridges, underlay }
     }
 
     /// Gives a node a second link, on the other network, by which its Node object does not know it.
@@ -96,7 +108,7 @@ impl Fabric {
 
     /// Applies to a node what a cluster of these nodes asks of it.
     pub fn apply(&mut self, node: usize, mode: RoutingMode, members: &[usize]) -> Outcome {
-        self.apply_cluster(node, mode, &cluster(members))
+        self.apply_cluster(node, mode, &cluster_on(members, self.underlay))
     }
 
     /// Applies to a node what a cluster asks of it.
@@ -137,11 +149,16 @@ impl Machine {
 
 /// A cluster of these nodes.
 pub fn cluster(members: &[usize]) -> Cluster {
+    cluster_on(members, &FAMILIES)
+}
+
+/// A cluster of these nodes, which have addresses of these families.
+fn cluster_on(members: &[usize], underlay: &[IpFamily]) -> Cluster {
     let mut cluster = Cluster::default();
     for index in members.iter().copied() {
         let node = Node {
             name: name(index).into(),
-            addresses: FAMILIES.map(|family| node_address(family, index)).into(),
+            addresses: underlay.iter().map(|family| node_address(*family, index)).collect(),
             pod_cidrs: FAMILIES.map(|family| pod_range(family, index)).into(),
             leaving: false,
             labels: std::collections::BTreeMap::new(),
@@ -204,7 +221,12 @@ fn everywhere(gateway: IpAddr, link: LinkIndex, on_link: bool) -> Route {
     Route::new(all.parse().expect("a range"), RouteAction::Via { gateway, link, on_link })
 }
 
-fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize, hardware: Hardware) -> Machine {
+fn make_machine(
+    router: &mut Rtnetlink,
+    bridges: &[LinkIndex; 2],
+    index: usize,
+    (hardware, underlay): (Hardware, &[IpFamily]),
+) -> Machine {
     let (netns, network) = (Netns::create().expect("a namespace"), NETWORK_OF[index]);
     let port = name(index);
     let end = VethEnd { name: &port, mac: None, netns: None };
@@ -218,7 +240,7 @@ fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize, 
     let mut links = Rtnetlink::open_in(&netns).expect("a connection");
     set_up(&mut links, "lo");
     let eth0 = set_up(&mut links, "eth0");
-    for family in FAMILIES {
+    for family in underlay.iter().copied() {
         links.add_address(eth0.index, on_underlay(family, network, node_number(index))).expect("an address");
         links.add_route(&everywhere(on_underlay(family, network, 254).addr(), eth0.index, false)).expect("a route");
     }
@@ -232,7 +254,7 @@ fn make_machine(router: &mut Rtnetlink, bridges: &[LinkIndex; 2], index: usize, 
     links.wait_until_running("eth0", RUNNING).expect("a link");
     let datapath = Datapath::open_in(&netns).expect("a connection");
     let address = |family| on_underlay(family, network, node_number(index));
-    let networks = FAMILIES.map(|family| LinkNetwork { address: address(family), mtu: MTU }).into();
+    let networks = underlay.iter().map(|family| LinkNetwork { address: address(*family), mtu: MTU }).collect();
     Machine { netns, pod, networks, datapath }
 }
 
