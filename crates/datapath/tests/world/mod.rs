@@ -22,6 +22,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 const GATEWAYS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))];
 
+/// Far longer than a link takes.
+const PATIENCE_FOR_LINKS: Duration = Duration::from_secs(20);
+
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -112,6 +115,12 @@ pub fn is_pod_of_node(address: Ipv4Addr) -> bool {
     address.octets()[..3] == NODES[0].pods.octets()[..3]
 }
 
+/// A packet that is sent before the link runs is lost, and on a busy machine that is long after it was set up.
+fn wait_until_running(links: &mut Rtnetlink, name: &str) {
+    links.wait_until_running(name, PATIENCE_FOR_LINKS).expect("the link");
+    assert!(links.require_link(name).expect("the link").is_running, "{name} does not run");
+}
+
 fn set_up(links: &mut Rtnetlink, name: &str) -> datapath::route::Link {
     let link = links.require_link(name).expect("the link");
     links.set_up(link.index).expect("up");
@@ -157,6 +166,8 @@ fn make_rest(links: &mut Rtnetlink) -> Netns {
         inside.add_route(&everywhere(own, far.index, false)).expect("a route");
         links.add_route(&everywhere(other, eth0.index, false)).expect("a route");
     }
+    wait_until_running(links, "eth0");
+    wait_until_running(&mut inside, "eth0");
     rest
 }
 
@@ -184,6 +195,8 @@ fn make_pod(links: &mut Rtnetlink, place: Ipv4Addr) -> Netns {
         inside.set_neighbour(eth0.index, gateway, mac).expect("a neighbour");
         inside.add_route(&everywhere(gateway, eth0.index, true)).expect("a route");
     }
+    wait_until_running(links, &name);
+    wait_until_running(&mut inside, "eth0");
     pod
 }
 
