@@ -51,6 +51,8 @@ pub fn isolated(test: impl FnOnce()) {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(stdout.contains("1 passed") || !output.status.success(), "the test {name} did not run inside:\n{stdout}");
     assert!(output.status.success(), "inside its namespaces ({}):\n{stdout}{stderr}", output.status);
+    // For whoever asked to see what tests print.
+    print!("{stdout}");
 }
 
 /// Waits until `condition` gives a value; checks every few milliseconds.

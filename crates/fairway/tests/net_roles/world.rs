@@ -27,6 +27,8 @@ use crate::permissions::{self, Account};
 
 /// Far longer than anything here takes.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+/// What roles do, without the steps of the libraries below them.
+const LOG: &str = "debug,hyper_util=info,kube_client=info,rustls=info,tower=info";
 pub const NODE: &str = "node1";
 pub const NODE_ADDRESS: &str = "10.89.0.1";
 
@@ -122,7 +124,7 @@ impl World {
             token_key: self.authority.token_key().unwrap(),
             authority_pem: self.authority.certificate_pem().to_owned(),
             advertise: SocketAddr::new(NODE_ADDRESS.parse().unwrap(), self.address.port()),
-            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()],
             node_ports: 30000..=32767,
             nodes: Arc::new(NoNodes),
             version: Version { git_version: "v1.36.0+fairway".into() },
@@ -154,10 +156,21 @@ impl World {
     }
 
     pub fn create_node_at(&self, name: &str, address: &str, pod_range: &str) {
-        let spec = json!({ "podCIDR": pod_range, "podCIDRs": [pod_range] });
+        self.create_node_with(name, &[address], &[pod_range]);
+    }
+
+    /// A node of these InternalIPs and ranges for pods, the preferred family's first.
+    pub fn create_node_with(&self, name: &str, addresses: &[&str], pod_ranges: &[&str]) {
+        let spec = json!({ "podCIDR": pod_ranges[0], "podCIDRs": pod_ranges });
         self.create(&NODES, "", &json!({ "metadata": { "name": name }, "spec": spec }));
-        let status = json!({ "status": { "addresses": [{ "type": "InternalIP", "address": address }] } });
-        self.runtime.block_on(self.client.patch_status(&NODES, "", name, &Patch::Merge(status))).unwrap();
+        let address = |address: &&str| json!({ "type": "InternalIP", "address": address });
+        let addresses: Vec<Value> = addresses.iter().map(address).collect();
+        self.set_status(&NODES, "", name, &json!({ "addresses": addresses }));
+    }
+
+    pub fn set_status(&self, gvr: &Gvr, namespace: &str, name: &str, status: &Value) {
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.runtime.block_on(self.client.patch_status(gvr, namespace, name, &patch)).unwrap();
     }
 
     /// A Service at `cluster_ip`:80 of the protocol.
@@ -198,7 +211,7 @@ impl World {
     pub fn spawn(&self, role: &str, arguments: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
         command.arg(role).arg("--kubeconfig").arg(self.kubeconfig_of(role)).args(arguments);
-        command.env("FAIRWAY_LOG", "debug").stdin(Stdio::null());
+        command.env("FAIRWAY_LOG", LOG).stdin(Stdio::null());
         Process(command.spawn().unwrap())
     }
 

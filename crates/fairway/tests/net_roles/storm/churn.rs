@@ -1,18 +1,20 @@
 //! Objects that come and go.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
-use apiserver::client::{ENDPOINT_SLICES, NODES, SERVICES};
+use apiserver::client::NODES;
 use datapath::testing::wait_for;
 use serde_json::json;
 
+use super::objects::{create_service, delete_service, set_endpoints};
 use super::random::Random;
 use crate::world::{DEADLINE, World};
 
 /// The objects that come and go.
-#[derive(Default)]
 pub struct Churn {
+    /// Of two pods that always serve.
+    pub endpoints: [[IpAddr; 2]; 2],
     pub nodes: BTreeSet<u64>,
     /// Nodes that have to be given a range by the controller.
     bare: BTreeSet<u64>,
@@ -20,18 +22,32 @@ pub struct Churn {
 }
 
 impl Churn {
+    pub const fn new(endpoints: [[IpAddr; 2]; 2]) -> Self {
+        Self { endpoints, nodes: BTreeSet::new(), bare: BTreeSet::new(), services: BTreeSet::new() }
+    }
+
     /// Makes one change.
-    pub fn step(&mut self, world: &World, random: &mut Random, endpoints: &[SocketAddr; 2]) {
+    pub fn step(&mut self, world: &World, random: &mut Random) {
         let which = random.below(8);
-        match random.below(4) {
+        match random.below(5) {
             0 => self.change_node(world, which, random),
-            1 => self.change_service(world, which, endpoints),
+            1 => self.change_service(world, which),
             2 => self.change_bare_node(world, which),
+            3 => set_endpoints(world, "moving", self.some_endpoints(1 + random.below(3))),
             _ if self.services.contains(&which) => {
-                let chosen = endpoints.get(..usize::try_from(random.below(3)).unwrap()).unwrap();
-                world.set_endpoints(&format!("service{which}"), chosen);
+                set_endpoints(world, &format!("service{which}"), self.some_endpoints(random.below(4)));
             }
             _ => {}
+        }
+    }
+
+    /// None, either or both.
+    fn some_endpoints(&self, which: u64) -> &[[IpAddr; 2]] {
+        match which {
+            0 => &[],
+            1 => &self.endpoints[..1],
+            2 => &self.endpoints[1..],
+            _ => &self.endpoints,
         }
     }
 
@@ -42,7 +58,8 @@ impl Churn {
             return world.delete(&NODES, "", &name);
         }
         let network = ["10.89.0", "192.0.2"][usize::try_from(random.below(2)).unwrap()];
-        world.create_node_at(&name, &format!("{network}.{}", which + 10), &format!("10.244.{}.0/24", which + 10));
+        let ranges = [format!("10.244.{}.0/24", which + 10), format!("fd00:10:244:{}::/64", which + 10)];
+        world.create_node_with(&name, &[&format!("{network}.{}", which + 10)], &ranges.each_ref().map(String::as_str));
         self.nodes.insert(which);
     }
 
@@ -68,14 +85,13 @@ impl Churn {
         assert_eq!(ranges.len(), self.bare.len(), "{ranges:?}");
     }
 
-    fn change_service(&mut self, world: &World, which: u64, endpoints: &[SocketAddr; 2]) {
+    fn change_service(&mut self, world: &World, which: u64) {
         let name = format!("service{which}");
         if self.services.remove(&which) {
-            world.delete(&SERVICES, "default", &name);
-            return world.delete(&ENDPOINT_SLICES, "default", &format!("{name}-1"));
+            return delete_service(world, &name);
         }
-        world.create_service(&name, &format!("10.96.1.{which}"), "TCP");
-        world.create_endpoints(&name, "TCP", endpoints);
+        let addresses = [format!("10.96.1.{which}"), format!("fd00:10:96::1{which}")];
+        create_service(world, &name, addresses.each_ref().map(String::as_str), &json!({}), &self.endpoints);
         self.services.insert(which);
     }
 }

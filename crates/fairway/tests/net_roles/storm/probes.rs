@@ -1,54 +1,85 @@
 //! Clients that never rest.
 
-use std::io::Read as _;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Served from the first change to the last.
-const ALWAYS: &str = "10.96.0.50:80";
-/// Has never an endpoint.
-const NEVER: &str = "10.96.0.51:80";
+use datapath::Netns;
 
-/// Leaves the machine time for what is tested.
-const BETWEEN_PROBES: Duration = Duration::from_millis(1);
+use super::clients::Probe;
+use super::servers::Faults;
 
-/// Asks two Services over and over: one that must always answer, one that never must.
+/// All that do not wait for silence, together.
+const PROBES_PER_SECOND: u32 = 1000;
+
+/// The probes of one place in the network.
+pub struct Asker {
+    pub place: &'static str,
+    pub netns: Arc<Netns>,
+    pub probes: Vec<Probe>,
+}
+
+/// Asks over and over until its end.
 pub struct Probes {
+    began: Instant,
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU32>,
-    faults: thread::JoinHandle<Vec<String>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// What was asked.
+pub struct Asked {
+    pub times: u32,
+    pub per_second: u32,
 }
 
 impl Probes {
-    pub fn start() -> Self {
-        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&asked));
-        let faults = thread::spawn(move || {
-            let mut faults = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                counted.fetch_add(1, Ordering::Relaxed);
-                faults.extend(ask(ALWAYS).err().map(|error| format!("{ALWAYS}: {error}")));
-                faults.extend(ask(NEVER).ok().map(|answer| format!("{NEVER} answered {answer:?}")));
-                thread::park_timeout(BETWEEN_PROBES);
+    /// Begins; every probe is asked as often as every other, but for those that wait for silence.
+    pub fn start(askers: Vec<Asker>, faults: &Faults) -> Self {
+        let is_swift = |probe: &&Probe| !probe.waits();
+        let swift = askers.iter().flat_map(|asker| &asker.probes).filter(is_swift).count();
+        let round = Duration::from_secs(1) / PROBES_PER_SECOND * u32::try_from(swift).unwrap();
+        let mut probes =
+            Self { began: Instant::now(), stop: Arc::default(), asked: Arc::default(), threads: Vec::new() };
+        for Asker { place, netns, probes: asked } in askers {
+            let (waiting, swift): (Vec<Probe>, Vec<Probe>) = asked.into_iter().partition(Probe::waits);
+            let pace = round / u32::try_from(swift.len().max(1)).unwrap();
+            for (asked, pace) in [(swift, pace), (waiting, Duration::ZERO)] {
+                if !asked.is_empty() {
+                    let asker = Asker { place, netns: Arc::clone(&netns), probes: asked };
+                    probes.spawn(asker, pace, faults.clone());
+                }
             }
-            faults
-        });
-        Self { stop, asked, faults }
+        }
+        probes
     }
 
-    pub fn end(self) -> (u32, Vec<String>) {
+    fn spawn(&mut self, asker: Asker, pace: Duration, faults: Faults) {
+        let (stop, count) = (Arc::clone(&self.stop), Arc::clone(&self.asked));
+        let Asker { place, netns, mut probes } = asker;
+        let mut work = move || {
+            let mut due = Instant::now();
+            for index in (0..probes.len()).cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Err(fault) = probes[index].ask() {
+                    faults.tell(format!("{place}: {fault}"));
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+                due += pace;
+                thread::park_timeout(due.saturating_duration_since(Instant::now()));
+            }
+        };
+        self.threads.push(thread::spawn(move || netns.run(&mut work).unwrap()));
+    }
+
+    pub fn end(self) -> Asked {
         self.stop.store(true, Ordering::Relaxed);
-        let faults = self.faults.join().unwrap();
-        (self.asked.load(Ordering::Relaxed), faults)
+        let elapsed = self.began.elapsed();
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let times = self.asked.load(Ordering::Relaxed);
+        Asked { times, per_second: (f64::from(times) / elapsed.as_secs_f64()) as u32 }
     }
-}
-
-pub fn ask(service: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&service.parse().unwrap(), Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map(|_| answer)
 }
