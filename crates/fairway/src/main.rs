@@ -13,6 +13,7 @@ mod diagnostics;
 mod kernel_features;
 mod logging;
 mod peers;
+mod relay;
 mod roles;
 
 use std::process::ExitCode;

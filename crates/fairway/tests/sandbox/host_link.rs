@@ -172,10 +172,12 @@ fn a_second_sandbox_and_what_the_host_has_are_left_alone() {
         serve(&place, &name, &json!({}));
         let mut forward =
             place.command(&["service", "web", "--url", "--sandbox", &name]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(forward.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let address = url.trim().trim_start_matches("http://").parse().unwrap();
-        answers("the forwarded port answers", || asked_by_tcp(address));
+        let mut lines = BufReader::new(forward.stdout.take().unwrap()).lines();
+        let mut door = |scheme| lines.next().unwrap().unwrap().trim_start_matches(scheme).parse().unwrap();
+        let (tcp, udp): (SocketAddr, SocketAddr) = (door("http://"), door("udp://"));
+        assert!(tcp.ip().is_loopback() && udp.ip().is_loopback());
+        answers("the forwarded TCP port answers", || asked_by_tcp(tcp));
+        answers("the forwarded UDP port answers", || asked_by_udp(udp));
         forward.kill().unwrap();
         forward.wait().unwrap();
         for name in [&first, &name] {

@@ -4,27 +4,28 @@
 //! The host's loopback and the sandbox's network are different worlds. This process listens in the one and then moves to
 //! the other, where it connects; a socket stays in the world it was made in.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use apiserver::client::{Client, SERVICES};
 use sandbox::machine::{HostLink, Record, StateDir, enter_namespaces};
 use serde_json::Value;
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::ForwardArgs;
 use crate::commands::{block_on, state_root};
+use crate::relay::{Loss, Relay, relay_connections, relay_datagrams};
 
 /// What has to be entered to be where the sandbox's clients are.
 const KINDS: [&str; 2] = ["user", "net"];
-/// How long no connection is accepted after one could not be.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many connections, and clients that send datagrams, there may be at once.
+const MAX_CONVERSATIONS: usize = 1024;
 
 /// Where one port of a Service is reached from outside the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +69,10 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let tcp = targets.into_iter().filter(|target| target.protocol == Transport::Tcp);
-    let doors = tcp.zip(0..).map(|(target, index)| listen(args, target, index));
-    let doors: Vec<(TcpListener, Target)> = doors.collect::<Result<_>>()?;
-    for (listener, target) in &doors {
-        print(args, name, target, listener.local_addr()?);
+    let doors = targets.into_iter().zip(0..).map(|(target, index)| listen(args, target, index));
+    let doors: Vec<(Door, Target)> = doors.collect::<Result<_>>()?;
+    for (door, target) in &doors {
+        print(args, name, target, door.address()?);
     }
     if !args.url {
         say!("Forwarding until Ctrl-C.");
@@ -82,12 +82,40 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(TcpListener, Target)> {
+/// A socket in this machine's own network.
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Door {
+    fn open(protocol: Transport, port: u16) -> io::Result<Self> {
+        let at = (Ipv4Addr::LOCALHOST, port);
+        let door = match protocol {
+            Transport::Tcp => Self::Tcp(TcpListener::bind(at)?),
+            Transport::Udp => Self::Udp(UdpSocket::bind(at)?),
+        };
+        match &door {
+            Self::Tcp(listener) => listener.set_nonblocking(true)?,
+            Self::Udp(socket) => socket.set_nonblocking(true)?,
+        }
+        Ok(door)
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+}
+
+fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(Door, Target)> {
     let port = args.port.map_or(Some(0), |port| port.checked_add(index)).context("there are no ports left")?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+    let door = Door::open(target.protocol, port)
         .with_context(|| format!("cannot listen on 127.0.0.1:{port}; choose another with --port"))?;
-    listener.set_nonblocking(true)?;
-    Ok((listener, target))
+    Ok((door, target))
 }
 
 /// Where the ports of a Service are reached: at its load balancer address, or at the first node's port.
@@ -142,11 +170,18 @@ fn enter(record: &Record) -> Result<()> {
     enter_namespaces(&paths).context("cannot enter the sandbox")
 }
 
-async fn forward(doors: Vec<(TcpListener, Target)>) -> Result<()> {
+async fn forward(doors: Vec<(Door, Target)>) -> Result<()> {
+    let (places, cancel) = (Arc::new(Semaphore::new(MAX_CONVERSATIONS)), CancellationToken::new());
     let mut doorkeepers = JoinSet::new();
-    for (listener, target) in doors {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        doorkeepers.spawn(accept_all(listener, target.address));
+    for (door, target) in doors {
+        let (from, to) = (door.address()?, target.address);
+        let relay = Relay { from, to, places: Arc::clone(&places), cancel: cancel.clone(), tell };
+        match door {
+            Door::Tcp(listener) => {
+                doorkeepers.spawn(relay_connections(tokio::net::TcpListener::from_std(listener)?, relay))
+            }
+            Door::Udp(socket) => doorkeepers.spawn(relay_datagrams(tokio::net::UdpSocket::from_std(socket)?, relay)),
+        };
     }
     tokio::select! {
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -154,29 +189,10 @@ async fn forward(doors: Vec<(TcpListener, Target)>) -> Result<()> {
     }
 }
 
-async fn accept_all(listener: tokio::net::TcpListener, address: SocketAddr) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => drop(connections.spawn(relay(client, address))),
-                Err(error) => {
-                    eprintln!("cannot accept a connection: {error}");
-                    // Out of files, as a rule: connections that end make room.
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            // What has ended is forgotten.
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn relay(mut client: TcpStream, address: SocketAddr) {
-    match TcpStream::connect(address).await {
-        // Whichever side breaks off, the other is told by the end of its connection.
-        Ok(mut server) => drop(copy_bidirectional(&mut client, &mut server).await),
-        Err(error) => eprintln!("cannot connect to {address}: {error}"),
+/// Tells the user what does not get through; that one side broke off, the other has noticed.
+fn tell(loss: &Loss) {
+    if !matches!(loss, Loss::BrokenOff { .. }) {
+        eprintln!("{loss}");
     }
 }
 

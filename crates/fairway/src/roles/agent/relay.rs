@@ -6,8 +6,6 @@
 //! translate, since pods have links of their own; at ::1 it cannot.
 
 mod records;
-mod tcp;
-mod udp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,12 +16,15 @@ use std::time::Duration;
 use compile::host_ports::HostPort;
 use compile::plan::NodePort;
 use model::Protocol;
+use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::servers::{Served, Servers};
+use crate::relay::{self, Loss};
+
+use super::servers::{Served, Servers, listen};
 use records::Records;
 
 /// How often a port that somebody else had is tried again.
@@ -73,7 +74,7 @@ pub(super) async fn serve(mut served: watch::Receiver<Served>, cni_state_dir: Pa
 fn relays(served: &Served, host_ports: &[HostPort]) -> BTreeSet<Relay> {
     let ports = served.node_ports.iter();
     let of_services = |(port, addresses): (&NodePort, &Vec<IpAddr>)| {
-        LOOPBACKS.into_iter().filter_map(|from| relay(*port, from, addresses)).collect::<Vec<_>>()
+        LOOPBACKS.into_iter().filter_map(|from| relay_to_node(*port, from, addresses)).collect::<Vec<_>>()
     };
     let wanted = host_ports.iter().filter_map(relay_to_pod).chain(ports.flat_map(of_services));
     let by_listener: BTreeMap<_, _> = wanted.map(|relay| ((relay.protocol, relay.from), relay)).collect();
@@ -92,22 +93,29 @@ fn relay_to_pod(port: &HostPort) -> Option<Relay> {
 }
 
 /// Passes on to an address of the same family when the port is served there, else to one of the other.
-fn relay(port: NodePort, from: IpAddr, addresses: &[IpAddr]) -> Option<Relay> {
+fn relay_to_node(port: NodePort, from: IpAddr, addresses: &[IpAddr]) -> Option<Relay> {
     let same = addresses.iter().find(|address| address.is_ipv4() == from.is_ipv4());
     let to = same.or_else(|| addresses.first())?;
     let at = |address: IpAddr| SocketAddr::new(address, port.port.get());
     Some(Relay { protocol: port.protocol, from: at(from), to: at(*to) })
 }
 
-async fn run(relay: Relay, places: Arc<Semaphore>, cancel: CancellationToken) -> std::io::Result<()> {
-    match relay.protocol {
-        Protocol::Tcp => tcp::run(relay.from, relay.to, places, cancel).await,
-        Protocol::Udp => udp::run(relay.from, relay.to, places, cancel).await,
+async fn run(port: Relay, places: Arc<Semaphore>, cancel: CancellationToken) -> std::io::Result<()> {
+    let relay = relay::Relay { from: port.from, to: port.to, places, cancel: cancel.clone(), tell };
+    match port.protocol {
+        Protocol::Tcp => relay::relay_connections(listen(port.from)?, relay).await,
+        Protocol::Udp => relay::relay_datagrams(UdpSocket::bind(port.from).await?, relay).await,
         // No process without root can relay it, and nobody has asked for it at a loopback address.
-        Protocol::Sctp => {
-            cancel.cancelled().await;
-            Ok(())
-        }
+        Protocol::Sctp => cancel.cancelled().await,
+    }
+    Ok(())
+}
+
+/// What a client does is no matter of the node's; that it cannot be served is.
+fn tell(loss: &Loss) {
+    match loss {
+        Loss::Accept { .. } | Loss::Full { .. } => warn!("{loss}"),
+        Loss::Unreached { .. } | Loss::BrokenOff { .. } => debug!("{loss}"),
     }
 }
 
@@ -149,7 +157,7 @@ mod tests {
         let port = NodePort { protocol: Protocol::Tcp, port: 30_080.try_into().unwrap() };
         let passed_on = |from: &str, addresses: &[&str]| {
             let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-            relay(port, from.parse().unwrap(), &addresses).map(|relay| relay.to.to_string())
+            relay_to_node(port, from.parse().unwrap(), &addresses).map(|relay| relay.to.to_string())
         };
         assert_eq!(passed_on("::1", &["10.89.0.1", "fd00::1"]).as_deref(), Some("[fd00::1]:30080"));
         assert_eq!(passed_on("::1", &["10.89.0.1"]).as_deref(), Some("10.89.0.1:30080"));

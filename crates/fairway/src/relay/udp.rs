@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+
+use super::{Loss, Relay};
 
 /// How long an answer may take. The kernel remembers a conversation of UDP no longer either.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
@@ -21,66 +20,58 @@ const DATAGRAM_MAX: usize = 65_535;
 /// A client's datagrams leave by a socket of their own, so that the answers find it.
 type Conversations = Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>;
 
-/// Receives at `from` and passes on to `to` until `cancel`. Without a free place a new client's datagrams are dropped.
-pub(super) async fn run(
-    from: SocketAddr,
-    to: SocketAddr,
-    places: Arc<Semaphore>,
-    cancel: CancellationToken,
-) -> io::Result<()> {
-    let relay = Relay {
-        listener: Arc::new(UdpSocket::bind(from).await?),
-        to,
-        places,
+/// Receives and passes on until cancelled. Without a free place a new client's datagrams are dropped.
+pub async fn relay_datagrams(listener: UdpSocket, relay: Relay) {
+    let at_work = AtWork {
+        listener: Arc::new(listener),
+        relay: relay.clone(),
         conversations: Conversations::default(),
         tasks: TaskTracker::new(),
-        cancel: cancel.clone(),
     };
     let receiving = async {
         let mut datagram = vec![0; DATAGRAM_MAX];
         loop {
             // An error here is an answer to something sent before, of a client that is gone.
-            let Ok((len, client)) = relay.listener.recv_from(&mut datagram).await else { continue };
-            if let Err(error) = relay.pass_on(client, &datagram[..len]).await {
-                debug!(%error, %from, "a datagram to a node port was lost");
+            let Ok((len, client)) = at_work.listener.recv_from(&mut datagram).await else { continue };
+            if let Err(loss) = at_work.pass_on(client, &datagram[..len]).await {
+                (relay.tell)(&loss);
             }
         }
     };
-    cancel.run_until_cancelled(receiving).await;
-    relay.tasks.close();
-    relay.tasks.wait().await;
-    Ok(())
+    relay.cancel.run_until_cancelled(receiving).await;
+    at_work.tasks.close();
+    at_work.tasks.wait().await;
 }
 
-struct Relay {
+struct AtWork {
     listener: Arc<UdpSocket>,
-    to: SocketAddr,
-    places: Arc<Semaphore>,
+    relay: Relay,
     conversations: Conversations,
     tasks: TaskTracker,
-    cancel: CancellationToken,
 }
 
-impl Relay {
-    async fn pass_on(&self, client: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+impl AtWork {
+    async fn pass_on(&self, client: SocketAddr, datagram: &[u8]) -> Result<(), Loss> {
         let known = lock(&self.conversations).get(&client).cloned();
         let socket = match known {
             Some(socket) => socket,
             None => self.begin(client).await?,
         };
-        socket.send(datagram).await.map(|_| ())
+        let sent = socket.send(datagram).await;
+        sent.map(drop).map_err(|source| Loss::BrokenOff { from: self.relay.from, source })
     }
 
-    async fn begin(&self, client: SocketAddr) -> io::Result<Arc<UdpSocket>> {
-        let full = || io::Error::other("too many conversations with node ports at loopback addresses");
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
-        let any = if self.to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = Arc::new(UdpSocket::bind((any, 0)).await?);
-        socket.connect(self.to).await?;
+    async fn begin(&self, client: SocketAddr) -> Result<Arc<UdpSocket>, Loss> {
+        let Relay { from, to, .. } = self.relay;
+        let unreached = |source| Loss::Unreached { from, to, source };
+        let place = Arc::clone(&self.relay.places).try_acquire_owned().map_err(|_| Loss::Full { from })?;
+        let any = if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = Arc::new(UdpSocket::bind((any, 0)).await.map_err(unreached)?);
+        socket.connect(to).await.map_err(unreached)?;
         lock(&self.conversations).insert(client, Arc::clone(&socket));
         let (listener, conversations) = (Arc::clone(&self.listener), Arc::clone(&self.conversations));
         let answers = Arc::clone(&socket);
-        self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(async move {
+        self.tasks.spawn(self.relay.cancel.clone().run_until_cancelled_owned(async move {
             return_answers(&answers, &listener, client).await;
             lock(&conversations).remove(&client);
             drop(place);
