@@ -2,9 +2,10 @@
 
 mod kernel;
 
-use compile::sample::{self, Choices, NODES};
-use compile::{NodeView, Observed, ObservedChain, Plan, diff, ruleset::Ruleset};
+use compile::sample::{self, Choices, NODES, plain_cluster};
+use compile::{NodeView, Observed, ObservedChain, Plan, Routing, RoutingMode, diff, ruleset::Ruleset};
 use kernel::{Kernel, as_held};
+use model::{Protocol, ServiceKind};
 use proptest::prelude::*;
 
 fn view() -> NodeView {
@@ -18,6 +19,33 @@ fn observe(ruleset: &Ruleset) -> Observed {
         (name.clone(), ObservedChain { hook: chain.hook, rules })
     });
     Observed { sets: ruleset.sets.clone(), chains: chains.collect() }
+}
+
+#[test]
+fn a_service_loses_the_tunnels_port_to_the_first_peer_and_has_it_again_when_the_last_one_left() {
+    let both = plain_cluster(1, 1);
+    let mut service = both.services.values().next().expect("one").as_ref().clone();
+    let ServiceKind::Virtual { external_ips, .. } = &mut service.kind else { panic!("a plain one is virtual") };
+    *external_ips = [0, 1].map(|node| both.nodes.get(NODES[node].name).expect("a node").addresses[0]).into();
+    service.ports[0].port = Routing::default().tunnel_port;
+    service.ports[0].protocol = Protocol::Udp;
+    let mut both = both.clone();
+    both.services.insert(service.name.clone(), service.into());
+    let mut alone = both.clone();
+    NODES[1..].iter().for_each(|node| {
+        alone.nodes.remove(node.name);
+    });
+
+    let view = NodeView { routing: Routing { mode: RoutingMode::Vxlan, ..Routing::default() }, ..view() };
+    let first = Plan::of(view.clone(), &alone);
+    assert_eq!(first.rejected(), []);
+    let joined = first.next(&both);
+    assert_eq!(joined.rejected_since(&first).len(), 2);
+    assert_eq!(joined.rejected(), joined.rejected_since(&first));
+    assert_eq!(joined.ruleset(), Plan::of(view, &both).ruleset());
+    assert_eq!(joined.next(&both).rejected_since(&joined), []);
+    let left = joined.next(&alone);
+    assert_eq!((left.ruleset(), left.rejected()), (first.ruleset(), vec![]));
 }
 
 proptest! {

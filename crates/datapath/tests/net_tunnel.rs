@@ -13,7 +13,7 @@ use datapath::route::{RouteAction, RouteFilter};
 use datapath::testing::{isolated, wait_for};
 use datapath::{ChecksumProbe, Netns, probe_checksums};
 use fabric::{FAMILIES, Fabric, Hardware, MTU, node_address, pod_address, tunnel_address};
-use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Service, ServiceKind, TargetPort};
+use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Protocol, Service, ServiceKind, TargetPort};
 use nix::sys::socket::{getsockopt, sockopt};
 
 mod fabric;
@@ -205,6 +205,32 @@ fn what_a_node_sends_to_a_service_finds_back_from_behind_the_tunnel() {
             let seen = ask_at(&near.pod, SocketAddr::new(address, PLAIN_PORT), 1).expect("an answer").0;
             assert_eq!(seen, pod_address(family, 0));
         }
+    });
+}
+
+#[test]
+fn a_service_that_asks_for_the_tunnels_port_cuts_no_pods_off() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        let mut cluster = fabric::cluster(&[0, 1, 2]);
+        add_service(&mut cluster, 0);
+        let mut service = cluster.services.values().next().expect("one").as_ref().clone();
+        let ServiceKind::Virtual { external_ips, .. } = &mut service.kind else { panic!("a plain one is virtual") };
+        *external_ips = (0..3).map(|node| node_address(IpFamily::V4, node)).collect();
+        service.ports[0].port = 4789.try_into().expect("not zero");
+        service.ports[0].protocol = Protocol::Udp;
+        for slice in cluster.slices_of(&service.name).cloned().collect::<Vec<_>>() {
+            let mut slice = slice.as_ref().clone();
+            slice.ports[0].protocol = Protocol::Udp;
+            cluster.insert_slice(slice);
+        }
+        cluster.services.insert(service.name.clone(), service.into());
+        for node in 0..fabric.nodes.len() {
+            let (outcome, rejected) = fabric.apply_partly(node, RoutingMode::Auto, &cluster);
+            assert_eq!((outcome.routes_failed, rejected.len()), (0, 3), "{rejected:?}");
+        }
+        expect_pods_to_meet(&fabric);
     });
 }
 

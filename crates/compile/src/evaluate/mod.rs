@@ -31,7 +31,7 @@ pub fn evaluate(cluster: &Cluster, view: &NodeView, packet: &Packet) -> Verdict 
     let world = World { cluster, view, packet };
     let verdict = world.decide();
     let ends = match &verdict.outcome {
-        Outcome::Passed { .. } => vec![SocketAddr::new(packet.destination, packet.port)],
+        Outcome::Passed { .. } => vec![world.destination()],
         Outcome::Balanced { endpoints, .. } => endpoints.keys().copied().collect(),
         Outcome::Refused | Outcome::Dropped => return verdict,
     };
@@ -53,7 +53,9 @@ struct World<'a> {
 impl World<'_> {
     /// What becomes of the packet, whatever may enter the tunnel.
     fn decide(&self) -> Verdict {
-        for kind in BY_RIGHT {
+        // What the tunnel is made of is for no Service.
+        let kinds = if self.is_tunnel_end(self.destination()) { &[][..] } else { &BY_RIGHT };
+        for kind in kinds.iter().copied() {
             for service in self.cluster.services.values().filter(|service| !service.delegated) {
                 if let Some(port) = service.ports.iter().find(|port| self.is_frontend(service, port, kind)) {
                     return self.serve(service, port, kind);
@@ -68,6 +70,10 @@ impl World<'_> {
         let source = if is_masqueraded { SourceNat::Masqueraded } else { SourceNat::Kept };
         let by = if leaves { Reason::LeavesCluster } else { Reason::NoService };
         Verdict { outcome: Outcome::Passed { source }, by }
+    }
+
+    const fn destination(&self) -> SocketAddr {
+        SocketAddr::new(self.packet.destination, self.packet.port)
     }
 
     /// The Service that serves at the packet's destination, which is its cluster IP and no address of this node.
@@ -297,9 +303,13 @@ impl World<'_> {
 
     /// Whether the packet, once it gets to `end`, would be unpacked by a node's end of the tunnel.
     fn is_for_tunnel(&self, end: SocketAddr) -> bool {
+        self.packet.entered != Entry::Host && self.is_tunnel_end(end)
+    }
+
+    /// Whether the packet's protocol and a socket are those at which a node's end of the tunnel receives.
+    fn is_tunnel_end(&self, end: SocketAddr) -> bool {
         let Some(family) = self.tunnel_family() else { return false };
         (self.packet.protocol, end.port()) == (Protocol::Udp, self.view.routing.tunnel_port.get())
-            && self.packet.entered != Entry::Host
             && IpFamily::of(end.ip()) == family
             && (self.is_own(end.ip()) || self.is_of_other_node(end.ip()))
             && self.other_nodes().any(|node| {

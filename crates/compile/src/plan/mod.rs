@@ -45,6 +45,7 @@ mod hints;
 mod layout;
 mod network;
 mod peer;
+mod reserved;
 mod routing;
 mod service;
 mod tunnel;
@@ -202,6 +203,7 @@ impl Plan {
             next.elements.replace_network(&network);
             next.affine.inside = network.inside.as_slice().into();
             next.network = Arc::new(network);
+            next.replace_reserved(&self.network);
         }
         for service in self.changed_services(&next) {
             next.replace_service(&service);
@@ -258,7 +260,7 @@ impl Plan {
 
     /// What is done with connections to a frontend, when it is one.
     pub fn treatment(&self, frontend: &Frontend) -> Option<&Arc<Treatment>> {
-        holder(self.claims.get(frontend)?)
+        self.holder_of(frontend, self.claims.get(frontend)?)
     }
 
     /// The endpoints that still serve connections a frontend has, when it is one, and whether each is ready or about to
@@ -305,7 +307,7 @@ impl Plan {
     ///
     /// Walks all frontends.
     pub fn rejected(&self) -> Vec<Rejected> {
-        let contested = self.claims.iter().flat_map(|(frontend, claims)| losers(frontend, claims));
+        let contested = self.claims.iter().flat_map(|(frontend, claims)| self.losers(frontend, claims));
         let faults = self.faults.values().flatten().cloned();
         self.network.rejected().chain(contested).chain(faults).collect()
     }
@@ -315,14 +317,17 @@ impl Plan {
         let mut rejected: Vec<Rejected> = self.network.rejected().collect();
         let mut known: Vec<Rejected> = old.network.rejected().collect();
         for change in SharedMap::changes_between(&old.claims, &self.claims) {
-            rejected.extend(change.new.into_iter().flat_map(|claims| losers(change.key, claims)));
-            known.extend(change.old.into_iter().flat_map(|claims| losers(change.key, claims)));
+            rejected.extend(change.new.into_iter().flat_map(|claims| self.losers(change.key, claims)));
+            known.extend(change.old.into_iter().flat_map(|claims| old.losers(change.key, claims)));
         }
         for change in SharedMap::changes_between(&old.faults, &self.faults) {
             rejected.extend(change.new.into_iter().flatten().cloned());
             known.extend(change.old.into_iter().flatten().cloned());
         }
         rejected.retain(|rejected| !known.contains(rejected));
+        let mut reserved = self.reserved_since(old);
+        reserved.retain(|reserved| !rejected.contains(reserved));
+        rejected.extend(reserved);
         rejected
     }
 
@@ -381,25 +386,31 @@ impl Plan {
 
     fn replace_claim(&mut self, frontend: &Frontend, service: &NamespacedName, claim: Option<Arc<Treatment>>) {
         let mut claims = self.claims.get(frontend).cloned().unwrap_or_default();
-        let old = holder(&claims).cloned();
+        let old = self.holder_of(frontend, &claims).cloned();
         match claim {
             Some(treatment) => claims.insert(service.clone(), treatment),
             None => claims.remove(service),
         };
-        let new = holder(&claims).cloned();
+        let new = self.holder_of(frontend, &claims).cloned();
         if claims.is_empty() {
             self.claims.remove(frontend);
         } else {
             self.claims.insert(*frontend, claims);
         }
-        if old != new {
-            self.replace_node_port(frontend, old.as_deref(), new.as_deref());
-            match new.as_ref().filter(|new| new.affinity.is_some()) {
-                Some(new) => self.affine.treatments.insert(*frontend, Arc::clone(new)),
-                None => self.affine.treatments.remove(frontend),
-            };
-            self.elements.replace_frontend(frontend, old.as_deref(), new.as_deref());
+        self.replace_holder(frontend, old.as_ref(), new.as_ref());
+    }
+
+    fn replace_holder(&mut self, frontend: &Frontend, old: Option<&Arc<Treatment>>, new: Option<&Arc<Treatment>>) {
+        if old == new {
+            return;
         }
+        let (before, after) = (old.map(AsRef::as_ref), new.map(AsRef::as_ref));
+        self.replace_node_port(frontend, before, after);
+        match new.filter(|new| new.affinity.is_some()) {
+            Some(new) => self.affine.treatments.insert(*frontend, Arc::clone(new)),
+            None => self.affine.treatments.remove(frontend),
+        };
+        self.elements.replace_frontend(frontend, before, after);
     }
 
     fn replace_node_port(&mut self, frontend: &Frontend, old: Option<&Treatment>, new: Option<&Treatment>) {
@@ -433,11 +444,4 @@ fn node_port(frontend: &Frontend, treatment: Option<&Treatment>) -> Option<NodeP
 /// Were it the name alone, any Service could take another's cluster IP by listing it among its external addresses.
 fn holder(claims: &Claims) -> Option<&Arc<Treatment>> {
     claims.values().min_by_key(|treatment| service::precedence(treatment.kind))
-}
-
-/// Those who ask for a frontend that another Service has.
-fn losers(frontend: &Frontend, claims: &Claims) -> Vec<Rejected> {
-    let Some(holder) = holder(claims) else { return Vec::new() };
-    let losers = claims.values().filter(|treatment| treatment.service != holder.service);
-    losers.map(|treatment| treatment.refused_because_of(frontend, holder)).collect()
 }

@@ -11,7 +11,7 @@ use compile::{NodeView, Plan, Routing, RoutingMode};
 use datapath::route::{Bridge, Link, LinkIndex, Route, RouteAction, Rtnetlink, Veth, VethEnd};
 use datapath::{Datapath, Netns, Outcome, Wanted, sysctl};
 use ipnet::IpNet;
-use model::{Cluster, IpFamily, Node};
+use model::{Cluster, IpFamily, Node, Rejected};
 
 /// What the links of the underlay carry, and those of the pods.
 pub const MTU: u32 = 1500;
@@ -113,9 +113,16 @@ impl Fabric {
 
     /// Applies to a node what a cluster asks of it.
     pub fn apply_cluster(&mut self, node: usize, mode: RoutingMode, cluster: &Cluster) -> Outcome {
+        let (outcome, rejected) = self.apply_partly(node, mode, cluster);
+        assert_eq!(rejected, []);
+        outcome
+    }
+
+    /// The same for what a cluster asks and may not have all of, which is returned too.
+    pub fn apply_partly(&mut self, node: usize, mode: RoutingMode, cluster: &Cluster) -> (Outcome, Vec<Rejected>) {
         let plan = Plan::of(self.view(node, mode), cluster);
-        assert_eq!(plan.rejected(), []);
-        self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan")
+        let outcome = self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan");
+        (outcome, plan.rejected())
     }
 
     /// Applies to every node.

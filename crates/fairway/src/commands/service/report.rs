@@ -45,7 +45,11 @@ impl ServiceReport {
                 port: treatment.port.clone(),
                 kind: treatment.kind,
                 endpoints: if is_its_own { endpoints(&treatment.dispatch) } else { 0 },
-                does: if is_its_own { describe(treatment) } else { "belongs to another Service".to_owned() },
+                does: match plan.treatment(frontend) {
+                    Some(_) if is_its_own => describe(treatment),
+                    Some(_) => "belongs to another Service".to_owned(),
+                    None => "belongs to the tunnel between the nodes".to_owned(),
+                },
             }
         });
         let of_service = plan.rejected().into_iter().filter(|rejected| {
