@@ -17,6 +17,7 @@ use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Protocol, Service, Servi
 use nix::sys::socket::{getsockopt, sockopt};
 
 mod fabric;
+mod tunnel_agreement;
 
 const PORT: u16 = 8080;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +58,11 @@ fn ask(netns: &Netns, to: IpAddr, len: usize) -> std::io::Result<(IpAddr, usize)
 /// The same of a server at an address that leads to it.
 fn ask_at(netns: &Netns, to: SocketAddr, len: usize) -> std::io::Result<(IpAddr, usize)> {
     let connect = || TcpStream::connect_timeout(&to, PATIENCE);
-    let mut stream = netns.run(connect).expect("a thread")?;
+    talk(netns.run(connect).expect("a thread")?, len)
+}
+
+/// The same over a connection there is.
+fn talk(mut stream: TcpStream, len: usize) -> std::io::Result<(IpAddr, usize)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&vec![b'x'; len])?;

@@ -133,7 +133,8 @@ impl Fabric {
         }
     }
 
-    fn view(&self, node: usize, mode: RoutingMode) -> NodeView {
+    /// A node as its agent sees it.
+    pub fn view(&self, node: usize, mode: RoutingMode) -> NodeView {
         let networks = self.nodes[node].networks.clone();
         let routing = Routing { mode, networks, tunnel_checksums: self.checksums, ..Routing::default() };
         // What the agent is told of the whole cluster: what has no narrower route leads to the node itself.
