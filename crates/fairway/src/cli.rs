@@ -230,7 +230,8 @@ pub struct ShapeArgs {
     /// Way of packets to pods of other nodes.
     #[arg(long, value_enum, default_value_t)]
     pub routing: RoutingArg,
-    /// Leave this machine's network alone. Without it, root gets a link and routes to the nodes, which end with the sandbox.
+    /// Leave this machine's network alone: no link and routes to the nodes, as root gets them, and no names from this
+    /// machine's DNS servers.
     #[arg(long, env = "FAIRWAY_ISOLATED")]
     pub isolated: bool,
 }
@@ -267,6 +268,7 @@ impl ShapeArgs {
             networks: self.networks,
             pod_cidrs: self.pod_cidr.clone(),
             service_cidrs: self.service_cidr.clone(),
+            isolated: self.isolated,
         }
     }
 }

@@ -10,6 +10,7 @@ mod controllers;
 pub mod dns;
 pub mod early;
 mod last_words;
+mod names;
 mod node;
 mod process_metrics;
 mod ranges;
@@ -41,6 +42,9 @@ pub enum Part {
     /// The scheduler and the controllers of a sandbox.
     #[command(hide = true)]
     Controllers(PartArgs),
+    /// Answers a sandbox's nodes about the names of the host.
+    #[command(hide = true)]
+    Names(PartArgs),
     /// The runtime of one node of a sandbox.
     #[command(hide = true)]
     Node(node::NodeArgs),
@@ -71,6 +75,7 @@ pub fn run_part(part: Part) -> Result<ExitCode> {
         Part::SandboxSupervisor(args) => run_supervisor(&args.parse()?)?,
         Part::Apiserver(args) => apiserver::run(&args.parse()?)?,
         Part::Controllers(args) => controllers::run(&args.parse()?)?,
+        Part::Names(args) => names::run(&args.parse()?)?,
         Part::Node(args) => node::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

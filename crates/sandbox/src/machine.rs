@@ -1,10 +1,11 @@
 //! The machine under a sandbox: its namespaces, its processes and how they end.
 //!
 //! ```text
-//! up ──spawns──> boot ──unshares user pid net mount uts ipc──> supervisor (pid 1 inside)
+//! up ──spawns──> boot ──unshares user pid mount uts ipc──> supervisor (pid 1 inside), unshares net
 //!                                                                ├ bridge and one network namespace a node
 //!                                                                ├ role apiserver   (root namespace of the sandbox)
 //!                                                                ├ role controllers (the same)
+//!                                                                ├ role names       (the host's network)
 //!                                                                └ role node, one a node, inside the node's namespaces
 //! ```
 //!
@@ -16,6 +17,7 @@ mod enter;
 mod host_link;
 mod network;
 mod node_namespaces;
+mod outside;
 mod preflight;
 mod progress;
 mod record;

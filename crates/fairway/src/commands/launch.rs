@@ -104,7 +104,7 @@ async fn raise(
     // Made before any process reads it, so that all of them read the same.
     let authority = Authority::load_or_create(&state.api_dir(), jiff::Timestamp::now())?;
     let mut record = start(request, state, listener, api_port, report)?;
-    let reach = if request.shape.isolated { Reach::Isolated } else { Reach::connect(state, &record) };
+    let reach = if request.spec.is_isolated() { Reach::Isolated } else { Reach::connect(state, &record) };
     if let Some(link) = reach.link() {
         record.host_link = Some(link.clone());
         state.write_record(&record)?;

@@ -8,4 +8,5 @@ mod host_link;
 mod install;
 mod lifecycle;
 mod load_balancer;
+mod names;
 mod networks;

@@ -61,7 +61,7 @@ pub enum BootError {
         source: io::Error,
     },
     /// Another namespace cannot be made.
-    #[error("cannot make pid, network, mount, uts and ipc namespaces")]
+    #[error("cannot make pid, mount, uts and ipc namespaces")]
     Namespaces {
         /// The cause.
         source: nix::Error,
@@ -110,11 +110,8 @@ fn start_supervisor(args: &RoleArgs) -> Result<(), BootError> {
     if !Uid::effective().is_root() {
         unshare_user()?;
     }
-    let namespaces = CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC;
+    let namespaces =
+        CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
     unshare(namespaces).map_err(|source| BootError::Namespaces { source })?;
     let child = spawn(&mut args.command("sandbox-supervisor"), "supervisor")?;
     let pid = child.id().cast_signed();

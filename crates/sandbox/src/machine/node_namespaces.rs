@@ -18,6 +18,7 @@ use nix::unistd::sethostname;
 use super::enter::supervisor_descriptor;
 use super::roles::RoleArgs;
 use crate::images;
+use crate::node::names::Resolver;
 use crate::rootfs::{self, Bind, Purpose, Root, RootError};
 
 /// The namespaces of one node, alive as long as this value or a process in them.
@@ -78,6 +79,14 @@ pub enum LayOutError {
     #[error("cannot make directory {path}")]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -181,7 +190,10 @@ fn lay_out(args: &RoleArgs, name: &str) -> Result<(), LayOutError> {
     let at = args.state().node_dir(name).join("root");
     fs::create_dir_all(&at).map_err(|source| LayOutError::Directory { path: at.clone(), source })?;
     let program = env::current_exe().map_err(|source| LayOutError::Program { source })?;
-    let binds = [Bind::writable(args.state().path(), args.state().path())];
+    let mut binds = vec![Bind::writable(args.state().path(), args.state().path())];
+    if !args.spec().is_isolated() {
+        binds.push(Bind::writable(name_servers(args, name)?, "/etc/resolv.conf"));
+    }
     let root = Root {
         at: &at,
         program: &program,
@@ -192,4 +204,13 @@ fn lay_out(args: &RoleArgs, name: &str) -> Result<(), LayOutError> {
     };
     root.build()?;
     Ok(rootfs::enter(&at)?)
+}
+
+/// Writes the node's `resolv.conf`: the host's, with the router in place of its servers, which nodes do not reach.
+fn name_servers(args: &RoleArgs, name: &str) -> Result<PathBuf, LayOutError> {
+    let mut resolver = Resolver::parse(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    resolver.name_servers = args.spec().gateways().iter().map(ToString::to_string).collect();
+    let path = args.state().node_dir(name).join("resolv.conf");
+    let written = fs::write(&path, resolver.to_file());
+    written.map(|()| path.clone()).map_err(|source| LayOutError::Write { path, source })
 }

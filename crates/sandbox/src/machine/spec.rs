@@ -25,6 +25,9 @@ pub struct Shape {
     pub pod_cidrs: Vec<IpNet>,
     /// Where Services get addresses from: one range for each family, in the same order.
     pub service_cidrs: Vec<IpNet>,
+    /// Whether nothing leads from it to the host or back: no link, no names.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 /// The shape of a sandbox, validated: a name that is a DNS label, ranges of the same families that do not overlap.
@@ -114,6 +117,7 @@ impl Default for Shape {
             networks: 1,
             pod_cidrs: vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into()],
             service_cidrs: vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into()],
+            isolated: false,
         }
     }
 }
@@ -168,6 +172,11 @@ impl Spec {
     /// The ranges Services get addresses from, in the same order.
     pub fn service_cidrs(&self) -> &[IpNet] {
         &self.0.service_cidrs
+    }
+
+    /// Whether nothing leads from it to the host or back.
+    pub const fn is_isolated(&self) -> bool {
+        self.0.isolated
     }
 
     /// The prefix length of a node's part of a pod range.

@@ -1,6 +1,7 @@
 //! Process 1 of a sandbox: makes the nodes, starts the roles, starts them again when they end, and takes all with it.
 //!
-//! It has no async runtime and no thread once it runs: it waits for signals and restarts what ended.
+//! It has no async runtime, and no thread but the one that stays outside once it runs: it waits for signals and restarts
+//! what ended.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +19,7 @@ use nix::unistd::{Pid, dup2_stdout};
 
 use super::network::{self, NetworkError};
 use super::node_namespaces::{NodeNamespaces, NodeNamespacesError};
+use super::outside::Outside;
 use super::progress::{Progress, chain};
 use super::roles::RoleArgs;
 
@@ -33,6 +35,12 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// Why the supervisor could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
+    /// There can be no network beside the host's.
+    #[error("cannot make a network namespace")]
+    Namespace {
+        /// The cause.
+        source: io::Error,
+    },
     /// The network between the nodes cannot be made.
     #[error("cannot make the network of the nodes")]
     Network(#[from] NetworkError),
@@ -89,6 +97,7 @@ pub fn run_supervisor(args: &RoleArgs) -> Result<(), SupervisorError> {
 
 struct Supervisor {
     args: RoleArgs,
+    outside: Outside,
     nodes: Vec<NodeNamespaces>,
     roles: Vec<Role>,
     signals: SignalFd,
@@ -106,6 +115,8 @@ struct Role {
 enum RoleKind {
     ApiServer,
     Controllers,
+    /// Answers nodes about the host's names.
+    Names,
     /// The node with this index.
     Node(usize),
 }
@@ -118,12 +129,14 @@ enum RoleState {
 impl Supervisor {
     fn start(args: &RoleArgs) -> Result<Self, SupervisorError> {
         let signals = receive_signals().map_err(|source| SupervisorError::Signals { source })?;
+        let outside = Outside::leave().map_err(|source| SupervisorError::Namespace { source })?;
         let nodes = NodeNamespaces::make_all(args)?;
         network::join_nodes(args.spec(), &nodes)?;
         report(&Progress::Nodes { nodes: nodes.iter().map(NodeNamespaces::label).collect() })?;
-        let kinds =
-            [RoleKind::ApiServer, RoleKind::Controllers].into_iter().chain((0..nodes.len()).map(RoleKind::Node));
-        let mut supervisor = Self { args: args.clone(), nodes, roles: Vec::new(), signals };
+        let names = (!args.spec().is_isolated()).then_some(RoleKind::Names);
+        let kinds = [RoleKind::ApiServer, RoleKind::Controllers].into_iter().chain(names);
+        let kinds = kinds.chain((0..nodes.len()).map(RoleKind::Node));
+        let mut supervisor = Self { args: args.clone(), outside, nodes, roles: Vec::new(), signals };
         for kind in kinds {
             let name = supervisor.role_name(kind);
             let state = RoleState::Running { pid: supervisor.spawn(kind, &name)?, since: Instant::now() };
@@ -139,6 +152,7 @@ impl Supervisor {
         match kind {
             RoleKind::ApiServer => "apiserver".to_owned(),
             RoleKind::Controllers => "controllers".to_owned(),
+            RoleKind::Names => "names".to_owned(),
             RoleKind::Node(index) => self.nodes[index].name().to_owned(),
         }
     }
@@ -150,10 +164,12 @@ impl Supervisor {
         let mut command = match kind {
             RoleKind::ApiServer => self.args.command("apiserver"),
             RoleKind::Controllers => self.args.command("controllers"),
+            RoleKind::Names => self.args.command("names"),
             RoleKind::Node(index) => self.nodes[index].command(&self.args),
         };
         let stdin = if kind == RoleKind::ApiServer { Stdio::inherit() } else { Stdio::null() };
-        let child = command.stdin(stdin).stdout(Stdio::null()).stderr(log).spawn();
+        command.stdin(stdin).stdout(Stdio::null()).stderr(log);
+        let child = if kind == RoleKind::Names { self.outside.spawn(command) } else { command.spawn() };
         let child = child.map_err(|source| SupervisorError::Start { role: name.to_owned(), source })?;
         Ok(Pid::from_raw(child.id().cast_signed()))
     }

@@ -10,7 +10,7 @@ mod environment;
 mod exec;
 mod facts;
 mod fields;
-mod names;
+pub(crate) mod names;
 mod namespaces;
 mod objects;
 mod pod;
