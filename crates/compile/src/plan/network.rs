@@ -138,7 +138,9 @@ impl Network {
     }
 
     fn add_routes(&mut self, view: &NodeView, cluster: &Cluster) {
-        let mut tunnel = cluster.nodes.get(&view.name).and_then(|own| Tunnel::of(own, &view.routing));
+        let ranges = cluster.nodes.values().flat_map(|node| &node.pod_cidrs);
+        let families = ranges.map(|range| IpFamily::of(range.network())).collect();
+        let mut tunnel = cluster.nodes.get(&view.name).and_then(|own| Tunnel::of(own, &view.routing, &families));
         let mut taken: Vec<(IpNet, &Node)> = Vec::new();
         let own = cluster.nodes.get(&view.name).into_iter();
         taken.extend(own.flat_map(|node| node.pod_cidrs.iter().map(|net| (*net, &**node))));

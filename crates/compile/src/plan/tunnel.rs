@@ -20,6 +20,8 @@ const NETWORK_IDENTIFIER: u32 = 117;
 /// What a packet grows by in the tunnel: the other packet's Ethernet, VXLAN, UDP and IP headers.
 const OVERHEAD_V4: u32 = 14 + 8 + 8 + 20;
 const OVERHEAD_V6: u32 = 14 + 8 + 8 + 40;
+/// The smallest packet a link of IPv6 must carry whole (RFC 8200, section 5).
+const IPV6_MINIMUM_MTU: u32 = 1280;
 
 /// One node's end of the tunnel, and what it knows of the other nodes'.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +48,19 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// This node's end, which knows no other yet; none while the node has no address.
-    pub(super) fn of(own: &Node, routing: &Routing) -> Option<Self> {
+    /// This node's end, which knows no other yet, for pods of these families; none while the node has no address.
+    pub(super) fn of(own: &Node, routing: &Routing, pods: &BTreeSet<IpFamily>) -> Option<Self> {
         let endpoint = endpoint(own, None)?;
         let overhead = if endpoint.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+        // The kernel has IPv6 on no smaller link; where the nodes' carries less, it sends what does not fit in fragments.
+        let has_ipv6 = endpoint.is_ipv6() || pods.contains(&IpFamily::V6);
+        let least = if has_ipv6 { IPV6_MINIMUM_MTU } else { 0 };
         Some(Self {
             network: NETWORK_IDENTIFIER,
             endpoint,
             mac: mac(endpoint),
             port: routing.tunnel_port,
-            mtu: routing.mtu_at(endpoint).saturating_sub(overhead),
+            mtu: routing.mtu_at(endpoint).saturating_sub(overhead).max(least),
             checksums: routing.tunnel_checksums,
             addresses: own.pod_cidrs.iter().map(IpNet::network).collect(),
             neighbours: BTreeMap::new(),
@@ -139,6 +144,9 @@ mod tests {
         }
     }
 
+    static BOTH: std::sync::LazyLock<BTreeSet<IpFamily>> =
+        std::sync::LazyLock::new(|| [IpFamily::V4, IpFamily::V6].into());
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -147,7 +155,7 @@ mod tests {
     fn a_dual_stack_peer_has_one_end_and_a_gateway_for_each_range() {
         let own = node(&["10.89.0.1", "fd00::1"], &["10.244.1.0/24", "fd00:10:1::/64"]);
         let network = LinkNetwork { address: "10.89.0.1/24".parse().unwrap(), mtu: 1500 };
-        let mut tunnel = Tunnel::of(&own, &Routing { networks: vec![network], ..Routing::default() }).unwrap();
+        let mut tunnel = Tunnel::of(&own, &Routing { networks: vec![network], ..Routing::default() }, &BOTH).unwrap();
         assert_eq!((tunnel.endpoint, tunnel.mtu), (ip("10.89.0.1"), 1450));
         assert_eq!(tunnel.addresses, [ip("10.244.1.0"), ip("fd00:10:1::")].into());
         let peer = node(&["fd00::2", "10.89.1.2"], &[]);
@@ -160,8 +168,23 @@ mod tests {
     }
 
     #[test]
+    fn a_tunnel_that_carries_ipv6_takes_the_packets_every_link_of_ipv6_must() {
+        let small = |own: &str| {
+            let network = LinkNetwork { address: own.parse().unwrap(), mtu: 1280 };
+            (node(&[own.split_once('/').unwrap().0], &[]), Routing { networks: vec![network], ..Routing::default() })
+        };
+        let mtu = |own: &str, pods: &[IpFamily]| {
+            let (own, routing) = small(own);
+            Tunnel::of(&own, &routing, &pods.iter().copied().collect()).unwrap().mtu
+        };
+        assert_eq!(mtu("10.89.0.1/24", &[IpFamily::V4]), 1230);
+        assert_eq!(mtu("10.89.0.1/24", &[IpFamily::V4, IpFamily::V6]), 1280);
+        assert_eq!(mtu("fd00::1/64", &[IpFamily::V4]), 1280);
+    }
+
+    #[test]
     fn pods_of_ipv4_are_reached_between_nodes_of_ipv6_alone() {
-        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["10.244.1.0/24"]), &Routing::default()).unwrap();
+        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["10.244.1.0/24"]), &Routing::default(), &BOTH).unwrap();
         let peers = [node(&["fd00::2"], &[]), node(&["10.89.1.2", "fd00::2"], &[])];
         let end = ip("fd00::2");
         let way = Some((link_local(mac(end)), end));
@@ -172,11 +195,11 @@ mod tests {
 
     #[test]
     fn a_node_of_ipv6_tunnels_in_it_and_reaches_no_node_without() {
-        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["fd00:10:1::/64"]), &Routing::default()).unwrap();
+        let mut tunnel = Tunnel::of(&node(&["fd00::1"], &["fd00:10:1::/64"]), &Routing::default(), &BOTH).unwrap();
         assert_eq!((tunnel.mtu, tunnel.mac.0[0]), (1430, 0x06));
         assert_eq!(tunnel.add_peer(&node(&["10.89.1.2"], &[]), "10.244.2.0/24".parse().unwrap()), None);
         assert!(tunnel.forwarding.is_empty() && tunnel.neighbours.is_empty());
         assert_ne!(mac(ip("fd00::1")), mac(ip("fd00::2")));
-        assert_eq!(Tunnel::of(&node(&[], &[]), &Routing::default()), None);
+        assert_eq!(Tunnel::of(&node(&[], &[]), &Routing::default(), &BOTH), None);
     }
 }
