@@ -253,6 +253,11 @@ impl Plan {
         &self.node_ports
     }
 
+    /// This node's addresses that serve node ports, sorted; none when those are all it has.
+    pub fn node_port_addresses(&self) -> Option<&[IpAddr]> {
+        (self.view.node_port_addresses != NodePortAddresses::All).then_some(&*self.network.node_port_addresses)
+    }
+
     /// How many Service ports want an endpoint on this node by their policy and have some elsewhere only.
     pub const fn without_local(&self) -> &BTreeMap<(PolicySide, IpFamily), usize> {
         &self.without_local

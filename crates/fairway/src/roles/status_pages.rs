@@ -124,14 +124,23 @@ impl StatusPages {
 
     /// Serves `GET` of the pages that `find` has, by path, until `cancel`.
     pub async fn serve(self, find: impl Fn(&str) -> Option<Page> + Send + Sync + 'static, cancel: CancellationToken) {
-        let (find, places, tasks) = (Arc::new(find), Arc::new(Semaphore::new(MAX_CONNECTIONS)), TaskTracker::new());
+        self.answer(move |method, path| respond(method, path, &find), cancel).await;
+    }
+
+    /// Serves one page, whatever is asked for and by whatever method, until `cancel`.
+    pub async fn serve_one(self, page: impl Fn() -> Page + Send + Sync + 'static, cancel: CancellationToken) {
+        self.answer(move |_, _| page(), cancel).await;
+    }
+
+    async fn answer(self, answer: impl Fn(&Method, &str) -> Page + Send + Sync + 'static, cancel: CancellationToken) {
+        let (answer, places, tasks) = (Arc::new(answer), Arc::new(Semaphore::new(MAX_CONNECTIONS)), TaskTracker::new());
         let accepting = async {
             while let Ok(place) = Arc::clone(&places).acquire_owned().await {
                 match self.listener.accept().await {
                     Ok((stream, _)) => {
-                        let find = Arc::clone(&find);
+                        let answer = Arc::clone(&answer);
                         tasks.spawn(cancel.clone().run_until_cancelled_owned(async move {
-                            serve_connection(stream, &*find).await;
+                            serve_connection(stream, &*answer).await;
                             drop(place);
                         }));
                     }
@@ -148,25 +157,28 @@ impl StatusPages {
     }
 }
 
-async fn serve_connection(stream: TcpStream, find: &(impl Fn(&str) -> Option<Page> + Sync)) {
-    let respond = |request: Request<Incoming>| async move { Ok::<_, Infallible>(respond(&request, find)) };
+async fn serve_connection(stream: TcpStream, answer: &(impl Fn(&Method, &str) -> Page + Sync)) {
+    let respond = |request: Request<Incoming>| async move {
+        let page = answer(request.method(), request.uri().path());
+        Ok::<_, Infallible>(page.into_response().unwrap_or_default())
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
+        // As kube-proxy writes them: there are probes that compare.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service_fn(respond));
     if let Ok(Err(error)) = timeout(CONNECTION_LIMIT, connection).await {
         debug!(%error, "a reader of status pages went away");
     }
 }
 
-fn respond(request: &Request<Incoming>, find: &impl Fn(&str) -> Option<Page>) -> Response<Full<Bytes>> {
-    let page = if request.method() == Method::GET || request.method() == Method::HEAD {
-        find(request.uri().path())
-            .unwrap_or_else(|| Page { status: StatusCode::NOT_FOUND, ..Page::fine("not found\n") })
+fn respond(method: &Method, path: &str, find: &impl Fn(&str) -> Option<Page>) -> Page {
+    if *method == Method::GET || *method == Method::HEAD {
+        find(path).unwrap_or_else(|| Page { status: StatusCode::NOT_FOUND, ..Page::fine("not found\n") })
     } else {
         Page { status: StatusCode::METHOD_NOT_ALLOWED, ..Page::fine("only GET\n") }
-    };
-    page.into_response().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

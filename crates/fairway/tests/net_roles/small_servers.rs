@@ -37,13 +37,17 @@ fn create_endpoint(world: &World) {
 
 /// The status, the headers and the JSON of a load balancer's answer.
 fn health_check() -> Option<(u16, String, Value)> {
+    health_check_by("GET")
+}
+
+fn health_check_by(method: &str) -> Option<(u16, String, Value)> {
     let mut stream = TcpStream::connect("10.89.0.1:30999").ok()?;
     stream.set_read_timeout(Some(DEADLINE)).ok()?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "{method} / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
     let mut response = String::new();
     stream.read_to_string(&mut response).ok()?;
     let (head, body) = response.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, head.to_lowercase(), serde_json::from_str(body).ok()?))
+    Some((head.split(' ').nth(1)?.parse().ok()?, head.to_owned(), serde_json::from_str(body).ok()?))
 }
 
 fn wait_for_health(code: u16) -> (String, Value) {
@@ -60,14 +64,15 @@ fn a_load_balancer_learns_whether_a_node_has_ready_endpoints() {
         create_service(&world);
         let _agent = world.spawn_agent();
         let (head, body) = wait_for_health(503);
-        assert!(head.contains("x-load-balancing-endpoint-weight: 0"), "{head}");
+        assert!(head.contains("X-Load-Balancing-Endpoint-Weight: 0"), "{head}");
         let service = json!({ "namespace": "default", "name": "shop" });
         assert_eq!(body, json!({ "service": service, "localEndpoints": 0, "serviceProxyHealthy": true }));
 
         create_endpoint(&world);
         let (head, body) = wait_for_health(200);
-        assert!(head.contains("x-load-balancing-endpoint-weight: 1"), "{head}");
-        assert!(head.contains("content-type: application/json"), "{head}");
+        assert!(head.contains("X-Load-Balancing-Endpoint-Weight: 1"), "{head}");
+        assert!(head.contains("Content-Type: application/json"), "{head}");
+        assert_eq!(health_check_by("POST").unwrap().0, 200, "any method will do");
         assert_eq!(body["localEndpoints"], 1);
 
         // It still serves, but no new clients should come.
@@ -79,6 +84,21 @@ fn a_load_balancer_learns_whether_a_node_has_ready_endpoints() {
         let other_policy = json!({ "spec": { "externalTrafficPolicy": "Cluster", "healthCheckNodePort": null } });
         world.merge(&SERVICES, "default", "shop", other_policy);
         wait_for("the port to be closed", DEADLINE, || TcpStream::connect("10.89.0.1:30999").is_err().then_some(()));
+    });
+}
+
+#[test]
+fn health_checks_are_answered_where_node_ports_are_served() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        create_service(&world);
+        create_endpoint(&world);
+        let _agent = world.spawn_agent_with(&["--node-port-addresses", "primary"]);
+        wait_for_health(200);
+        for elsewhere in ["127.0.0.1:30999", "10.244.1.6:30999"] {
+            assert!(TcpStream::connect(elsewhere).is_err(), "{elsewhere}");
+        }
     });
 }
 

@@ -1,8 +1,7 @@
 //! Answers to load balancers that ask whether this node has endpoints of a Service (`spec.healthCheckNodePort`).
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +20,11 @@ use crate::roles::status_pages::{Page, StatusPages};
 /// How often a port that somebody else had is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Where one family of one Service is asked about.
+/// Where one Service is asked about; it is told of the endpoints of the address's family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     service: NamespacedName,
-    port: NonZeroU16,
-    family: IpFamily,
+    address: SocketAddr,
 }
 
 /// What every health check needs.
@@ -58,27 +56,25 @@ pub(super) async fn serve(checks: HealthChecks, cancel: CancellationToken) {
 }
 
 fn places(served: &Served) -> BTreeSet<Place> {
+    const ALL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let addresses = served.health_check_addresses.as_deref().unwrap_or(&ALL);
     let checks = served.health_checks.iter();
     let of_check = checks.flat_map(|(service, check)| {
-        let families = check.local_endpoints.keys();
-        families.map(|family| Place { service: service.clone(), port: check.port, family: *family })
+        let of_family = addresses.iter().filter(|address| check.local_endpoints.contains_key(&IpFamily::of(**address)));
+        of_family
+            .map(|address| Place { service: service.clone(), address: SocketAddr::new(*address, check.port.get()) })
     });
     of_check.collect()
 }
 
 async fn serve_place(place: Place, checks: HealthChecks, cancel: CancellationToken) {
-    let address = match place.family {
-        IpFamily::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, place.port.get())),
-        IpFamily::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, place.port.get())),
-    };
-    match listen(address) {
+    match listen(place.address) {
         Ok(listener) => {
-            let find =
-                move |_: &str| Some(page(&place, &checks.served.borrow(), checks.health.is_in_step(Timestamp::now())));
-            StatusPages::of(listener).serve(find, cancel).await;
+            let answer = move || page(&place, &checks.served.borrow(), checks.health.is_in_step(Timestamp::now()));
+            StatusPages::of(listener).serve_one(answer, cancel).await;
         }
         Err(error) => {
-            warn!(service = %place.service, %address, %error, "cannot serve the health check of a Service");
+            warn!(service = %place.service, address = %place.address, %error, "cannot serve the health check of a Service");
             checks.rejections.tell(vec![place.rejected(&checks.node, &error)]);
         }
     }
@@ -89,7 +85,7 @@ impl Place {
         Rejected {
             object: Subject::service(&self.service),
             field: "spec.healthCheckNodePort".to_owned(),
-            why: format!("node {node} cannot listen at port {} ({error}); free the port or choose another", self.port),
+            why: format!("node {node} cannot listen at {} ({error}); free the port or choose another", self.address),
             reason: RejectedReason::FailedToStartServiceHealthcheck,
         }
     }
@@ -98,14 +94,56 @@ impl Place {
 /// The answer in kube-proxy's form. Its header is a weight for load balancers that spread by it.
 fn page(place: &Place, served: &Served, in_step: bool) -> Page {
     let check = served.health_checks.get(&place.service);
-    let count = check.and_then(|check| check.local_endpoints.get(&place.family)).copied().unwrap_or_default();
-    let body = serde_json::json!({
-        "service": { "namespace": place.service.namespace.as_str(), "name": place.service.name.as_str() },
-        "localEndpoints": count,
-        "serviceProxyHealthy": in_step,
-    });
-    let page = if count > 0 && in_step { Page::fine(body.to_string()) } else { Page::unavailable(body.to_string()) };
+    let family = IpFamily::of(place.address.ip());
+    let count = check.and_then(|check| check.local_endpoints.get(&family)).copied().unwrap_or_default();
+    let body = body(&place.service, count, in_step);
+    let page = if count > 0 && in_step { Page::fine(body) } else { Page::unavailable(body) };
     page.json()
         .with_header("x-content-type-options", "nosniff")
         .with_header("x-load-balancing-endpoint-weight", count.to_string())
+}
+
+/// JSON with the fields in kube-proxy's order and on lines of their own, for probes that look for text.
+fn body(service: &NamespacedName, count: usize, in_step: bool) -> String {
+    let (namespace, name) = (&service.namespace, &service.name);
+    format!(
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"{namespace}\",\n\t\t\"name\": \"{name}\"\n\t}},\n\
+         \t\"localEndpoints\": {count},\n\t\"serviceProxyHealthy\": {in_step}\n}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use compile::plan::HealthCheck;
+
+    use super::*;
+
+    fn served(addresses: Option<&[&str]>) -> Served {
+        let local_endpoints = BTreeMap::from([(IpFamily::V4, 2)]);
+        let check = HealthCheck { port: 30_999.try_into().unwrap(), local_endpoints };
+        let addresses = addresses.map(|addresses| addresses.iter().map(|text| text.parse().unwrap()).collect());
+        let mut served = Served { health_check_addresses: addresses, ..Served::default() };
+        served.health_checks.insert(NamespacedName::new("shop", "cart"), check);
+        served
+    }
+
+    #[test]
+    fn health_checks_are_answered_at_the_addresses_of_node_ports_of_the_services_families() {
+        let places = |addresses| -> Vec<_> {
+            places(&served(addresses)).iter().map(|place| place.address.to_string()).collect()
+        };
+        assert_eq!(places(None), ["0.0.0.0:30999"]);
+        assert_eq!(places(Some(&["10.89.0.1", "10.90.0.1", "fd00::1"])), ["10.89.0.1:30999", "10.90.0.1:30999"]);
+        assert_eq!(places(Some(&[])), [""; 0]);
+    }
+
+    #[test]
+    fn the_body_is_the_text_kube_proxy_sends() {
+        let text = body(&NamespacedName::new("shop", "cart"), 2, true);
+        let expected = "{\n\t\"service\": {\n\t\t\"namespace\": \"shop\",\n\t\t\"name\": \"cart\"\n\t},\n\
+                        \t\"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}";
+        assert_eq!(text, expected);
+    }
 }

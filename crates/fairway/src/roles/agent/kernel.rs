@@ -232,8 +232,11 @@ impl Kernel {
 
     /// What of the plan the agent serves itself; nothing before the first one is in force.
     pub(super) fn served(&self) -> Served {
-        let served =
-            |plan: &Plan| Served { health_checks: plan.health_checks().clone(), node_ports: plan.node_ports().clone() };
+        let served = |plan: &Plan| Served {
+            health_checks: plan.health_checks().clone(),
+            health_check_addresses: plan.node_port_addresses().map(<[_]>::to_vec),
+            node_ports: plan.node_ports().clone(),
+        };
         self.committed.as_ref().map(|committed| served(&committed.plan)).unwrap_or_default()
     }
 

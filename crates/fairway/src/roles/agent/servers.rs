@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Served {
     /// Health checks by their Service.
     pub(super) health_checks: SharedMap<NamespacedName, HealthCheck>,
+    /// This node's addresses at which they are answered; none when those are all it has.
+    pub(super) health_check_addresses: Option<Vec<IpAddr>>,
     /// Node ports and this node's addresses that serve them.
     pub(super) node_ports: SharedMap<NodePort, Vec<IpAddr>>,
 }
