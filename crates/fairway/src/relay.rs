@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use tcp::relay_connections;
+pub use tcp::{Connections, accept_connections, relay_connections};
 pub use udp::relay_datagrams;
 
 /// Where to pass on what arrives, and under which limits.

@@ -148,7 +148,7 @@ pub struct Plan {
     /// The frontends whose clients stay with their endpoint.
     affine: Affine,
     health_checks: SharedMap<NamespacedName, HealthCheck>,
-    /// This node's addresses at which each node port is served.
+    /// This node's addresses at which each node port that has endpoints is served.
     node_ports: SharedMap<NodePort, Vec<IpAddr>>,
     without_local: BTreeMap<(PolicySide, IpFamily), usize>,
     /// What is wrong with Services in themselves.
@@ -248,7 +248,7 @@ impl Plan {
         &self.health_checks
     }
 
-    /// The node ports that are served, with this node's addresses they are served at, sorted.
+    /// The node ports that have endpoints, with this node's addresses they are served at, sorted.
     pub const fn node_ports(&self) -> &SharedMap<NodePort, Vec<IpAddr>> {
         &self.node_ports
     }
@@ -438,9 +438,10 @@ impl Plan {
     }
 }
 
-/// The key of a node port's frontend, when a treatment is one's.
+/// The key of a node port's frontend, when a treatment is one's and leads to somebody.
 fn node_port(frontend: &Frontend, treatment: Option<&Treatment>) -> Option<NodePort> {
-    treatment.filter(|treatment| treatment.kind == FrontendKind::NodePort)?;
+    let leads = |treatment: &&Treatment| !matches!(treatment.dispatch, Dispatch::Refuse | Dispatch::Drop);
+    treatment.filter(leads).filter(|treatment| treatment.kind == FrontendKind::NodePort)?;
     Some(NodePort { protocol: frontend.protocol, port: NonZeroU16::new(frontend.port)? })
 }
 

@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Loss, Relay};
@@ -20,10 +21,37 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that were accepted, which may outlive whoever accepted them.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Connections {
+    /// None yet; all of them end with `cancel`.
+    pub fn until(cancel: CancellationToken) -> Self {
+        Self { tasks: TaskTracker::new(), cancel }
+    }
+
+    /// Waits for the end of all.
+    pub async fn end(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
 /// Accepts and passes on until cancelled. Without a free place a connection is closed at once.
 pub async fn relay_connections(listener: TcpListener, relay: Relay) {
+    let connections = Connections::until(relay.cancel.clone());
+    accept_connections(listener, relay, &connections).await;
+    connections.end().await;
+}
+
+/// Accepts until cancelled, and passes on for as long as `connections` are. Without a free place a connection is closed at
+/// once.
+pub async fn accept_connections(listener: TcpListener, relay: Relay, connections: &Connections) {
     let Relay { from, tell, .. } = relay;
-    let tasks = TaskTracker::new();
     let accepting = async {
         loop {
             let client = match listener.accept().await {
@@ -39,7 +67,7 @@ pub async fn relay_connections(listener: TcpListener, relay: Relay) {
                 continue;
             };
             let to = relay.to;
-            tasks.spawn(relay.cancel.clone().run_until_cancelled_owned(async move {
+            connections.tasks.spawn(connections.cancel.clone().run_until_cancelled_owned(async move {
                 if let Err(loss) = pass_on(client, from, to).await {
                     tell(&loss);
                 }
@@ -48,8 +76,6 @@ pub async fn relay_connections(listener: TcpListener, relay: Relay) {
         }
     };
     relay.cancel.run_until_cancelled(accepting).await;
-    tasks.close();
-    tasks.wait().await;
 }
 
 async fn pass_on(mut client: TcpStream, from: SocketAddr, to: SocketAddr) -> Result<(), Loss> {

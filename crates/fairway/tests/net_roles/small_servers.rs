@@ -1,6 +1,6 @@
 //! What the agent serves itself: health checks for load balancers, and node ports at the loopback addresses.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
@@ -179,6 +179,40 @@ fn node_ports_are_served_at_the_loopback_addresses() {
         world.merge(&SERVICES, "default", "shop", json!({ "spec": { "ports": [{ "port": 81 }] } }));
         wait_for("the relay to end", DEADLINE, || TcpStream::connect("127.0.0.1:30080").is_err().then_some(()));
         drop(agent);
+    });
+}
+
+/// Why nobody answers at `address`; nothing when somebody does.
+fn refusal(address: &str) -> Option<ErrorKind> {
+    TcpStream::connect(address).err().map(|error| error.kind())
+}
+
+#[test]
+fn a_node_port_without_endpoints_is_refused_at_the_loopback_addresses_and_connections_go_on() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        create_service(&world);
+        create_endpoint(&world);
+        let listener = TcpListener::bind((POD, 8080)).unwrap();
+        let _agent = world.spawn_agent();
+        let loopbacks = ["127.0.0.1:30080", "[::1]:30080"];
+        let relayed = || TcpStream::connect(loopbacks[0]).ok();
+        let mut client = wait_for("the relay", DEADLINE, relayed);
+        let (mut server, _) = listener.accept().unwrap();
+
+        let nobody: [Value; 0] = [];
+        world.merge(&ENDPOINT_SLICES, "default", "shop-1", json!({ "endpoints": nobody }));
+        for address in loopbacks.into_iter().chain(["10.89.0.1:30080"]) {
+            let refused = || refusal(address).filter(|kind| *kind == ErrorKind::ConnectionRefused);
+            wait_for(&format!("a refusal at {address}"), DEADLINE, refused);
+        }
+        assert!(ask_udp("127.0.0.1:0", loopbacks[0]).is_none());
+        server.write_all(b"hello").unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
     });
 }
 

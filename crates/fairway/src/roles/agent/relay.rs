@@ -22,7 +22,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::relay::{self, Loss};
+use crate::relay::{self, Connections, Loss};
 
 use super::servers::{Served, Servers, listen};
 use records::Records;
@@ -42,19 +42,21 @@ struct Relay {
     to: SocketAddr,
 }
 
-/// Relays node ports, and the host ports in `cni_state_dir`, until `cancel`.
+/// Relays node ports that have endpoints, and the host ports in `cni_state_dir`, until `cancel`. Connections
+/// outlive the relay that accepted them, as they would in the kernel.
 pub(super) async fn serve(mut served: watch::Receiver<Served>, cni_state_dir: PathBuf, cancel: CancellationToken) {
     let mut host_ports = Records::new(cni_state_dir);
     let mut servers = Servers::new(cancel.clone());
     let mut retry = interval(RETRY);
     let places = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
+    let connections = Connections::until(cancel.clone());
     loop {
         let wanted = relays(&served.borrow_and_update(), host_ports.known());
         servers
             .keep(&wanted, |relay, cancel| {
-                let (relay, places) = (*relay, Arc::clone(&places));
+                let (relay, places, connections) = (*relay, Arc::clone(&places), connections.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = run(relay, places, cancel).await {
+                    if let Err(error) = run(relay, places, &connections, cancel).await {
                         warn!(%error, address = %relay.from, protocol = %relay.protocol, "cannot serve a port of the node there");
                     }
                 })
@@ -68,6 +70,7 @@ pub(super) async fn serve(mut served: watch::Receiver<Served>, cni_state_dir: Pa
         }
     }
     servers.end().await;
+    connections.end().await;
 }
 
 /// What is both a node port and a host port is the Service's, as in the kernel.
@@ -100,10 +103,15 @@ fn relay_to_node(port: NodePort, from: IpAddr, addresses: &[IpAddr]) -> Option<R
     Some(Relay { protocol: port.protocol, from: at(from), to: at(*to) })
 }
 
-async fn run(port: Relay, places: Arc<Semaphore>, cancel: CancellationToken) -> std::io::Result<()> {
+async fn run(
+    port: Relay,
+    places: Arc<Semaphore>,
+    connections: &Connections,
+    cancel: CancellationToken,
+) -> std::io::Result<()> {
     let relay = relay::Relay { from: port.from, to: port.to, places, cancel: cancel.clone(), tell };
     match port.protocol {
-        Protocol::Tcp => relay::relay_connections(listen(port.from)?, relay).await,
+        Protocol::Tcp => relay::accept_connections(listen(port.from)?, relay, connections).await,
         Protocol::Udp => relay::relay_datagrams(UdpSocket::bind(port.from).await?, relay).await,
         // No process without root can relay it, and nobody has asked for it at a loopback address.
         Protocol::Sctp => cancel.cancelled().await,

@@ -18,7 +18,7 @@ pub(super) struct Served {
     pub(super) health_checks: SharedMap<NamespacedName, HealthCheck>,
     /// This node's addresses at which they are answered; none when those are all it has.
     pub(super) health_check_addresses: Option<Vec<IpAddr>>,
-    /// Node ports and this node's addresses that serve them.
+    /// Node ports that have endpoints, and this node's addresses that serve them.
     pub(super) node_ports: SharedMap<NodePort, Vec<IpAddr>>,
 }
 
