@@ -8,7 +8,7 @@ use model::{IpFamily, Node};
 use serde_json::{Map, Value, json};
 
 use super::kernel::Synced;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Stage};
 use crate::roles::status_pages::Page;
 
 /// How long a change may wait to get into the kernel before the agent counts as stuck.
@@ -65,10 +65,10 @@ impl Health {
     }
 
     /// Notes what is in the way.
-    pub(super) fn failed(&self, problem: String) {
+    pub(super) fn failed(&self, error: &anyhow::Error) {
         let mut state = self.state();
-        state.problem = Some(problem);
-        self.metrics.failed(&state.families);
+        state.problem = Some(format!("{error:#}"));
+        self.metrics.failed(&state.families, Stage::of(error));
     }
 
     /// Fine unless a change has waited too long to get into the kernel.
@@ -189,7 +189,7 @@ mod tests {
         health.synced(&synced(), at(1));
         health.serves_pods();
         assert_eq!(health.readyz(), Page::fine("ok\n"));
-        health.failed("cannot route".into());
+        health.failed(&anyhow::anyhow!("cannot route"));
         assert_eq!(health.readyz(), Page::unavailable("cannot route\n"));
         health.synced(&synced(), at(2));
         assert_eq!(health.readyz(), Page::fine("ok\n"));

@@ -93,7 +93,7 @@ impl Keeper {
                 // A panic took the connection with it; the next process makes a new one.
                 Err(error) if self.kernel.is_lost() => return Err(error),
                 Err(error) => {
-                    self.health.failed(format!("{error:#}"));
+                    self.health.failed(&error);
                     warn!(error = format!("{error:#}"), "not in step with the cluster; trying again");
                     retry.failed();
                 }

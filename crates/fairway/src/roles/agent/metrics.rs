@@ -1,6 +1,7 @@
 //! What the agent counts: under kube-proxy's names, with its labels, where it has one.
 
 use compile::plan::PolicySide;
+use datapath::nft::NftError;
 use jiff::Timestamp;
 use model::IpFamily;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::kernel::{Pending, Synced};
@@ -25,6 +27,22 @@ struct ByFamily {
 struct ByPolicy {
     traffic_policy: &'static str,
     ip_family: &'static str,
+}
+
+/// Where the way of a change into the kernel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// At nf_tables, which refused or failed.
+    Table,
+    /// Elsewhere: routes, files, tracked flows, the API server.
+    Other,
+}
+
+impl Stage {
+    /// Where an error comes from.
+    pub(super) fn of(error: &anyhow::Error) -> Self {
+        if error.chain().any(<dyn std::error::Error>::is::<NftError>) { Self::Table } else { Self::Other }
+    }
 }
 
 /// The status of an answer.
@@ -49,6 +67,8 @@ pub(super) struct Metrics {
     endpoint_changes: Counter,
     without_local: Family<ByPolicy, Gauge>,
     sync_failures: Family<ByFamily, Counter>,
+    /// What is stale goes in the transaction that brings what is new, so that there is no failure of its own to count.
+    cleanup_failures: Family<ByFamily, Counter>,
     flows_removed: Family<ByFamily, Counter>,
     healthz: Family<ByCode, Counter>,
     livez: Family<ByCode, Counter>,
@@ -76,6 +96,7 @@ impl Default for Metrics {
             endpoint_changes: Counter::default(),
             without_local: Family::default(),
             sync_failures: Family::default(),
+            cleanup_failures: Family::default(),
             flows_removed: Family::default(),
             healthz: Family::default(),
             livez: Family::default(),
@@ -114,6 +135,10 @@ impl Metrics {
     pub(super) fn queued(&self, families: &[IpFamily], now: Timestamp) {
         for family in families {
             self.last_queued.get_or_create(&label(*family)).set(now.as_second());
+            // Seen from the beginning, so that an increase is one.
+            for failures in [&self.sync_failures, &self.cleanup_failures] {
+                drop(failures.get_or_create(&label(*family)));
+            }
         }
     }
 
@@ -164,9 +189,9 @@ impl Metrics {
     }
 
     /// Notes that the kernel could not be brought in step.
-    pub(super) fn failed(&self, families: &[IpFamily]) {
+    pub(super) fn failed(&self, families: &[IpFamily], stage: Stage) {
         self.failures.inc();
-        for family in families {
+        for family in families.iter().filter(|_| stage == Stage::Table) {
             self.sync_failures.get_or_create(&label(*family)).inc();
         }
     }
@@ -187,6 +212,8 @@ impl Metrics {
         self.register_rest(registry.sub_registry_with_prefix("kubeproxy"));
         self.requests.register(registry);
         process_metrics::register(registry);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.sub_registry_with_prefix("fairway").register("build", "The program that runs", build);
         let agent = registry.sub_registry_with_prefix("fairway_agent");
         agent.register("kernel_operations", "Changes of the nf_tables table", self.operations.clone());
         agent.register("routes_failed", "Routes to other nodes that are not as wanted", self.routes_failed.clone());
@@ -227,6 +254,9 @@ impl Metrics {
         proxy.register("sync_proxy_rules_no_local_endpoints_total", help, without);
         let failures = self.sync_failures.clone();
         proxy.register("sync_proxy_rules_nftables_sync_failures", "Times nf_tables refused or failed", failures);
+        let failures = self.cleanup_failures.clone();
+        let help = "Times nf_tables refused to remove what is stale on its own, which never happens";
+        proxy.register("sync_proxy_rules_nftables_cleanup_failures", help, failures);
         let removed = self.flows_removed.clone();
         proxy.register("conntrack_reconciler_deleted_entries", "UDP flows to endpoints that were gone", removed);
         proxy.register("proxy_healthz", "Answers at /healthz", self.healthz.clone());
@@ -236,4 +266,26 @@ impl Metrics {
 
 const fn code(is_fine: bool) -> ByCode {
     ByCode { code: if is_fine { 200 } else { 503 } }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use datapath::DatapathError;
+
+    use super::*;
+
+    fn counted(error: &anyhow::Error) -> (u64, u64) {
+        let metrics = Metrics::default();
+        metrics.failed(&[IpFamily::V4], Stage::of(error));
+        let of_tables = metrics.sync_failures.get_or_create(&label(IpFamily::V4)).get();
+        (of_tables, metrics.failures.get())
+    }
+
+    #[test]
+    fn failures_of_nf_tables_are_those_it_refused_or_failed() {
+        let table = anyhow::Error::new(DatapathError::Table(NftError::Unstable { attempts: 3 })).context("cannot sync");
+        assert_eq!(counted(&table), (1, 1));
+        assert_eq!(counted(&anyhow!("the API server does not answer")), (0, 1));
+    }
 }

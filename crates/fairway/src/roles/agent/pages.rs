@@ -144,7 +144,7 @@ mod tests {
         health.queued(Timestamp::now(), &node);
         health.synced(&synced(true), Timestamp::now());
         health.synced(&synced(false), Timestamp::now());
-        health.failed("something".to_owned());
+        health.failed(&anyhow::anyhow!("something"));
         health.healthz(Timestamp::now());
         health.livez(Timestamp::now());
         let took = Duration::from_millis(2);
@@ -158,7 +158,11 @@ mod tests {
         let page = of_agent(&experienced(), watch::channel(None).1, &AnnouncerMetrics::default())("/metrics").unwrap();
         let mut found = Catalogue::new();
         for (name, kind) in page.body().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
-            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let name = match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            };
             let samples = page.body().lines().filter_map(|line| line.strip_prefix(&*name));
             let with_labels =
                 samples.filter_map(|line| line.split_once('{')?.1.split_once('}').map(|(labels, _)| labels));
