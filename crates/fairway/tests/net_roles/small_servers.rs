@@ -1,13 +1,15 @@
 //! What the agent serves itself: health checks for load balancers, and node ports at the loopback addresses.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::Duration;
 
 use apiserver::client::{ENDPOINT_SLICES, NODES, SERVICES};
 use datapath::route::Rtnetlink;
 use datapath::testing::{isolated, wait_for};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::{Value, json};
 
 use crate::world::{DEADLINE, NODE, World, agent_metric, agent_page, page};
@@ -179,6 +181,35 @@ fn node_ports_are_served_at_the_loopback_addresses() {
         world.merge(&SERVICES, "default", "shop", json!({ "spec": { "ports": [{ "port": 81 }] } }));
         wait_for("the relay to end", DEADLINE, || TcpStream::connect("127.0.0.1:30080").is_err().then_some(()));
         drop(agent);
+    });
+}
+
+/// A masqueraded connection may get the number of a node port for its own: that is what the kernel tracks then.
+#[test]
+fn a_connection_that_comes_from_a_node_port_and_those_to_it_do_not_meet() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        create_service(&world);
+        create_endpoint(&world);
+        serve_tcp(POD);
+        let _agent = world.spawn_agent();
+        let node_port: SocketAddr = "10.89.0.1:30080".parse().unwrap();
+        wait_for("the node port", DEADLINE, || ask_tcp("10.89.0.1:30080"));
+
+        let elsewhere = TcpListener::bind("10.244.1.6:9090").unwrap();
+        let own = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(own.as_raw_fd(), &SockaddrStorage::from(node_port)).unwrap();
+        connect(own.as_raw_fd(), &SockaddrStorage::from(elsewhere.local_addr().unwrap())).unwrap();
+        let mut own = TcpStream::from(own);
+        let (mut other, from) = elsewhere.accept().unwrap();
+        assert_eq!(from, node_port);
+        assert_eq!(ask_tcp("10.89.0.1:30080").as_deref(), Some("hello"), "others reach the Service");
+        other.write_all(b"yours").unwrap();
+        let mut answer = [0; 5];
+        own.set_read_timeout(Some(DEADLINE)).unwrap();
+        own.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"yours", "the answers are not taken for connections to the Service");
     });
 }
 
