@@ -135,6 +135,16 @@ impl AddressRange {
         u64::try_from((number(self.last) - number(self.first)).saturating_add(1)).unwrap_or(u64::MAX)
     }
 
+    /// The address that so many come before; none when there are not as many.
+    pub fn nth(&self, index: u64) -> Option<IpAddr> {
+        let address = number(self.first).checked_add(u128::from(index))?;
+        let address = match self.first {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(address).ok()?)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(address)),
+        };
+        self.contains(address).then_some(address)
+    }
+
     /// Never: a range has at least one address.
     pub const fn is_empty(&self) -> bool {
         false

@@ -103,13 +103,17 @@ pub(super) fn serving_nodes<'a>(
     endpoints().filter(|endpoint| endpoint.serving).map(|endpoint| endpoint.node.as_ref()).collect()
 }
 
-/// How high a node ranks for an address: FNV-1a with its bits mixed at the end, the same in every version.
+/// How high a node ranks for an address.
 pub(super) fn rank(node: &Name, address: IpAddr) -> u64 {
     let octets: Vec<u8> = match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     };
-    let bytes = octets.iter().chain(node.as_str().as_bytes());
+    hash(octets.iter().chain(node.as_str().as_bytes()))
+}
+
+/// FNV-1a with its bits mixed at the end, the same in every version.
+pub(super) fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     let hash = bytes
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

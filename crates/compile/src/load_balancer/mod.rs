@@ -1,7 +1,8 @@
 //! Load balancer addresses: which Service has which, and which node answers for them.
 //!
 //! The status of each Service is the record of what it was given; there is no other. Whoever decides begins with it, so
-//! that a restart changes nothing, and of two Services that have the same address the older one keeps it.
+//! that a restart changes nothing, and of two Services that have the same address the older one keeps it. Where there is
+//! no record a Service's name chooses: one that is deleted and made again gets the address it had, if that is free.
 
 mod announce;
 mod candidates;
@@ -16,6 +17,7 @@ use model::{
     ServiceKind, Subject, TrafficPolicy,
 };
 
+use announce::hash;
 pub use announce::{Announcement, Answerer, announcements};
 pub use candidates::takes_part;
 use pools::Pools;
@@ -92,6 +94,15 @@ impl<'a> Claim<'a> {
     /// The families it can get addresses of at all.
     fn families(&self) -> &'a [IpFamily] {
         &self.request.families
+    }
+
+    /// The number by which its addresses are chosen: that of its name, or of its sharing key, so that it is given the same
+    /// again when its status is lost or it is made anew.
+    fn preference(&self) -> u64 {
+        match &self.request.sharing_key {
+            Some(key) => hash(key.as_str().as_bytes().iter()),
+            None => hash(self.service.name.to_string().as_bytes().iter()),
+        }
     }
 
     /// Why two Services cannot have the same address; none if they can.

@@ -8,6 +8,9 @@ use model::{AddressPool, AddressRange, Cluster, IpFamily, Name, PoolStatus, Reje
 use super::Claim;
 use super::reserved::Reserved;
 
+/// Names choose among so many addresses at the beginning of a pool, so that those of IPv6 stay short.
+const CHOICE: u64 = 1 << 16;
+
 /// The pools, and who has which of their addresses.
 pub(super) struct Pools<'a> {
     pools: Vec<Pool<'a>>,
@@ -181,7 +184,8 @@ impl<'a> Pools<'a> {
         })
     }
 
-    /// The first free address of a pool; one that its sharing key has already goes before.
+    /// The first free address of a pool from the one on that the Service's name chooses; one that its sharing key has
+    /// already goes before.
     fn first_free(&self, claim: &Claim<'a>, pool: &Pool<'a>, family: IpFamily) -> Option<IpAddr> {
         let may_have = |address: &IpAddr| IpFamily::of(*address) == family && pool.pool.contains(*address);
         let shared = claim.request.sharing_key.as_ref().and_then(|_| {
@@ -191,10 +195,14 @@ impl<'a> Pools<'a> {
         if let Some((address, _)) = shared {
             return Some(*address);
         }
-        let ranges = pool.pool.ranges.iter().filter(|range| range.family() == family);
-        ranges.into_iter().find_map(|range| {
+        let ranges: Vec<&AddressRange> = pool.pool.ranges.iter().filter(|range| range.family() == family).collect();
+        let (chosen, offset) = place(&ranges, claim.preference())?;
+        // On from there, and from the beginning when that is at an end.
+        let behind = ranges[chosen + 1..].iter().chain(&ranges[..=chosen]).map(|range| (*range, 0));
+        let mut starts = [(ranges[chosen], offset)].into_iter().chain(behind);
+        starts.find_map(|(range, offset)| {
             let after = |address: &IpAddr| range.after(self.reserved.end(*address));
-            let mut candidates = std::iter::successors(Some(range.first()), after);
+            let mut candidates = std::iter::successors(range.nth(offset), after);
             candidates.find(|address| {
                 let is_free = !self.taken.contains_key(address) && !pool.pool.leaves_out(*address);
                 is_free && self.reserved.holder(*address).is_none()
@@ -266,6 +274,19 @@ impl<'a> Pools<'a> {
             "no free {families} address in LoadBalancerPool {counts}; add addresses, or delete a Service that has one"
         )
     }
+}
+
+/// The range, by its index, and the place in it that a number chooses among all addresses; none when there are none.
+fn place(ranges: &[&AddressRange], number: u64) -> Option<(usize, u64)> {
+    let total = ranges.iter().map(|range| range.len()).fold(0, u64::saturating_add);
+    let mut offset = number.checked_rem(total.min(CHOICE))?;
+    for (index, range) in ranges.iter().enumerate() {
+        match offset.checked_sub(range.len()) {
+            Some(rest) => offset = rest,
+            None => return Some((index, offset)),
+        }
+    }
+    None
 }
 
 fn is_for(pool: &AddressPool, claim: &Claim<'_>) -> bool {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{NodeNetworks, from_kube};
@@ -99,9 +100,41 @@ fn world() -> World {
 }
 
 #[test]
-fn the_oldest_service_gets_the_first_address() {
-    let world = world().service("new", 1, &json!({})).service("old", 2, &json!({}));
-    assert_eq!(world.given(), ["new 10.0.0.2", "old 10.0.0.1"]);
+fn the_last_address_goes_to_the_oldest_service() {
+    let pool = World::default().pool("default", &json!({ "addresses": ["10.0.0.1"] }));
+    let world = pool.service("new", 1, &json!({})).service("old", 2, &json!({}));
+    assert_eq!(world.given(), ["new ", "old 10.0.0.1"]);
+}
+
+#[test]
+fn a_service_that_is_made_again_gets_the_address_it_had_whoever_came_or_went() {
+    let pool = json!({ "addresses": ["10.0.0.0/26", "10.0.1.0-10.0.1.40"] });
+    let of = |present: &[u32]| -> BTreeMap<String, String> {
+        let world = World::default().pool("default", &pool);
+        let world = present
+            .iter()
+            .fold(world, |world, index| world.service(&format!("service{index}"), index % 59, &json!({})));
+        world.given().iter().filter_map(|line| line.split_once(' ')).map(|(a, b)| (a.into(), b.into())).collect()
+    };
+    let all: Vec<u32> = (0..12).collect();
+    let before = of(&all);
+    let distinct: BTreeSet<&String> = before.values().collect();
+    assert_eq!(distinct.len(), 12, "{before:?}");
+    // Status lost with every other Service gone: whoever is left is where it was, unless somebody was in its place.
+    let after = of(&all.iter().copied().filter(|index| index % 2 == 0).collect::<Vec<_>>());
+    let moved = after.iter().filter(|(service, address)| before[*service] != **address).count();
+    assert!(moved <= 1, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_pool_is_given_away_to_its_last_address() {
+    let pool = json!({ "addresses": ["10.0.0.250-10.0.1.4", "10.0.9.1"] });
+    let world = World::default().pool("default", &pool);
+    let world = (0..13).fold(world, |world, index| world.service(&format!("service{index:02}"), index, &json!({})));
+    let given: BTreeSet<String> =
+        world.given().iter().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect();
+    assert_eq!(given.len(), 13, "twelve addresses and one Service without: {given:?}");
+    assert!(given.contains("") && given.contains("10.0.9.1") && given.contains("10.0.1.4"), "{given:?}");
 }
 
 #[test]
@@ -126,7 +159,7 @@ fn of_two_that_have_the_same_the_older_keeps_it_and_the_other_is_told() {
 #[test]
 fn a_full_pool_is_told_with_its_numbers() {
     let world = world().service("a", 3, &json!({})).service("b", 2, &json!({})).service("c", 1, &json!({}));
-    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.2", "c "]);
+    assert_eq!(world.given(), ["a 10.0.0.2", "b 10.0.0.1", "c "]);
     assert_eq!(
         world.told(),
         [
@@ -193,7 +226,7 @@ fn a_pool_may_be_asked_for_and_only_then_used() {
         .service("a", 3, &json!({}))
         .service("b", 2, &json!({}))
         .service("c", 1, &asks);
-    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.2", "c 10.0.9.1"]);
+    assert_eq!(world.given(), ["a 10.0.0.2", "b 10.0.0.1", "c 10.0.9.1"]);
     let lost = World::default().service("c", 1, &asks);
     let expected = "there is no LoadBalancerPool reserved; make it, or ask for one there is";
     assert!(lost.told()[0].ends_with(expected), "{:?}", lost.told());
@@ -218,15 +251,15 @@ fn selectors_say_whom_a_pool_is_for() {
 fn services_of_one_key_share_an_address_unless_their_ports_clash() {
     let with = |port: u16| json!({ "annotations": { from_kube::SHARING_ANNOTATION: "k" }, "port": port });
     let world = world().service("a", 3, &with(80)).service("b", 2, &with(443)).service("c", 1, &with(80));
-    assert_eq!(world.given(), ["a 10.0.0.1", "b 10.0.0.1", "c 10.0.0.2"]);
+    assert_eq!(world.given(), ["a 10.0.0.2", "b 10.0.0.2", "c 10.0.0.1"]);
 }
 
 #[test]
 fn two_families_come_from_one_pool_and_one_alone_is_enough_unless_both_are_required() {
     let dual = |policy: &str| json!({ "spec": { "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": policy } });
-    assert_eq!(world().service("a", 1, &dual("PreferDualStack")).given(), ["a fd00::1,10.0.0.1"]);
+    assert_eq!(world().service("a", 1, &dual("PreferDualStack")).given(), ["a fd00::2,10.0.0.2"]);
     let grown = json!({ "has": ["10.0.0.2"], "spec": { "ipFamilies": ["IPv4", "IPv6"] } });
-    assert_eq!(world().service("a", 1, &grown).given(), ["a 10.0.0.2,fd00::1"], "what it had stays");
+    assert_eq!(world().service("a", 1, &grown).given(), ["a 10.0.0.2,fd00::2"], "what it had stays");
     let v4_only = || World::default().pool("p", &json!({ "addresses": ["10.0.0.1/32"] }));
     assert_eq!(v4_only().service("a", 1, &dual("PreferDualStack")).given(), ["a 10.0.0.1"]);
     assert_eq!(v4_only().service("a", 1, &dual("RequireDualStack")).given(), ["a "]);
@@ -235,7 +268,7 @@ fn two_families_come_from_one_pool_and_one_alone_is_enough_unless_both_are_requi
 #[test]
 fn an_address_that_left_its_pool_is_replaced_and_told() {
     let world = world().service("a", 1, &json!({ "has": ["10.7.7.7"] }));
-    assert_eq!(world.given(), ["a 10.0.0.1"]);
+    assert_eq!(world.given(), ["a 10.0.0.2"]);
     assert!(world.told()[0].contains("10.7.7.7 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
     let gone = World::default().service("a", 1, &json!({ "has": ["10.7.7.7"] }));
     assert_eq!(gone.given(), ["a "]);
@@ -245,7 +278,7 @@ fn an_address_that_left_its_pool_is_replaced_and_told() {
 fn a_family_that_loses_its_address_leaves_the_other_ones_alone() {
     let dual = json!({ "has": ["10.0.0.2", "fd07::1"], "spec": { "ipFamilies": ["IPv4", "IPv6"] } });
     let world = world().service("a", 1, &dual);
-    assert_eq!(world.given(), ["a 10.0.0.2,fd00::1"]);
+    assert_eq!(world.given(), ["a 10.0.0.2,fd00::2"]);
     assert!(world.told()[0].contains("fd07::1 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
     let single = json!({ "has": ["10.0.0.2", "fd00::1"], "spec": { "ipFamilies": ["IPv4"] } });
     assert_eq!(self::world().service("a", 1, &single).given(), ["a 10.0.0.2"], "it is of one family now");
@@ -277,7 +310,7 @@ fn addresses_that_the_cluster_uses_itself_are_not_given_and_told() {
 #[test]
 fn a_pool_that_overlaps_an_older_one_is_not_used() {
     let world = world().pool("second", &json!({ "addresses": ["10.0.0.2-10.0.0.9"] })).service("a", 1, &json!({}));
-    assert_eq!(world.given(), ["a 10.0.0.1"]);
+    assert_eq!(world.given(), ["a 10.0.0.2"]);
     assert_eq!(
         world.told(),
         ["Refused LoadBalancerPool second: spec.addresses[0]: 10.0.0.2-10.0.0.9 overlaps 10.0.0.1-10.0.0.2 of \
@@ -290,7 +323,7 @@ fn services_of_other_load_balancers_are_left_alone() {
     let theirs = json!({ "spec": { "loadBalancerClass": "example.com/lb" } });
     let ours = json!({ "spec": { "loadBalancerClass": "fairway.network/lb" } });
     let world = world().service("theirs", 1, &theirs).service("ours", 2, &ours).service("any", 3, &json!({}));
-    assert_eq!(world.given(), ["any 10.0.0.1", "ours 10.0.0.2"]);
+    assert_eq!(world.given(), ["any 10.0.0.2", "ours 10.0.0.1"]);
     let named_only = assign(&world.0, false).addresses;
     assert_eq!(named_only.keys().map(|name| name.name.as_str()).collect::<Vec<_>>(), ["ours"]);
 }
@@ -299,8 +332,8 @@ fn services_of_other_load_balancers_are_left_alone() {
 fn what_was_decided_is_decided_again_once_it_is_written() {
     let fresh = world().service("a", 2, &json!({})).service("b", 1, &json!({})).service("c", 0, &json!({}));
     let written = world()
-        .service("a", 2, &json!({ "has": ["10.0.0.1"] }))
-        .service("b", 1, &json!({ "has": ["10.0.0.2"] }))
+        .service("a", 2, &json!({ "has": ["10.0.0.2"] }))
+        .service("b", 1, &json!({ "has": ["10.0.0.1"] }))
         .service("c", 0, &json!({}));
     assert_eq!(assign(&fresh.0, true).addresses, assign(&written.0, true).addresses);
 }
@@ -453,7 +486,7 @@ fn what_the_load_balancer_of_a_cloud_serves_is_left_to_it() {
     let of_cloud = json!({ "has": ["203.0.113.7"], "others": true });
     assert_eq!(world().service("web", 1, &of_cloud).given(), [""; 0]);
     let ours = json!({ "has": ["203.0.113.7"], "others": true, "spec": { "loadBalancerClass": "fairway.network/lb" } });
-    assert_eq!(world().service("web", 1, &ours).given(), ["web 10.0.0.1"]);
+    assert_eq!(world().service("web", 1, &ours).given(), ["web 10.0.0.2"]);
 }
 
 #[test]
