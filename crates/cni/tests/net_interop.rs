@@ -235,21 +235,26 @@ fn flannels_list_with_portmap_makes_a_network() {
     });
 }
 
+/// A list of the plugin that makes the link and ours behind it, for ports and limits; and a call's wishes for both.
+fn before_us(link: impl Fn(&Path) -> Value) -> (Chain, Value) {
+    let chain = Chain::new(|directory| {
+        let capabilities = json!({ "portMappings": true, "bandwidth": true });
+        vec![
+            link(directory),
+            json!({ "type": "fairway", "stateDir": directory.join("state"), "capabilities": capabilities }),
+        ]
+    });
+    let mut wishes = mapping();
+    wishes["bandwidth"] = json!({ "ingressRate": 800_000_000, "egressRate": 800_000_000 });
+    (chain, wishes)
+}
+
 #[test]
 fn we_come_after_ptp() {
     isolated(|| {
         let other = other_machine();
-        let chain = Chain::new(|directory| {
-            vec![
-                json!({ "type": "ptp", "ipam": with_default_route(host_local(directory)) }),
-                json!({
-                    "type": "fairway", "stateDir": directory.join("state"),
-                    "capabilities": { "portMappings": true, "bandwidth": true },
-                }),
-            ]
-        });
-        let mut wishes = mapping();
-        wishes["bandwidth"] = json!({ "ingressRate": 800_000_000, "egressRate": 800_000_000 });
+        let (chain, wishes) =
+            before_us(|directory| json!({ "type": "ptp", "ipam": with_default_route(host_local(directory)) }));
         let (netns, result) = chain.add(&wishes);
         let to = format!("{NODE}:80").parse().unwrap();
         assert_eq!(seen(&netns, address(&result), &other, to), OTHER.parse::<IpAddr>().unwrap());
@@ -268,21 +273,13 @@ fn with_default_route(mut ipam: Value) -> Value {
 fn we_come_after_bridge() {
     isolated(|| {
         let other = other_machine();
-        let chain = Chain::new(|directory| {
-            vec![
-                // A port of a bridge takes nothing back that it brought, unless told to.
-                json!({
-                    "type": "bridge", "bridge": "mixed0", "isGateway": true, "hairpinMode": true,
-                    "ipam": host_local(directory),
-                }),
-                json!({
-                    "type": "fairway", "stateDir": directory.join("state"),
-                    "capabilities": { "portMappings": true, "bandwidth": true },
-                }),
-            ]
+        let (chain, wishes) = before_us(|directory| {
+            // A port of a bridge takes nothing back that it brought, unless told to.
+            json!({
+                "type": "bridge", "bridge": "mixed0", "isGateway": true, "hairpinMode": true,
+                "ipam": host_local(directory),
+            })
         });
-        let mut wishes = mapping();
-        wishes["bandwidth"] = json!({ "ingressRate": 800_000_000, "egressRate": 800_000_000 });
         let (netns, result) = chain.add(&wishes);
         let own = address(&result);
         let mut inside = Rtnetlink::open_in(&netns).unwrap();
