@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use compile::plan::LinkNetwork;
 use compile::{
-    Entry, Host, NodeView, Outcome, Packet, Plan, PodAddresses, Routing, RoutingMode, SourceNat, evaluate, trace,
+    Entry, Host, NodePortAddresses, NodeView, Outcome, Packet, Plan, PodAddresses, Routing, RoutingMode, SourceNat,
+    evaluate, trace,
 };
+use ipnet::IpNet;
 use model::{Cluster, Protocol, Rejected, from_kube};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,11 @@ struct Scenario {
     /// Which way packets take between nodes; native when left out.
     #[serde(default)]
     routing: Routes,
+    /// Addresses of node1's links beside those its Node tells.
+    #[serde(default)]
+    link_addresses: Vec<IpAddr>,
+    /// Which of node1's addresses serve node ports; all of them when left out.
+    node_port_addresses: Option<Serving>,
     /// Where pods have their addresses from; their node's ranges when left out.
     #[serde(default)]
     pod_addresses: Ranges,
@@ -61,6 +68,28 @@ enum Routes {
     Native,
     Vxlan,
     Auto,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Serving {
+    Named(Named),
+    Within(Vec<IpNet>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    Primary,
+}
+
+impl From<&Serving> for NodePortAddresses {
+    fn from(serving: &Serving) -> Self {
+        match serving {
+            Serving::Named(Named::Primary) => Self::Primary,
+            Serving::Within(ranges) => Self::Within(ranges.clone()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -240,7 +269,14 @@ fn view(scenario: &Scenario) -> NodeView {
     let service_ranges = vec![SERVICE_RANGE.parse().expect("a range")];
     let network = LinkNetwork { address: NETWORK.parse().expect("a range"), mtu: 1500 };
     let routing = Routing { mode: scenario.routing.into(), networks: vec![network], ..Routing::default() };
-    NodeView { service_ranges, routing, pod_addresses: scenario.pod_addresses.into(), ..NodeView::new(NODE) }
+    NodeView {
+        service_ranges,
+        routing,
+        pod_addresses: scenario.pod_addresses.into(),
+        link_addresses: scenario.link_addresses.clone(),
+        node_port_addresses: scenario.node_port_addresses.as_ref().map(NodePortAddresses::from).unwrap_or_default(),
+        ..NodeView::new(NODE)
+    }
 }
 
 /// Where each gateway of the tunnel is.
@@ -310,7 +346,8 @@ fn faults(scenario: &Scenario) -> Vec<String> {
     if health_checks != scenario.health_checks {
         faults.push(format!("health checks {health_checks:?}, not {:?}", scenario.health_checks));
     }
-    let own = &cluster.nodes.get(NODE).expect("node1 is there").addresses;
+    let told = &cluster.nodes.get(NODE).expect("node1 is there").addresses;
+    let own = &[&told[..], &scenario.link_addresses].concat();
     for expectation in &scenario.packets {
         let (packet, wanted) = (expectation.packet(), expectation.outcome());
         let verdict = evaluate(&cluster, &view, &packet);
