@@ -209,6 +209,18 @@ impl CniError {
         }
     }
 
+    /// What several steps failed at, as one error; fine when none did.
+    pub(crate) fn of_all(mut failures: Vec<Self>) -> Result<(), Self> {
+        match failures.pop() {
+            None => Ok(()),
+            Some(only) if failures.is_empty() => Err(only),
+            Some(last) => {
+                failures.push(last);
+                Err(Self::Teardown { failures })
+            }
+        }
+    }
+
     /// The specification's error object.
     pub(crate) fn object(&self, version: Version) -> Value {
         let mut object = json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() });

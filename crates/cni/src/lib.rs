@@ -32,7 +32,7 @@ pub use forwarding::allow_forwarding;
 pub use host_ports::{recorded_at, recorded_host_ports, restore_host_ports};
 pub use ipam::IpamError;
 pub use state::StateError;
-pub use upkeep::{Allocation, RELEASE_INTERVAL, allocations, release_dead};
+pub use upkeep::{Allocation, RELEASE_INTERVAL, Released, allocations, release_dead};
 pub use version::Version;
 
 use command::Answer;

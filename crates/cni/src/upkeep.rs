@@ -58,29 +58,47 @@ pub fn allocations(state_dir: &Path) -> Result<Vec<Allocation>, CniError> {
     Ok(allocations)
 }
 
-/// Takes back what containers had that are gone without a `DEL`, as after a crash of the runtime. Returns the addresses
-/// that are free again.
+/// What [`release_dead`] took back.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// The addresses that are free again.
+    pub addresses: Vec<IpAddr>,
+    /// What went wrong, one for each container; each keeps its record, for the next time.
+    pub failures: Vec<CniError>,
+}
+
+/// Takes back what containers had that are gone without a `DEL`, as after a crash of the runtime. A container whose
+/// remains cannot be taken back does not keep others from it.
 ///
 /// Calls of the plugin may run meanwhile: what is younger than the longest of them is left alone, and so is what hangs
 /// on another plugin's interface, which its own runtime must judge. Addresses of another plugin stay its own until `DEL`
 /// or `GC`, which find them by the record.
-pub fn release_dead(state_dir: &Path) -> Result<Vec<IpAddr>, CniError> {
+pub fn release_dead(state_dir: &Path) -> Result<Released, CniError> {
     let state = StateDirectory::open(state_dir);
     let mut host = Rtnetlink::open()?;
-    let mut released = Vec::new();
-    for record in attachments::read_all(&state)? {
-        if record.chained || record.is_alive(&mut host)? || is_young(&state, &record) {
-            continue;
+    let mut released = Released::default();
+    for record in attachments::read_all(&state)?.into_iter().filter(|record| !record.chained) {
+        match release_if_dead(&state, &mut host, record) {
+            Ok(addresses) => released.addresses.extend(addresses),
+            Err(failure) => released.failures.push(failure),
         }
-        host_ports::withdraw(&state, &record)?;
-        wiring::detach(&mut host, &record.owner)?;
-        released.extend(Store::new(&state).release(&record.owner)?);
-        let lock = state.lock()?;
-        match record.delegated {
-            false => attachments::remove(&state, &lock, &record.owner)?,
-            true if record.host_ports.is_empty() => {}
-            true => attachments::write(&state, &lock, &Record { host_ports: Vec::new(), ..record })?,
-        }
+    }
+    Ok(released)
+}
+
+/// Its addresses go last: none is given out that is still known somewhere.
+fn release_if_dead(state: &StateDirectory, host: &mut Rtnetlink, record: Record) -> Result<Vec<IpAddr>, CniError> {
+    if record.is_alive(host)? || is_young(state, &record) {
+        return Ok(Vec::new());
+    }
+    let steps = [host_ports::withdraw(state, &record), wiring::detach(host, &record.owner)];
+    CniError::of_all(steps.into_iter().filter_map(Result::err).collect())?;
+    let released = Store::new(state).release(&record.owner)?;
+    let lock = state.lock()?;
+    match record.delegated {
+        false => attachments::remove(state, &lock, &record.owner)?,
+        true if record.host_ports.is_empty() => {}
+        true => attachments::write(state, &lock, &Record { host_ports: Vec::new(), ..record })?,
     }
     Ok(released)
 }

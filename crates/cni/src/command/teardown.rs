@@ -1,6 +1,6 @@
 //! `DEL` and `GC`: what was made is taken down, as far as it is there.
 
-use datapath::route::Rtnetlink;
+use datapath::route::{RouteError, Rtnetlink};
 
 use crate::attachments::{self, Record};
 use crate::ipam::Store;
@@ -19,6 +19,7 @@ pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner
     let record = attachments::read(state, owner)?;
     let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
     let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| {
+        // As long as the link of another plugin sends by our detour, that must stay: the link would drop all it gets.
         lift_limits(&mut host, record.as_ref())?;
         wiring::detach(&mut host, owner)
     });
@@ -26,20 +27,20 @@ pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner
         Ok(()) => release(state, removal, owner, record.as_ref()),
         Err(error) => Err(error),
     };
-    let mut failures: Vec<CniError> = [withdrawn, released].into_iter().filter_map(Result::err).collect();
-    match failures.len() {
-        0 => forget(state, owner),
-        1 => failures.pop().map_or(Ok(()), Err),
-        _ => Err(CniError::Teardown { failures }),
-    }
+    CniError::of_all([withdrawn, released].into_iter().filter_map(Result::err).collect())?;
+    forget(state, owner)
 }
 
 /// Lifts the limits from the link of another plugin, which may stay. With its namespace a container's link is gone.
 fn lift_limits(host: &mut Rtnetlink, record: Option<&Record>) -> Result<(), CniError> {
     let Some(record) = record.filter(|record| record.chained) else { return Ok(()) };
+    if !record.is_alive(host)? {
+        return Ok(());
+    }
     match wiring::host_end(host, &record.netns, &record.owner.interface) {
         Ok(link) => bandwidth::lift_from(host, &record.owner, &link),
-        Err(_) => Ok(()),
+        Err(CniError::NoHostEnd { .. } | CniError::Wiring(RouteError::NoLink { .. })) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

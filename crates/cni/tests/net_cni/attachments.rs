@@ -244,11 +244,38 @@ fn what_dead_containers_had_is_taken_back_and_what_is_being_made_is_not() {
             let file = node.state().join(format!("attachments/{name}:eth0"));
             File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
         }
-        assert_eq!(cni::release_dead(&node.state()).unwrap(), ["10.244.1.2".parse::<IpAddr>().unwrap()]);
+        let released = cni::release_dead(&node.state()).unwrap();
+        assert_eq!(released.addresses, ["10.244.1.2".parse::<IpAddr>().unwrap()]);
+        assert!(released.failures.is_empty(), "{released:?}");
         let left = cni::allocations(&node.state()).unwrap();
         let left: Vec<_> = left.iter().map(|each| (each.container.as_deref().unwrap(), each.is_alive)).collect();
         assert_eq!(left, [("alive", true), ("new", false)]);
         drop(alive);
+    });
+}
+
+#[test]
+fn a_dead_container_whose_remains_stay_keeps_no_other_from_being_released() {
+    isolated(|| {
+        // Which one is looked at first nobody knows.
+        for stuck in ["10.244.1.1", "10.244.1.2"] {
+            let node = Node::new();
+            for name in ["one", "other"] {
+                let (netns, _) = node.add(name);
+                let mut inside = Rtnetlink::open_in(&netns).unwrap();
+                let eth0 = inside.require_link("eth0").unwrap();
+                inside.delete_link(eth0.index).unwrap();
+                let file = node.state().join(format!("attachments/{name}:eth0"));
+                let long_ago = SystemTime::now() - Duration::from_secs(3600);
+                File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
+            }
+            // Where a released address is to go.
+            std::fs::create_dir(node.state().join("released").join(stuck)).unwrap();
+            let released = cni::release_dead(&node.state()).unwrap();
+            assert_eq!((released.addresses.len(), released.failures.len()), (1, 1), "{released:?}");
+            assert_eq!(node.reserved(), [stuck]);
+            assert_eq!(node.leftovers().len(), 2, "the address and its record: {:?}", node.leftovers());
+        }
     });
 }
 

@@ -195,6 +195,29 @@ fn a_check_behind_another_plugin_misses_an_interface_that_is_gone() {
     });
 }
 
+#[test]
+fn limits_that_cannot_be_lifted_are_not_forgotten() {
+    isolated(|| {
+        let node = Node::new();
+        let (_netns, previous) = made_by_another(&node, "pod");
+        let config = behind(&node, previous, json!({ "bandwidth": { "egressRate": 8_000_000 } }));
+        assert!(node.call_with("ADD", "pod", &config).is_success);
+        let file = node.state().join("attachments/pod:eth0");
+        let recorded = std::fs::read_to_string(&file).unwrap();
+        // A namespace, but none that has links.
+        let netns = node.netns("pod").display().to_string();
+        std::fs::write(&file, recorded.replace(&netns, "/proc/self/ns/uts")).unwrap();
+        let said = node.call_with("DEL", "pod", &config);
+        assert_eq!((said.is_success, &said.output["code"]), (false, &json!(101)), "{said:?}");
+        let mut links = Rtnetlink::open().unwrap();
+        let other0 = links.require_link("other0").unwrap();
+        assert!(links.redirection(other0.index).unwrap().is_some(), "the detour went while the link sends by it");
+        std::fs::write(&file, recorded).unwrap();
+        assert!(node.call_with("DEL", "pod", &config).is_success);
+        assert_eq!((node.leftovers().len(), links.redirection(other0.index).unwrap()), (0, None));
+    });
+}
+
 /// A veth pair between two containers, of which the node has no end.
 fn between_containers(node: &Node, name: &str) -> (Netns, Netns, Value) {
     let (netns, middle) = (node.container(name), Netns::create().unwrap());

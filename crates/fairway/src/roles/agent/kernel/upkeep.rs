@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use tracing::info;
+use tracing::{info, warn};
 
 /// When that was done last.
 #[derive(Debug, Default)]
@@ -15,8 +15,12 @@ impl Upkeep {
     pub(super) fn release_dead(&mut self, cni_state_dir: &Path, now: Instant) -> Result<()> {
         self.0 = Some(now);
         let released = cni::release_dead(cni_state_dir).context("cannot release what dead pods had")?;
-        if !released.is_empty() {
-            info!(?released, "addresses of pods that went without a word are free again");
+        if !released.addresses.is_empty() {
+            info!(released = ?released.addresses, "addresses of pods that went without a word are free again");
+        }
+        for error in released.failures {
+            let error = anyhow::Error::from(error).context("cannot release what a dead pod had");
+            warn!(error = format!("{error:#}"), "trying again in a few minutes");
         }
         Ok(())
     }
