@@ -182,9 +182,7 @@ impl Kernel {
 
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
-        if let Err(error) = self.upkeep.release_dead_if_due(&self.cni_state_dir, Instant::now()) {
-            warn!(error = format!("{error:#}"), "trying again in a few minutes");
-        }
+        self.upkeep.release_dead_if_due(&self.cni_state_dir, Instant::now());
         let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;
@@ -271,12 +269,8 @@ impl Kernel {
     fn apply(&mut self, plan: &mut Plan) -> Result<Outcome> {
         plan.set_host_ports(&self.recorded_host_ports()?);
         let outcome = self.datapath.apply(&Wanted::from(&*plan))?;
-        if outcome.listed {
-            self.upkeep.release_dead(&self.cni_state_dir, Instant::now())?;
-            // The table may be new, and a pod may have come while it was made.
-            let restored = cni::restore_host_ports(&self.cni_state_dir);
-            restored.context("cannot restore the ports of the node that lead to pods")?;
-        }
+        // Should the table be new, a pod may have come while it was made.
+        self.upkeep.catch_up(&self.cni_state_dir, outcome.listed, Instant::now())?;
         Ok(outcome)
     }
 
