@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use model::{Cluster, Name, Rejected, RejectedReason, Subject};
 
-use crate::plan::outermost;
+use crate::ranges::outermost;
 
 /// A range that nodes' ranges are cut from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ pub mod host_ports;
 pub mod load_balancer;
 mod packet;
 pub mod plan;
+pub mod ranges;
 pub mod ruleset;
 pub mod sample;
 mod trace;

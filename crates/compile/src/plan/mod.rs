@@ -56,7 +56,6 @@ pub use backend::{Backend, BackendState, LeftOut, SliceFault, backends, left_out
 pub use health::{HealthCheck, PolicySide};
 pub use hints::{Hints, hints};
 pub(crate) use layout::SetKind;
-pub(crate) use network::outermost;
 pub use network::{Hop, Route};
 pub use peer::{NoWay, PeerPath, Way};
 pub use routing::{Checksums, LinkNetwork, Reason, Routing, RoutingMode};

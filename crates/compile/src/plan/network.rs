@@ -1,6 +1,6 @@
 //! The cluster's nodes and ranges as one node sees them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 use super::peer::{NoWay, PeerPath, Way};
 use super::routing::{Reason, RoutingMode};
 use super::{NodePortAddresses, NodeView, PodAddresses, Tunnel};
+use crate::ranges::{Apart, outermost};
 
 /// A route for pod addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,28 +142,31 @@ impl Network {
         let ranges = cluster.nodes.values().flat_map(|node| &node.pod_cidrs);
         let families = ranges.map(|range| IpFamily::of(range.network())).collect();
         let mut tunnel = cluster.nodes.get(&view.name).and_then(|own| Tunnel::of(own, &view.routing, &families));
-        let mut taken: Vec<(IpNet, &Node)> = Vec::new();
-        let own = cluster.nodes.get(&view.name).into_iter();
-        taken.extend(own.flat_map(|node| node.pod_cidrs.iter().map(|net| (*net, &**node))));
+        let mut taken: Apart<&Node> = Apart::default();
+        let mut routes: BTreeMap<IpNet, Hop> = BTreeMap::new();
+        if let Some(own) = cluster.nodes.get(&view.name) {
+            for range in outermost(own.pod_cidrs.clone()) {
+                // These are apart, so none is refused.
+                let _ = taken.insert(range, own);
+            }
+        }
         for node in cluster.nodes.values().filter(|node| node.name != view.name) {
             if node.pod_cidrs.is_empty() {
                 self.peers.push(PeerPath { node: node.name.clone(), pods: None, way: Err(NoWay::NoRange) });
             }
             for pods in node.pod_cidrs.iter().copied() {
-                let way = match taken.iter().find(|(range, _)| overlap(*range, pods)) {
-                    Some((range, other)) => Err(NoWay::Overlap { pods, range: *range, node: other.name.clone() }),
-                    None => {
-                        taken.push((pods, node));
-                        way(view, &self.own_addresses, (node, pods), tunnel.as_mut())
-                    }
+                let way = match taken.insert(pods, node) {
+                    Err((range, other)) => Err(NoWay::Overlap { pods, range: *range, node: other.name.clone() }),
+                    Ok(()) => way(view, &self.own_addresses, (node, pods), tunnel.as_mut()),
                 };
-                if let Ok(way) = &way {
-                    self.route(pods, way.hop);
-                }
+                routes.extend(way.as_ref().ok().map(|way| (pods, way.hop)));
                 self.peers.push(PeerPath { node: node.name.clone(), pods: Some(pods), way });
             }
         }
         self.tunnel = tunnel.filter(|tunnel| !tunnel.forwarding.is_empty());
+        // A node whose range is the whole cluster's takes the place of the refusal.
+        self.routes.retain(|route| !routes.contains_key(&route.destination));
+        self.routes.extend(routes.into_iter().map(|(destination, hop)| Route { destination, hop }));
     }
 
     /// Ranges that cannot be routed.
@@ -173,12 +177,6 @@ impl Network {
             let (object, reason) = (Subject::node(&peer.node), RejectedReason::Refused);
             Some(Rejected { object, field, why: no_way.to_string(), reason })
         })
-    }
-
-    /// A node whose range is the whole cluster's takes the place of the refusal.
-    fn route(&mut self, destination: IpNet, hop: Hop) {
-        self.routes.retain(|route| route.destination != destination);
-        self.routes.push(Route { destination, hop });
     }
 }
 
@@ -231,21 +229,4 @@ fn way(
     let tunnel = tunnel.ok_or_else(|| NoWay::NoOwnAddress { node: view.name.clone() })?;
     let (gateway, to) = tunnel.add_peer(node, pods).ok_or(NoWay::OtherFamily { pods, own: tunnel.endpoint })?;
     Ok(Way { hop: Hop::Tunnel(gateway), to, mtu: tunnel.mtu, reason })
-}
-
-fn overlap(a: IpNet, b: IpNet) -> bool {
-    a.contains(&b) || b.contains(&a)
-}
-
-/// The ranges that lie in no other, sorted. Ranges nest or are apart, so the result has no overlaps; it is not merged
-/// further, so that one range more is one element more.
-pub(crate) fn outermost(mut nets: Vec<IpNet>) -> Vec<IpNet> {
-    nets.sort_unstable_by_key(|net| (net.network(), net.prefix_len()));
-    let mut outermost: Vec<IpNet> = Vec::new();
-    for net in nets {
-        if !outermost.last().is_some_and(|outer| outer.contains(&net)) {
-            outermost.push(net);
-        }
-    }
-    outermost
 }

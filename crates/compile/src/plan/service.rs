@@ -15,8 +15,9 @@ use model::{
 
 use super::Treatments;
 use super::endpoints::{Place, Usable};
-use super::network::{Network, outermost};
+use super::network::Network;
 use crate::FrontendKind;
+use crate::ranges::outermost;
 
 /// Where clients send connections for a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

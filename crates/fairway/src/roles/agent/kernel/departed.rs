@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use compile::ranges::{Apart, outermost};
 use ipnet::IpNet;
 use model::Cluster;
 
@@ -31,8 +32,12 @@ impl Departed {
             for range in ranges(old) {
                 departed.entry(range).or_insert(now);
             }
-            let taken = ranges(new);
-            departed.retain(|range, _| !taken.iter().any(|net| net.contains(range) || range.contains(net)));
+            let mut taken = Apart::default();
+            for range in outermost(ranges(new)) {
+                // These are apart, so none is refused.
+                let _ = taken.insert(range, ());
+            }
+            departed.retain(|range, _| taken.overlapping(*range).is_none());
         }
         Self(departed)
     }
