@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use compile::plan::{self, Hop};
+use compile::ranges::outermost;
 use ipnet::IpNet;
 
 use super::{Datapath, DatapathError, Outcome, warn};
-use crate::route::{LinkIndex, Route, RouteAction, RouteFilter, RouteOrigin, RouteRank};
+use crate::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, RouteOrigin, RouteRank};
 use crate::tunnel;
 
 /// Where the kernel can hold a route of ours: it holds one for each metric, and the metric follows from these. A route of
@@ -31,7 +32,9 @@ fn planned(route: &Route, tunnel: Option<LinkIndex>) -> Option<(Place, Hop)> {
         RouteAction::Via { gateway, link, .. } if Some(link) == tunnel => Hop::Tunnel(gateway),
         RouteAction::Via { gateway, .. } => Hop::Via(gateway),
         RouteAction::Local => Hop::Refused,
-        RouteAction::Link(_) | RouteAction::Blackhole | RouteAction::Unreachable => return None,
+        RouteAction::Link(_) | RouteAction::Multipath | RouteAction::Blackhole | RouteAction::Unreachable => {
+            return None;
+        }
     };
     let is_local = hop == Hop::Refused;
     Some((Place { destination: route.destination, rank: route.rank, is_local }, hop))
@@ -70,6 +73,27 @@ impl RouteChanges {
     }
 }
 
+/// Where somebody else's routes lead to, and not to everything there is. Listed once, when it is first asked for.
+#[derive(Debug, Default)]
+struct Others(Option<Vec<IpNet>>);
+
+impl Others {
+    fn lead_to(&mut self, destination: IpNet, list: impl FnOnce() -> Result<Vec<Route>, RouteError>) -> bool {
+        let ranges = self.0.get_or_insert_with(|| {
+            let routes = list().unwrap_or_default().into_iter();
+            outermost(routes.filter(leads_on).map(|route| route.destination).collect())
+        });
+        // Sorted and apart: only the last that begins no later can contain it.
+        let before = ranges.partition_point(|range| range.network() <= destination.network());
+        ranges[..before].last().is_some_and(|range| range.contains(&destination))
+    }
+}
+
+fn leads_on(route: &Route) -> bool {
+    let is_way = matches!(route.action, RouteAction::Via { .. } | RouteAction::Link(_) | RouteAction::Multipath);
+    is_way && route.destination.prefix_len() > 0 && route.origin != RouteOrigin::Ours
+}
+
 impl Datapath {
     pub(super) fn set_routes<'a>(
         &mut self,
@@ -79,6 +103,7 @@ impl Datapath {
     ) {
         let known = std::mem::take(&mut self.unreachable);
         self.led_by_others.clear();
+        let mut others = Others::default();
         for route in routes {
             match self.set_route(*route) {
                 Ok(()) => {
@@ -86,7 +111,9 @@ impl Datapath {
                     outcome.routes_set += 1;
                 }
                 // Not ours, so that it is looked for again with the next change.
-                Err(DatapathError::Unreachable { destination, .. }) if self.others_lead_to(destination) => {
+                Err(DatapathError::Unreachable { destination, .. })
+                    if others.lead_to(destination, || self.links.routes(RouteFilter::Main)) =>
+                {
                     self.led_by_others.insert(destination);
                 }
                 Err(error) => {
@@ -101,16 +128,6 @@ impl Datapath {
                 }
             }
         }
-    }
-
-    /// Whether somebody else's route leads to a range, and not to everything there is.
-    fn others_lead_to(&mut self, destination: IpNet) -> bool {
-        let leads = |route: &Route| {
-            let leads_on = matches!(route.action, RouteAction::Via { .. } | RouteAction::Link(_));
-            let is_default = route.destination.prefix_len() == 0;
-            leads_on && !is_default && route.origin != RouteOrigin::Ours && route.destination.contains(&destination)
-        };
-        self.links.routes(RouteFilter::Main).is_ok_and(|routes| routes.iter().any(leads))
     }
 
     fn set_route(&mut self, route: plan::Route) -> Result<(), DatapathError> {
@@ -183,6 +200,29 @@ mod tests {
     fn a_route_to_a_link_is_not_a_planned_one() {
         let pod = Route::on_link("10.244.0.5/32".parse().unwrap(), LinkIndex(2));
         assert_eq!(planned(&pod, Some(LinkIndex(3))), None);
+    }
+
+    #[test]
+    fn routes_of_others_are_listed_once_and_only_when_asked_for() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let others = ["0.0.0.0/0", "10.244.0.0/16", "10.244.3.0/24", "fd00:1::/48"];
+        let mut routes: Vec<Route> = others.iter().map(|text| Route::on_link(net(text), LinkIndex(2))).collect();
+        routes.push(Route::new(net("10.245.0.0/16"), RouteAction::Multipath));
+        routes.push(Route::on_link(net("10.246.0.0/16"), LinkIndex(2)).ours());
+        routes.push(Route::new(net("10.247.0.0/16"), RouteAction::Blackhole));
+        let mut listed = 0;
+        let mut others = Others::default();
+        let asked = ["10.244.3.0/24", "10.244.9.0/24", "10.245.1.0/24", "fd00:1:0:7::/64"];
+        let unknown = ["10.0.0.0/8", "10.246.1.0/24", "10.247.1.0/24", "10.248.1.0/24", "fd00:2::/64"];
+        for (range, is_led) in asked.iter().map(|range| (range, true)).chain(unknown.iter().map(|range| (range, false)))
+        {
+            let found = others.lead_to(net(range), || {
+                listed += 1;
+                Ok(routes.clone())
+            });
+            assert_eq!(found, is_led, "{range}");
+        }
+        assert_eq!(listed, 1);
     }
 
     #[test]

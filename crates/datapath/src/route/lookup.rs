@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::routes::{HEADER_LEN, Parts, RT_TABLE_MAIN, RTA_DST, RTA_OIF, RTM_F_CLONED, RTM_GETROUTE, RTN_UNICAST};
+use super::routes::{
+    HEADER_LEN, Parts, RT_TABLE_MAIN, RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_CLONED, RTM_GETROUTE, RTN_UNICAST,
+};
 use super::{LinkIndex, RouteError, Rtnetlink};
 use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_attributes, parse_u32};
 
-const RTA_MULTIPATH: u16 = 9;
 /// Length of `struct rtnexthop`; its attributes follow.
 const NEXT_HOP_LEN: usize = 8;
 

@@ -19,6 +19,7 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
+pub(super) const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTAX_MTU: u16 = 2;
@@ -114,6 +115,8 @@ pub enum RouteAction {
         /// Whether the gateway is taken to be on the link though no route says so.
         on_link: bool,
     },
+    /// Any of several next hops, which are not told (ECMP). Such routes are read and deleted, not made.
+    Multipath,
     /// Taken as the host's own, when no other route leads to the same destination.
     Local,
     /// Dropped without a word.
@@ -185,7 +188,7 @@ impl Rtnetlink {
         }
     }
 
-    /// The routes of the main table of both families, in the kernel's order. Multipath routes are left out.
+    /// The routes of the main table of both families, in the kernel's order.
     pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>, RouteError> {
         self.socket
             .query(RTM_GETROUTE, flag::DUMP, &[0; HEADER_LEN], |message| parse(message, filter))
@@ -214,7 +217,7 @@ fn request(route: &Route) -> Vec<u8> {
         RouteAction::Local => {
             request.u32(RTA_OIF, LOOPBACK.0);
         }
-        RouteAction::Blackhole | RouteAction::Unreachable => {}
+        RouteAction::Multipath | RouteAction::Blackhole | RouteAction::Unreachable => {}
     }
     if let Some(metric) = metric(route) {
         request.u32(RTA_PRIORITY, metric);
@@ -254,6 +257,7 @@ fn header(route: &Route) -> Vec<u8> {
     let (scope, kind, flags) = match route.action {
         RouteAction::Link(_) => (RT_SCOPE_LINK, RTN_UNICAST, 0),
         RouteAction::Via { on_link, .. } => (RT_SCOPE_UNIVERSE, RTN_UNICAST, if on_link { RTNH_F_ONLINK } else { 0 }),
+        RouteAction::Multipath => (RT_SCOPE_UNIVERSE, RTN_UNICAST, 0),
         RouteAction::Local => (RT_SCOPE_HOST, RTN_LOCAL, 0),
         RouteAction::Blackhole => (RT_SCOPE_UNIVERSE, RTN_BLACKHOLE, 0),
         RouteAction::Unreachable => (RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0),
@@ -288,6 +292,7 @@ pub(super) struct Parts {
     pub(super) destination: IpAddr,
     pub(super) gateway: Option<IpAddr>,
     pub(super) link: Option<LinkIndex>,
+    is_multipath: bool,
     source: Option<IpAddr>,
     mtu: Option<u32>,
     metric: u32,
@@ -296,7 +301,7 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn new(destination: IpAddr, table: u32) -> Self {
-        Self { destination, gateway: None, link: None, source: None, mtu: None, metric: 0, table }
+        Self { destination, gateway: None, link: None, is_multipath: false, source: None, mtu: None, metric: 0, table }
     }
 
     pub(super) fn read(&mut self, attributes: &[u8]) {
@@ -306,6 +311,7 @@ impl Parts {
                 RTA_GATEWAY => self.gateway = parse_address(value),
                 RTA_VIA => self.gateway = value.get(2..).and_then(parse_address),
                 RTA_OIF => self.link = parse_u32(value).map(LinkIndex),
+                RTA_MULTIPATH => self.is_multipath = true,
                 RTA_PRIORITY => self.metric = parse_u32(value).unwrap_or_default(),
                 RTA_PREFSRC => self.source = parse_address(value),
                 RTA_TABLE => self.table = parse_u32(value).unwrap_or(self.table),
@@ -326,6 +332,7 @@ impl Parts {
             (RTN_LOCAL, ..) => RouteAction::Local,
             (RTN_BLACKHOLE, ..) => RouteAction::Blackhole,
             (RTN_UNREACHABLE, ..) => RouteAction::Unreachable,
+            (RTN_UNICAST, ..) if self.is_multipath => RouteAction::Multipath,
             (RTN_UNICAST, Some(gateway), Some(link)) => {
                 RouteAction::Via { gateway, link, on_link: flags & RTNH_F_ONLINK != 0 }
             }
@@ -335,5 +342,59 @@ impl Parts {
         let destination = IpNet::new(self.destination, prefix_len).ok()?;
         let rank = if self.metric == NODE_METRIC { RouteRank::BehindOthers } else { RouteRank::Usual };
         Some(Route { source: self.source, mtu: self.mtu, rank, ..Route::new(destination, action) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Veth, VethEnd};
+    use crate::testing::isolated;
+
+    const NEXT_HOP_LEN: u16 = 8;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    /// Adds a route of somebody else over two next hops on one link.
+    fn add_multipath(host: &mut Rtnetlink, destination: IpNet, gateways: [IpAddr; 2], link: LinkIndex) {
+        let hops = gateways.map(|gateway| {
+            let mut attributes = Attributes::new();
+            attributes.address(RTA_GATEWAY, gateway);
+            let length = NEXT_HOP_LEN + u16::try_from(attributes.len()).unwrap();
+            [&length.to_ne_bytes()[..], &[0, 0], &link.0.to_ne_bytes(), attributes.as_bytes()].concat()
+        });
+        let mut request = Attributes::append_to(header(&Route::new(destination, RouteAction::Multipath)));
+        request.address(RTA_DST, destination.addr()).put(RTA_MULTIPATH, &hops.concat());
+        host.socket.request(RTM_NEWROUTE, flag::CREATE, request.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn routes_over_several_next_hops_and_over_one_of_the_other_family_are_read() {
+        isolated(|| {
+            let mut host = Rtnetlink::open().unwrap();
+            let end = |name| VethEnd { name, mac: None, netns: None };
+            let link = host.create_veth(&Veth { end: end("a"), peer: end("b"), mtu: 1500 }).unwrap().index;
+            let peer = host.require_link("b").unwrap().index;
+            host.set_up(peer).unwrap();
+            host.add_address(link, net("192.0.2.1/24")).unwrap();
+            host.add_address(link, net("2001:db8::1/64")).unwrap();
+            let (v4, v6) = (net("10.244.0.0/16"), net("fd00:10:244::/48"));
+            add_multipath(&mut host, v4, ["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()], link);
+            add_multipath(&mut host, v6, ["2001:db8::2".parse().unwrap(), "2001:db8::3".parse().unwrap()], link);
+            let unnumbered = Route::via(net("10.245.0.0/16"), "2001:db8::2".parse().unwrap(), link);
+            host.replace_route(&unnumbered).unwrap();
+            let routes = host.routes(RouteFilter::Main).unwrap();
+            let action = |destination: IpNet| {
+                let mut found = routes.iter().filter(|route| route.destination == destination);
+                (found.next().map(|route| route.action), found.count())
+            };
+            assert_eq!(action(v4), (Some(RouteAction::Multipath), 0));
+            assert_eq!(action(v6), (Some(RouteAction::Multipath), 0));
+            assert_eq!(action(unnumbered.destination), (Some(unnumbered.action), 0));
+            assert_eq!(host.link_towards("10.245.0.9".parse().unwrap()).unwrap(), None, "it is no neighbour");
+            assert_eq!(host.link_towards("10.244.0.9".parse().unwrap()).unwrap(), None, "it is no neighbour");
+        });
     }
 }
