@@ -58,7 +58,7 @@ fn namespaces_device() -> u64 {
 
 /// What is known of the attachment of `owner`.
 pub(crate) fn read(state: &StateDirectory, owner: &Owner) -> Result<Option<Record>, StateError> {
-    let content = StateDirectory::read(&file_of(state, owner))?;
+    let content = state.read(&file_of(state, owner))?;
     // A file nobody understands is as good as none: what it stood for is found by whoever compares with the kernel.
     Ok(content.and_then(|content| serde_json::from_slice(&content).ok()))
 }
@@ -66,8 +66,8 @@ pub(crate) fn read(state: &StateDirectory, owner: &Owner) -> Result<Option<Recor
 /// What is known of all attachments.
 pub(crate) fn read_all(state: &StateDirectory) -> Result<Vec<Record>, StateError> {
     let mut attachments = Vec::new();
-    for name in StateDirectory::names(&state.attachments())? {
-        let content = StateDirectory::read(&state.attachments().join(name))?;
+    for name in state.names(&state.attachments())? {
+        let content = state.read(&state.attachments().join(name))?;
         attachments.extend(content.and_then(|content| serde_json::from_slice(&content).ok()));
     }
     Ok(attachments)

@@ -121,17 +121,16 @@ impl StateDirectory {
         Ok(lock)
     }
 
-    /// What stands in a file; `None` when there is none.
-    pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-        match fs::read(path) {
-            Ok(content) => Ok(Some(content)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::Read { path: path.to_owned(), source }),
-        }
+    /// What stands in a file; `None` when there is none, or when it is of an earlier boot.
+    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+        if self.is_of_earlier_boot()? { Ok(None) } else { content_of(path) }
     }
 
-    /// The names of the files in a directory; none when there is no directory.
-    pub(crate) fn names(directory: &Path) -> Result<Vec<String>, StateError> {
+    /// The names of the files in a directory; none when there is no directory, or when they are of an earlier boot.
+    pub(crate) fn names(&self, directory: &Path) -> Result<Vec<String>, StateError> {
+        if self.is_of_earlier_boot()? {
+            return Ok(Vec::new());
+        }
         let failed = |source| StateError::Read { path: directory.to_owned(), source };
         let entries = match fs::read_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -139,6 +138,21 @@ impl StateDirectory {
         };
         let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
         names.filter_map(Result::transpose).collect::<io::Result<_>>().map_err(failed)
+    }
+
+    /// Whether what is here is void, and whoever takes the lock next will find that out. Without an identifier nothing says
+    /// so, as where there is nothing.
+    fn is_of_earlier_boot(&self) -> Result<bool, StateError> {
+        let written = content_of(&self.path.join(BOOT))?;
+        Ok(written.is_some_and(|boot| boot != self.boot.as_bytes()))
+    }
+}
+
+fn content_of(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Read { path: path.to_owned(), source }),
     }
 }
 
@@ -198,10 +212,13 @@ mod tests {
         let file = first.attachments().join("a");
         first.lock().unwrap().replace(&file, b"x").unwrap();
         drop(first.lock().unwrap());
-        assert_eq!(StateDirectory::read(&file).unwrap().as_deref(), Some(&b"x"[..]));
+        assert_eq!(first.read(&file).unwrap().as_deref(), Some(&b"x"[..]));
         let second = StateDirectory::in_boot(root.path(), "second".into());
+        assert_eq!(second.read(&file).unwrap(), None, "before anybody took the lock");
+        assert_eq!(second.names(&second.attachments()).unwrap(), Vec::<String>::new());
         drop(second.lock().unwrap());
-        assert_eq!(StateDirectory::read(&file).unwrap(), None);
+        assert_eq!(second.names(&second.attachments()).unwrap(), Vec::<String>::new());
+        assert!(!file.exists());
     }
 
     #[test]
@@ -209,7 +226,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let state = StateDirectory::in_boot(&root.path().join("none"), "boot".into());
         assert!(!state.exists());
-        assert_eq!(StateDirectory::names(&state.addresses()).unwrap(), Vec::<String>::new());
+        assert_eq!(state.names(&state.addresses()).unwrap(), Vec::<String>::new());
         let lock = state.lock().unwrap();
         lock.remove(&state.addresses().join("a")).unwrap();
     }

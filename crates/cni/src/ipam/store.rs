@@ -80,10 +80,10 @@ impl<'a> Store<'a> {
     /// All reservations; one whose file cannot be understood has no owner and stays taken.
     pub(crate) fn reservations(&self) -> Result<BTreeMap<IpAddr, Option<Owner>>, IpamError> {
         let mut reservations = BTreeMap::new();
-        for name in StateDirectory::names(&self.state.addresses())? {
+        for name in self.state.names(&self.state.addresses())? {
             let Ok(address) = name.parse() else { continue };
             // What is gone was released this moment.
-            if let Some(content) = StateDirectory::read(&self.file_of(address))? {
+            if let Some(content) = self.state.read(&self.file_of(address))? {
                 reservations.insert(address, serde_json::from_slice(&content).ok());
             }
         }
@@ -360,7 +360,7 @@ mod tests {
         let (directory, state) = state();
         let store = Store::new(&state);
         let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap();
-        let unreadable = |_: &Owner| StateDirectory::read(directory.path()).map(|content| content.is_some());
+        let unreadable = |_: &Owner| state.read(directory.path()).map(|content| content.is_some());
         assert!(store.release_unknown(unreadable).is_err());
         assert_eq!(store.reservations().unwrap().into_keys().collect::<Vec<_>>(), held);
     }

@@ -161,6 +161,25 @@ fn a_status_tells_what_only_new_containers_miss_from_what_all_do() {
 }
 
 #[test]
+fn containers_of_an_earlier_boot_miss_nothing_and_have_nothing() {
+    isolated(|| {
+        let node = Node::new();
+        let mut config = node.config.clone();
+        config["runtimeConfig"] = json!({ "portMappings": [{ "hostPort": 80, "containerPort": 8080 }] });
+        let _netns = node.container("pod");
+        assert!(node.call_with("ADD", "pod", &config).is_success);
+        Table::open().unwrap().apply(&[Operation::DeleteTable]).unwrap();
+        assert_eq!(node.call("STATUS", "").output["code"], 51);
+        assert_eq!(cni::recorded_host_ports(&node.state()).unwrap().len(), 1);
+        std::fs::write(node.state().join("boot"), "an earlier one").unwrap();
+        assert_eq!(cni::recorded_host_ports(&node.state()).unwrap(), []);
+        assert_eq!(cni::allocations(&node.state()).unwrap(), []);
+        let said = node.call("STATUS", "");
+        assert!(said.is_success, "{said:?}");
+    });
+}
+
+#[test]
 fn a_check_finds_what_is_damaged() {
     isolated(|| {
         let node = Node::new();
