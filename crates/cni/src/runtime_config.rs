@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use datapath::route::MacAddress;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::CniError;
@@ -38,12 +38,20 @@ pub(crate) struct RawRuntimeConfig {
     dns: Option<RawDns>,
 }
 
+/// `runtimeConfig.dns`. The other spelling is containerd's, whose type has Go's own names and says null for nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct RawDns {
+    #[serde(alias = "Servers", deserialize_with = "null_is_empty")]
     servers: Vec<String>,
+    #[serde(alias = "Searches", deserialize_with = "null_is_empty")]
     searches: Vec<String>,
+    #[serde(alias = "Options", deserialize_with = "null_is_empty")]
     options: Vec<String>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Reads what is wished for.
@@ -126,6 +134,15 @@ mod tests {
         assert_eq!(wished.mac, Some(MacAddress([0x0a, 0x58, 0x0a, 0xf4, 1, 5])));
         assert_eq!(wished.dns, Some(json!({ "nameservers": ["10.96.0.10"], "search": ["cluster.local"] })));
         assert_eq!(wishes(json!({})).unwrap(), Wishes::default());
+    }
+
+    #[test]
+    fn containerds_spelling_of_names_means_the_same() {
+        let wished =
+            wishes(json!({ "dns": { "Servers": ["10.96.0.10"], "Searches": ["cluster.local"], "Options": null } }));
+        let expected = json!({ "nameservers": ["10.96.0.10"], "search": ["cluster.local"] });
+        assert_eq!(wished.unwrap().dns, Some(expected));
+        assert_eq!(wishes(json!({ "dns": { "Servers": null, "Searches": null, "Options": null } })).unwrap().dns, None);
     }
 
     #[test]
