@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::CniError;
 use crate::owner::Owner;
 
+/// As many characters of what a plugin said are told.
+const SAID_MAX: usize = 200;
+
 /// A plugin that gives addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddressPlugin {
@@ -42,11 +45,12 @@ impl AddressPlugin {
 
     /// Takes addresses for the container this call is about.
     pub(crate) fn obtain(&self) -> Result<Lease, CniError> {
-        let result = self.call("ADD", None)?.unwrap_or_default();
+        let said = self.call("ADD", None)?;
+        let result: Value = serde_json::from_str(&said).unwrap_or_default();
         let addresses = crate::result::addresses_of(&result);
         if addresses.is_empty() {
-            let why = format!("{} gave no address", self.kind);
-            return Err(CniError::Config { field: "ipam".into(), why });
+            let said = said.trim().chars().take(SAID_MAX).collect();
+            return Err(CniError::NoAddress { plugin: self.kind.clone(), said });
         }
         let routes = result["routes"].as_array().map_or(&[][..], Vec::as_slice);
         let destinations = routes.iter().filter_map(|route| route["dst"].as_str()?.parse().ok()).collect();
@@ -64,8 +68,8 @@ impl AddressPlugin {
         self.call(command, None).map(drop)
     }
 
-    /// `owner` when it is not the one this call is about.
-    fn call(&self, command: &str, owner: Option<&Owner>) -> Result<Option<Value>, CniError> {
+    /// Returns what it said. `owner` when it is not the one this call is about.
+    fn call(&self, command: &str, owner: Option<&Owner>) -> Result<String, CniError> {
         let failed = |source| CniError::RunDelegate { plugin: self.kind.clone(), source };
         let mut process = Command::new(self.program()?);
         process.env_clear().envs(&self.variables).env("CNI_COMMAND", command);
@@ -79,11 +83,12 @@ impl AddressPlugin {
             let _ = stdin.write_all(self.config.to_string().as_bytes());
         }
         let output = child.wait_with_output().map_err(failed)?;
-        let said: Option<Value> = serde_json::from_slice(&output.stdout).ok();
-        if output.status.success() { Ok(said) } else { Err(self.refusal(command, &said.unwrap_or_default())) }
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(self.refusal(command, &said)) }
     }
 
-    fn refusal(&self, command: &str, said: &Value) -> CniError {
+    fn refusal(&self, command: &str, said: &str) -> CniError {
+        let said: Value = serde_json::from_str(said).unwrap_or_default();
         let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
         let code = said["code"].as_u64().and_then(|code| u32::try_from(code).ok());
         CniError::Delegate {

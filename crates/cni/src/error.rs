@@ -138,6 +138,14 @@ pub enum CniError {
         /// More of them; may be empty.
         details: String,
     },
+    /// Another plugin this one depends on was to give addresses, and gave none.
+    #[error("plugin {plugin} gave no address; it said {said:?}")]
+    NoAddress {
+        /// Its type.
+        plugin: String,
+        /// Its words, as far as they are no more than a few; may be empty.
+        said: String,
+    },
     /// The file that names the node's range could not be read.
     #[error("cannot read {path}")]
     ReadSubnetFile {
@@ -154,16 +162,18 @@ pub enum CniError {
         faults: Vec<String>,
     },
     /// New containers cannot be served.
-    #[error("cannot serve new containers: {why}")]
+    #[error("cannot serve new containers")]
     NotReady {
         /// Why and what would help.
-        why: String,
+        #[source]
+        source: Box<CniError>,
     },
     /// New containers cannot be served, and those that are there cannot either.
-    #[error("cannot serve new containers, and those there are may reach little: {why}")]
+    #[error("cannot serve new containers, and those there are may reach little")]
     Limited {
         /// Why and what would help.
-        why: String,
+        #[source]
+        source: Box<CniError>,
     },
     /// The table that guards containers and leads host ports to them is gone.
     #[error("the table inet {} is gone; the agent makes it anew, or the next ADD", compile::ruleset::TABLE)]
@@ -205,7 +215,7 @@ impl CniError {
             Self::NoTable | Self::NoForwarding { .. } => 101,
             Self::Teardown { .. } => 102,
             Self::NoHostEnd { .. } => 104,
-            Self::RunDelegate { .. } => 105,
+            Self::RunDelegate { .. } | Self::NoAddress { .. } => 105,
         }
     }
 

@@ -13,13 +13,13 @@ use crate::{CniError, attachments, forwarding};
 
 /// Whether the kernel is as containers need it, and an `ADD` would find addresses and somewhere to write them down.
 pub(super) fn status(state: &StateDirectory, config: &Config) -> Result<(), CniError> {
-    let not_ready = |error: CniError| CniError::NotReady { why: crate::error::chain(&error) };
+    let not_ready = |error: CniError| CniError::NotReady { source: Box::new(error) };
     let records = attachments::read_all(state).map_err(|error| not_ready(error.into()))?;
     // What those that are there need ADD sees to, where there are none.
     if records.iter().any(|record| record.network == config.network)
         && let Err(error) = connectivity(config)
     {
-        return Err(CniError::Limited { why: crate::error::chain(&error) });
+        return Err(CniError::Limited { source: Box::new(error) });
     }
     let served = match &config.position {
         Position::Main(AddressSource::Own(pools)) => reach_links().and_then(|()| {

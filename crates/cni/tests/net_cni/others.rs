@@ -106,6 +106,23 @@ fn what_a_giver_of_addresses_says_is_passed_on() {
     });
 }
 
+#[test]
+fn a_giver_of_addresses_that_gives_none_is_told_with_its_words() {
+    isolated(|| {
+        let node = Node::new().with("ipam", json!({ "type": "giver" }));
+        stub(node.directory.path(), "giver", &json!({ "cniVersion": "1.1.0", "ips": [] }), 0);
+        node.container("pod");
+        let said = node.call("ADD", "pod");
+        assert_eq!(said.output["code"], 105, "{said:?}");
+        let message = said.output["msg"].as_str().unwrap();
+        assert!(
+            message.starts_with("plugin giver gave no address; it said ") && message.contains("1.1.0"),
+            "{message}"
+        );
+        assert_eq!(calls(node.directory.path(), "giver"), ["ADD pod eth0", "DEL pod eth0"]);
+    });
+}
+
 /// An interface as another plugin would make it, with its result.
 fn made_by_another(node: &Node, name: &str) -> (Netns, Value) {
     let netns = node.container(name);
