@@ -3,7 +3,8 @@
 //! Every change is what is missing or too much, by a look at the maps: it does not matter what a call that was killed
 //! left behind. Callers that may run at the same time must take turns, with a lock of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use compile::diff;
 use compile::guard;
@@ -14,6 +15,7 @@ use nix::errno::Errno;
 
 use crate::conntrack::{Conntrack, ConntrackError, Flow};
 use crate::nft::{Elements, NftError, Table};
+use crate::route::{RouteError, Rtnetlink};
 
 /// Whoever applies whole rulesets may replace the table between our look and our change; then it is done anew.
 const ATTEMPTS: u32 = 5;
@@ -24,6 +26,9 @@ pub enum HostPortError {
     /// The maps could not be read or changed.
     #[error("cannot bring the maps of host ports to the wanted state")]
     Table(#[from] NftError),
+    /// The node's own addresses could not be read.
+    #[error("cannot tell which tracked flows are of host ports")]
+    Addresses(#[from] RouteError),
     /// Flows that lead elsewhere than the maps say could not be removed.
     #[error("cannot remove tracked flows of host ports")]
     Flows(#[from] ConntrackError),
@@ -34,6 +39,7 @@ pub enum HostPortError {
 pub struct HostPorts {
     table: Table,
     conntrack: Conntrack,
+    links: Rtnetlink,
 }
 
 /// What the kernel holds of the plugin's sets.
@@ -42,7 +48,8 @@ type Held = BTreeMap<Name, Elements>;
 impl HostPorts {
     /// Connects to the calling thread's namespace. Changes nothing.
     pub fn open() -> Result<Self, HostPortError> {
-        Ok(Self { table: Table::open()?, conntrack: Conntrack::open()? })
+        let links = Rtnetlink::open().map_err(|source| RouteError::Connect { source })?;
+        Ok(Self { table: Table::open()?, conntrack: Conntrack::open()?, links })
     }
 
     /// Whether our table is there.
@@ -176,7 +183,7 @@ impl HostPorts {
         let operations = diff(&found, &wanted);
         match operations.first() {
             // The table is the agent's too, so only the agent may replace it.
-            Some(Operation::DeleteTable) => Err(NftError::Shape { set: "host_ports".to_owned() }),
+            Some(Operation::DeleteTable) => Err(NftError::NeedsReplacement),
             _ => Ok(operations),
         }
     }
@@ -190,10 +197,13 @@ impl HostPorts {
         if ports.is_empty() {
             return Ok(());
         }
+        let own: BTreeSet<IpAddr> = self.links.addresses()?.into_iter().map(|(_, network)| network.addr()).collect();
+        let is_own = |address: IpAddr| address.is_loopback() || own.contains(&address);
         let is_of = |port: &HostPort, flow: &Flow| {
+            let address = flow.frontend.ip();
             flow.frontend.port() == port.port.get()
-                && flow.frontend.is_ipv4() == port.endpoint.is_ipv4()
-                && port.address.is_none_or(|address| address == flow.frontend.ip())
+                && address.is_ipv4() == port.endpoint.is_ipv4()
+                && port.address.map_or_else(|| is_own(address), |own| own == address)
         };
         self.conntrack.forget_udp_flows(|flow| ports.iter().any(|port| is_of(port, flow) && is_stale(port, flow)))?;
         Ok(())

@@ -1,11 +1,15 @@
 //! Host ports in the table: kept by one program while another applies whole rulesets.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use compile::host_ports::{self, HostPort};
 use compile::ruleset::{ElementKey, Operation, Ruleset};
+use datapath::conntrack::{Conntrack, Flow};
 use datapath::nft::Table;
+use datapath::route::{MacAddress, Rtnetlink, Veth, VethEnd};
 use datapath::testing::isolated;
 use datapath::{Datapath, HostPorts, Wanted};
 use model::Protocol;
@@ -103,5 +107,42 @@ fn adding_and_removing_work_twice_and_touch_nobody_else() {
             held.remove(&[moved]).unwrap();
         }
         assert_eq!(held.missing(&[second, moved]).unwrap(), [moved]);
+    });
+}
+
+/// How many flows over UDP are tracked that were sent there.
+fn flows_to(frontend: SocketAddr) -> usize {
+    let count = Cell::new(0);
+    let look = |flow: &Flow| {
+        count.set(count.get() + usize::from(flow.frontend == frontend));
+        false
+    };
+    assert_eq!(Conntrack::open().unwrap().forget_udp_flows(look).unwrap(), 0);
+    count.get()
+}
+
+#[test]
+fn flows_to_the_same_port_elsewhere_are_not_forgotten() {
+    isolated(|| {
+        let mut links = Rtnetlink::open().unwrap();
+        let end = |name| VethEnd { name, mac: None, netns: None };
+        let link = links.create_veth(&Veth { end: end("a"), peer: end("b"), mtu: 1500 }).unwrap().index;
+        for name in ["lo", "b"] {
+            let index = links.require_link(name).unwrap().index;
+            links.set_up(index).unwrap();
+        }
+        links.wait_until_running("a", Duration::from_secs(10)).unwrap();
+        links.add_address(link, "192.0.2.1/24".parse().unwrap()).unwrap();
+        links.set_neighbour(link, "192.0.2.5".parse().unwrap(), MacAddress([2, 0, 0, 0, 0, 5])).unwrap();
+        let mut held = HostPorts::open().unwrap();
+        held.add(&[port(80, "10.244.1.5:8080")]).unwrap();
+        let _server = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let targets = ["192.0.2.1:53", "127.0.0.1:53", "192.0.2.5:53"].map(|text| text.parse::<SocketAddr>().unwrap());
+        for target in targets {
+            UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"x", target).unwrap();
+        }
+        assert_eq!(targets.map(flows_to), [1, 1, 1]);
+        held.add(&[HostPort { protocol: Protocol::Udp, ..port(53, "10.244.1.5:53") }]).unwrap();
+        assert_eq!(targets.map(flows_to), [0, 0, 1]);
     });
 }

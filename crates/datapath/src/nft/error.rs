@@ -36,6 +36,9 @@ pub enum NftError {
         /// The set.
         set: String,
     },
+    /// What the table lacks cannot be added to what there is of it, and only the agent may make it anew.
+    #[error("the nf_tables table must be made anew, which the agent does: is it running on this node?")]
+    NeedsReplacement,
     /// Other programs changed nf_tables each time we listed the table.
     #[error("nf_tables changed {attempts} times while the table was listed")]
     Unstable {
@@ -83,6 +86,7 @@ impl NftError {
             Self::Namespace(_)
             | Self::Unsupported
             | Self::Shape { .. }
+            | Self::NeedsReplacement
             | Self::Unstable { .. }
             | Self::RuleTooWide { .. } => None,
         }
