@@ -13,8 +13,9 @@ use crate::state::StateDirectory;
 const IPV4: &str = "ipv4/ip_forward";
 const IPV6: &str = "ipv6/conf/all/forwarding";
 
-/// Whether the node passes on packets of a family.
-pub(crate) fn is_allowed(family: IpFamily) -> Result<bool, CniError> {
+/// Whether the node passes on packets of a family. Just after [`allow_forwarding`] of somebody else the answer may be that it
+/// does, though no link does yet.
+pub fn is_allowed(family: IpFamily) -> Result<bool, CniError> {
     Ok(sysctl::read(key(family))? != "0")
 }
 

@@ -28,7 +28,7 @@ use std::io::{Read, Write};
 
 pub use config::STATE_DIR;
 pub use error::CniError;
-pub use forwarding::allow_forwarding;
+pub use forwarding::{allow_forwarding, is_allowed as is_forwarding_allowed};
 pub use host_ports::{recorded_at, recorded_host_ports, restore_host_ports};
 pub use ipam::IpamError;
 pub use state::StateError;

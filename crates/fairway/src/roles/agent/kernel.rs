@@ -29,7 +29,7 @@ use departed::Departed;
 use flows::{Judge, udp_changed_between};
 use networks::routed_ranges;
 pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
-use settings::{allow_forwarding, keep_half_closed_connections, keep_translating_late_packets};
+use settings::{Forwarding, keep_half_closed_connections, keep_translating_late_packets};
 use upkeep::Upkeep;
 
 /// The node's kernel and what was last put into it.
@@ -46,6 +46,7 @@ pub(super) struct Kernel {
     /// Where the CNI plugin has written down which ports of the node lead to pods.
     cni_state_dir: PathBuf,
     upkeep: Upkeep,
+    forwarding: Forwarding,
     datapath: Datapath,
     conntrack: Conntrack,
     /// When this agent started, as time since 1970; what changed before is not its doing.
@@ -122,6 +123,7 @@ impl Kernel {
             is_view_new: false,
             cni_state_dir,
             upkeep: Upkeep::default(),
+            forwarding: Forwarding::default(),
             datapath,
             conntrack,
             started,
@@ -139,7 +141,10 @@ impl Kernel {
             Some(committed) if !self.is_view_new => committed.plan.next(cluster),
             _ => Plan::of(self.view.clone(), cluster),
         };
-        allow_forwarding(cluster, &self.view, &self.cni_state_dir)?;
+        if self.is_view_new {
+            self.forwarding = Forwarding::default();
+        }
+        self.forwarding.allow(cluster, &self.view, &self.cni_state_dir)?;
         let unreachable = self.datapath.unreachable().clone();
         let outcome = self.apply(&mut plan)?;
         let old = self.committed.as_ref();
@@ -183,6 +188,9 @@ impl Kernel {
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
         self.upkeep.release_dead_if_due(&self.cni_state_dir, Instant::now());
+        if let Err(error) = self.forwarding.audit(&self.cni_state_dir) {
+            warn!(error = format!("{error:#}"), "packets may not be passed on; trying again in a few seconds");
+        }
         let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;
