@@ -108,7 +108,7 @@ impl Rtnetlink {
         Ok(found.first().copied())
     }
 
-    /// What a link may send per second, when there is a limit of our kind.
+    /// What a link may send per second, when there is a limit of ours.
     pub fn rate_limit(&mut self, link: LinkIndex) -> Result<Option<u64>, RouteError> {
         let found = self.socket.query(RTM_GETQDISC, flag::DUMP, &header(link, 0, 0, 0), |message| parse(message, link));
         match found {
@@ -194,7 +194,8 @@ fn parse_redirection(message: &Message<'_>) -> Option<LinkIndex> {
 fn parse(message: &Message<'_>, link: LinkIndex) -> Result<Option<u64>, NetlinkError> {
     const SHORT: NetlinkError = NetlinkError::Malformed { what: "a queueing discipline's header" };
     let (fixed, rest) = message.payload.split_at_checked(HEADER_LEN).ok_or(SHORT)?;
-    if parse_u32(&fixed[4..]) != Some(link.0) || parse_u32(&fixed[12..]) != Some(TC_H_ROOT) {
+    let [of, handle, parent] = [4, 8, 12].map(|offset| parse_u32(&fixed[offset..]));
+    if (of, handle, parent) != (Some(link.0), Some(BUCKET_HANDLE), Some(TC_H_ROOT)) {
         return Ok(None);
     }
     let (mut is_bucket, mut rate, mut rate64) = (false, None, None);
@@ -219,6 +220,27 @@ fn parse(message: &Message<'_>, link: LinkIndex) -> Result<Option<u64>, NetlinkE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::{Veth, VethEnd};
+    use crate::testing::isolated;
+
+    #[test]
+    fn a_limit_of_somebody_else_is_none_of_ours() {
+        isolated(|| {
+            let mut host = Rtnetlink::open().unwrap();
+            let end = |name| VethEnd { name, mac: None, netns: None };
+            let link = host.create_veth(&Veth { end: end("a"), peer: end("b"), mtu: 1500 }).unwrap().index;
+            let limit = RateLimit { bytes_per_second: 1_000_000, burst_bytes: 65_536 };
+            let mut request = Attributes::append_to(header(link, 0x8001 << 16, TC_H_ROOT, 0));
+            request.text(TCA_KIND, BUCKET).nest(TCA_OPTIONS, |options| {
+                options.put(TCA_TBF_PARMS, &bucket(limit)).u32(TCA_TBF_BURST, limit.burst_bytes);
+            });
+            host.shape(link, "the token bucket", RTM_NEWQDISC, &request).unwrap();
+            assert_eq!(host.rate_limit(link).unwrap(), None);
+            assert!(!host.unlimit_rate(link).unwrap(), "it is not ours to lift");
+            host.limit_rate(link, limit).unwrap();
+            assert_eq!(host.rate_limit(link).unwrap(), Some(limit.bytes_per_second));
+        });
+    }
 
     #[test]
     fn a_bucket_has_the_kernels_layout() {
