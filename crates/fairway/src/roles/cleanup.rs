@@ -27,7 +27,7 @@ pub struct CleanupArgs {
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
     /// Directory of the addresses given to pods.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/cni/fairway")]
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
     cni_state_dir: PathBuf,
 }
 
