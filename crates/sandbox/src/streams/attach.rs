@@ -15,21 +15,26 @@ use crate::shim::protocol::Frame;
 
 /// Joins a client to a container until either ends; the container goes on when the client leaves.
 pub async fn run(container: &Container, streams: Streams, input: Receiver<FromClient>, output: Sender<ToClient>) {
-    let ending = match UnixStream::connect(container.place.socket()).await {
-        Ok(shim) => join(shim, streams.stdin && container.stdin, streams, input, &output).await,
-        // The shim of a container that has ended is gone; how it ended is on file.
+    let ended = match UnixStream::connect(container.place.socket()).await {
+        Ok(shim) => match join(shim, streams.stdin && container.stdin, streams, input, &output).await {
+            Some(ended) => ended,
+            None => return,
+        },
+        Err(error) => Err(error),
+    };
+    let ending = match ended {
+        Ok(code) => Ending::Exited(code),
+        // The shim of a container that has ended is gone, or goes while we talk to it; how it ended is on file.
         Err(error) => match container.place.exit() {
-            Ok(exit) => Some(Ending::Exited(exit.code)),
-            Err(_) => Some(Ending::Failed(format!("cannot attach to the container: {error}"))),
+            Ok(exit) => Ending::Exited(exit.code),
+            Err(_) => Ending::Failed(format!("cannot attach to the container: {error}")),
         },
     };
-    if let Some(ending) = ending {
-        if matches!(ending, Ending::Exited(_)) && container.stdin && !container.place.was_attached() {
-            replay(container, streams, &output).await;
-        }
-        // A client that left does not care.
-        let _ = output.send(ToClient::Ended(ending)).await;
+    if matches!(ending, Ending::Exited(_)) && container.stdin && !container.place.was_attached() {
+        replay(container, streams, &output).await;
     }
+    // A client that left does not care.
+    let _ = output.send(ToClient::Ended(ending)).await;
 }
 
 /// Shows what a container said that ended before anybody could attach: an interactive one is started to be seen.
@@ -49,33 +54,34 @@ async fn replay(container: &Container, streams: Streams, output: &Sender<ToClien
     }
 }
 
-/// Carries frames both ways; how the container ended, or `None` when the client left first.
+/// Carries frames both ways: the exit code of the container, or why the shim does not tell it; `None` when the client
+/// left first.
 async fn join(
     shim: UnixStream,
     stdin: bool,
     streams: Streams,
     mut input: Receiver<FromClient>,
     output: &Sender<ToClient>,
-) -> Option<Ending> {
+) -> Option<io::Result<i32>> {
     let (read, mut write) = shim.into_split();
     let mut frames = Frames { source: read, buffer: Vec::new() };
-    write.write_all(&Frame::Attach { stdin }.encode()).await.ok()?;
+    // A shim that listens no more has said how the container ended, or is gone: the reading tells.
+    let _ = write.write_all(&Frame::Attach { stdin }.encode()).await;
     loop {
         tokio::select! {
             message = input.recv() => {
                 let frame = frame_of(message?, stdin);
                 if let Some(frame) = frame {
-                    // A shim that listens no more is about to say how the container ended.
                     let _ = write.write_all(&frame.encode()).await;
                 }
             }
             frame = frames.next() => match frame {
                 Ok(Some(Frame::Stdout(bytes))) if streams.stdout => output.send(ToClient::Stdout(bytes)).await.ok()?,
                 Ok(Some(Frame::Stderr(bytes))) if streams.stderr => output.send(ToClient::Stderr(bytes)).await.ok()?,
-                Ok(Some(Frame::Exited(exit))) => return Some(Ending::Exited(exit.code)),
+                Ok(Some(Frame::Exited(exit))) => return Some(Ok(exit.code)),
                 Ok(Some(_)) => {}
-                Ok(None) => return Some(Ending::Failed("the container's shim is gone".to_owned())),
-                Err(error) => return Some(Ending::Failed(format!("cannot read from the container's shim: {error}"))),
+                Ok(None) => return Some(Err(io::Error::other("its shim is gone"))),
+                Err(error) => return Some(Err(error)),
             },
         }
     }
@@ -106,5 +112,65 @@ impl Frames {
                 return Ok(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+    use crate::shim::{ExitStatus, Place};
+
+    const BOTH: Streams = Streams { stdin: true, stdout: true, stderr: true, terminal: false };
+
+    /// An interactive container that said `hello` and ended before anybody was there.
+    fn ended(directory: &tempfile::TempDir) -> Container {
+        let (place, log) = (Place::new(directory.path()), directory.path().join("0.log"));
+        let now = Timestamp::now();
+        let exit = ExitStatus { code: 3, signal: None, started_at: now, finished_at: now, start_error: None };
+        place.write_exit(&exit).unwrap();
+        std::fs::write(&log, format!("{now} stdout F hello\n")).unwrap();
+        Container { place, log, previous_log: None, terminal: false, stdin: true }
+    }
+
+    #[tokio::test]
+    async fn who_attaches_while_the_shim_of_an_ended_container_goes_is_shown_what_it_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let container = ended(&directory);
+        let leaving = UnixListener::bind(container.place.socket()).unwrap();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = leaving.accept().await {
+                drop(client);
+            }
+        });
+        let ((_client, input), (output, mut shown)) = (channel(1), channel(8));
+        run(&container, BOTH, input, output).await;
+        let expected = [ToClient::Stdout(b"hello\n".to_vec()), ToClient::Ended(Ending::Exited(3))];
+        for message in expected {
+            assert_eq!(shown.recv().await, Some(message));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_hears_nothing_any_more_is_no_client_that_left() {
+        let (shim, other) = UnixStream::pair().unwrap();
+        drop(other);
+        let ((_client, input), (output, _shown)) = (channel(1), channel(8));
+        let ended = join(shim, true, BOTH, input, &output).await;
+        assert!(ended.is_some_and(|ended| ended.is_err()));
+    }
+
+    #[tokio::test]
+    async fn an_exit_that_was_told_before_anybody_asked_counts() {
+        let (shim, mut other) = UnixStream::pair().unwrap();
+        let now = Timestamp::now();
+        let exit = ExitStatus { code: 7, signal: None, started_at: now, finished_at: now, start_error: None };
+        other.write_all(&Frame::Exited(exit).encode()).await.unwrap();
+        drop(other);
+        let ((_client, input), (output, _shown)) = (channel(1), channel(8));
+        assert!(matches!(join(shim, true, BOTH, input, &output).await, Some(Ok(7))));
     }
 }
