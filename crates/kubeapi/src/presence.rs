@@ -20,7 +20,7 @@ use kube::{Api, Client};
 use model::{Name, NodeNetworks};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -86,6 +86,7 @@ impl Presence {
     /// Renews the Lease, and tells when it was last known to be.
     async fn renew(&self, renewed: &watch::Sender<Option<Instant>>) {
         let mut ticks = interval(self.duration / RENEWALS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let asked = Instant::now();

@@ -86,6 +86,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         kernel: KernelThread::new(kernel),
         rejections: to_rejections,
         is_reported: false,
+        is_without_node: false,
         in_force: InForce { cluster: to_cluster, served: to_served, tunnel_ends: to_ends, peers: to_peers },
         checksums,
     };

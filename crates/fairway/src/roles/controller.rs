@@ -45,6 +45,9 @@ pub struct ControllerArgs {
     /// Who gives nodes ranges of pod addresses.
     #[arg(long, value_enum, env = "FAIRWAY_ALLOCATE_NODE_CIDRS", default_value_t = Allocate::Auto)]
     allocate_node_cidrs: Allocate,
+    /// Whether pods get Fairway's network. Without it their nodes need no ranges, and none is given or missed.
+    #[arg(long, value_name = "BOOL", env = "FAIRWAY_CNI", default_value_t = true, action = ArgAction::Set)]
+    cni: bool,
     /// Prefix length of a node's IPv4 range.
     #[arg(long, value_name = "BITS", default_value_t = 24)]
     node_cidr_mask_size_ipv4: u8,
@@ -103,10 +106,12 @@ pub async fn run(args: ControllerArgs, cancel: CancellationToken) -> Result<()> 
     Ok(())
 }
 
-/// What nodes' ranges are cut from; none when others give them.
-fn pools(args: &ControllerArgs) -> Result<Vec<Pool>> {
-    if args.allocate_node_cidrs == Allocate::Never {
-        return Ok(Vec::new());
+/// What nodes' ranges are cut from, empty when others give them; none where nodes need no ranges.
+fn pools(args: &ControllerArgs) -> Result<Option<Vec<Pool>>> {
+    match (args.cni, args.allocate_node_cidrs) {
+        (false, _) => return Ok(None),
+        (true, Allocate::Never) => return Ok(Some(Vec::new())),
+        (true, Allocate::Auto | Allocate::Always) => {}
     }
     let mut pools: Vec<Pool> = Vec::new();
     for range in args.cluster_cidr.iter().flat_map(|ranges| &ranges.0) {
@@ -116,7 +121,7 @@ fn pools(args: &ControllerArgs) -> Result<Vec<Pool>> {
         anyhow::ensure!(!is_second, "{range} is a second --cluster-cidr of its family; a node has one range of each");
         pools.push(Pool::new(*range, prefix).context("--cluster-cidr and --node-cidr-mask-size do not go together")?);
     }
-    Ok(pools)
+    Ok(Some(pools))
 }
 
 fn pages_of(metrics: &Arc<Metrics>) -> impl Fn(&str) -> Option<Page> + use<> {
@@ -131,7 +136,8 @@ fn pages_of(metrics: &Arc<Metrics>) -> impl Fn(&str) -> Option<Page> + use<> {
 }
 
 struct Controller {
-    pools: Vec<Pool>,
+    /// What nodes' ranges are cut from; none where nodes need no ranges.
+    pools: Option<Vec<Pool>>,
     courtesy: Duration,
     client: Client,
     is_default_load_balancer: bool,
@@ -167,7 +173,11 @@ impl Controller {
         };
         tokio::join!(
             load_balancer.run(term),
-            term.run_until_cancelled(self.give_ranges(snapshots, &tell)),
+            term.run_until_cancelled(async {
+                if let Some(pools) = &self.pools {
+                    self.give_ranges(pools, snapshots, &tell).await;
+                }
+            }),
             term.run_until_cancelled(kubeapi::report_rejections(rejections, &self.client, COMPONENT)),
             // The agents tell what of a Node cannot be admitted.
             async { while nodes.next_refusal().await.is_some() {} },
@@ -175,8 +185,13 @@ impl Controller {
         nodes.join().await;
     }
 
-    async fn give_ranges(&self, mut snapshots: watch::Receiver<Option<Cluster>>, tell: &RejectionSender) {
-        let mut ranges = NodeRanges::new(self.pools.clone(), self.courtesy);
+    async fn give_ranges(
+        &self,
+        pools: &[Pool],
+        mut snapshots: watch::Receiver<Option<Cluster>>,
+        tell: &RejectionSender,
+    ) {
+        let mut ranges = NodeRanges::new(pools.to_vec(), self.courtesy);
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -201,6 +216,35 @@ impl Controller {
                 }
             }
             self.metrics.waiting.set(ranges.waiting() as i64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    #[test]
+    fn ranges_are_given_from_the_clusters_by_us_if_at_all() {
+        for (more, given) in [
+            (["--allocate-node-cidrs", "auto"], Some(vec!["10.244.0.0/16"])),
+            (["--allocate-node-cidrs", "never"], Some(vec![])),
+            (["--cni", "false"], None),
+        ] {
+            let line = ["controller", "--identity", "one", "--cluster-cidr", "10.244.0.0/16"];
+            let line = Line::try_parse_from(line.into_iter().chain(more)).unwrap();
+            let ranges = pools(&line.args).unwrap();
+            let ranges = ranges.map(|pools| pools.iter().map(|pool| pool.range().to_string()).collect::<Vec<_>>());
+            let given = given.map(|given| given.into_iter().map(str::to_owned).collect());
+            assert_eq!(ranges, given, "{more:?}");
         }
     }
 }

@@ -169,7 +169,7 @@ impl Running {
 
     /// Works by `config` from now on; when it cannot, everything stays as it was.
     async fn apply(&mut self, config: Config) -> Result<()> {
-        let pages = self.pages.open(&config).await?;
+        let pages = self.pages.open(&config)?;
         let names = self.names.prepare(&config).await?;
         self.server.apply(&config)?;
         self.pages.replace(&config, pages).await;

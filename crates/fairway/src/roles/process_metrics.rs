@@ -1,6 +1,7 @@
 //! What this process takes of the machine, under the names every Prometheus client has (`process_*`).
 
 use std::fs;
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
@@ -11,17 +12,20 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+/// When [`register`] was first called, in seconds since 1970.
+static STARTED: LazyLock<f64> = LazyLock::new(|| {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_secs_f64()
+});
+
 /// Asks the kernel at every scrape.
 #[derive(Debug)]
-struct ProcessMetrics {
-    /// Seconds since 1970.
-    started: f64,
-}
+struct ProcessMetrics;
 
-/// Makes them visible in `registry`; call it as the process starts, which it takes for that moment.
+/// Makes them visible in `registry`; the first call is to be made as the process starts, which it takes for that moment.
 pub fn register(registry: &mut Registry) {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    registry.register_collector(Box::new(ProcessMetrics { started: since_epoch.as_secs_f64() }));
+    LazyLock::force(&STARTED);
+    registry.register_collector(Box::new(ProcessMetrics));
 }
 
 impl Collector for ProcessMetrics {
@@ -37,7 +41,7 @@ impl Collector for ProcessMetrics {
             ("process_virtual_memory_bytes", "Addresses it has memory at", bytes_of(&status, "VmSize:")),
             ("process_open_fds", "Files and sockets it has open", open_files()),
             ("process_max_fds", "How many it may have open", max_files()),
-            ("process_start_time_seconds", "When it started, in seconds since 1970", Some(self.started)),
+            ("process_start_time_seconds", "When it started, in seconds since 1970", Some(*STARTED)),
         ];
         for (name, help, value) in gauges {
             let Some(value) = value else { continue };
@@ -68,4 +72,23 @@ fn open_files() -> Option<f64> {
 
 fn max_files() -> Option<f64> {
     getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _hard)| soft as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start_on_a_page_made_now() -> String {
+        let mut registry = Registry::default();
+        register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with("process_start_time_seconds "));
+        line.unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_page_that_comes_later_tells_the_same_start() {
+        assert_eq!(start_on_a_page_made_now(), start_on_a_page_made_now());
+    }
 }

@@ -68,7 +68,10 @@ fn clients_of_a_service_reach_its_endpoints_as_they_change() {
         world.set_endpoints("shop", &[two]);
         wait_for_answer("10.244.1.6");
         world.set_endpoints("shop", &[]);
-        wait_for("a refusal", DEADLINE, || ask_tcp().is_none().then_some(()));
+        wait_for("a refusal", DEADLINE, || {
+            let outcome = TcpStream::connect_timeout(&SERVICE.parse().unwrap(), Duration::from_secs(1));
+            outcome.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused).then_some(())
+        });
         assert_eq!(wait_for_event(&world, "shop", "endpoints")["reason"], "NoReadyEndpoints");
     });
 }
@@ -85,6 +88,18 @@ fn the_runtime_learns_of_the_plugin_once_the_node_has_pod_addresses() {
         assert!(!world.cni_conf_dir().join("05-fairway.conflist").exists());
         let (code, why) = agent_page("/readyz").unwrap();
         assert_eq!((code, &*why), (503, "waiting for the cluster's objects and this node's pod addresses\n"));
+    });
+}
+
+#[test]
+fn an_agent_beside_another_plugin_waits_for_no_range_and_leaves_the_nodes_condition_to_it() {
+    isolated(|| {
+        let world = World::start();
+        world.create(&NODES, "", &json!({ "metadata": { "name": NODE } }));
+        let _agent = world.spawn_agent_alone(&["--cni", "false"]);
+        wait_for("the agent to be ready", DEADLINE, || agent_page("/readyz").filter(|(code, _)| *code == 200));
+        let conditions = world.get(&NODES, "", NODE)["status"]["conditions"].clone();
+        assert!(!conditions.to_string().contains("NetworkUnavailable"), "{conditions}");
     });
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     pub(super) rejections: RejectionSender,
     /// Whether the API knows that the node's network works.
     pub(super) is_reported: bool,
+    /// Whether the cluster was last seen without the node.
+    pub(super) is_without_node: bool,
     /// Where others of the agent learn what is in force.
     pub(super) in_force: InForce,
     /// Who must compute the checksums of what the tunnel carries.
@@ -80,12 +82,12 @@ impl Keeper {
             }
             let Some(cluster) = self.snapshots.borrow_and_update().clone() else { continue };
             let Some(node) = cluster.nodes.get(&self.node).cloned() else {
-                self.health.no_node();
-                // One that is made anew is another, of which nothing is known yet.
-                self.is_reported = false;
-                warn!(node = %self.node, "the cluster has no such node; leaving the kernel as it is");
+                self.leave_as_is();
+                // What failed is tried again once there is a node.
+                retry = Retry::default();
                 continue;
             };
+            self.is_without_node = false;
             match self.step(cluster, &node).await {
                 Ok(synced) if synced.outcome.routes_failed == 0 => retry = Retry::default(),
                 // Logged where it failed. The rest is in force, so that pods may come.
@@ -98,6 +100,16 @@ impl Keeper {
                     retry.failed();
                 }
             }
+        }
+    }
+
+    /// The cluster has no such node.
+    fn leave_as_is(&mut self) {
+        self.health.no_node();
+        // One that is made anew is another, of which nothing is known yet.
+        self.is_reported = false;
+        if !std::mem::replace(&mut self.is_without_node, true) {
+            warn!(node = %self.node, "the cluster has no such node; leaving the kernel as it is");
         }
     }
 
@@ -114,13 +126,14 @@ impl Keeper {
 
     /// Tells the node's runtime how to connect pods, and the API that it can, once there are addresses for them.
     async fn offer_pods(&mut self, node: &Node) -> Result<()> {
-        if node.pod_cidrs.is_empty() {
+        if self.pod_network.waits_for_range(node) {
             debug!(node = %self.node, "no range of pod addresses yet");
             return Ok(());
         }
         self.rejections.tell(self.pod_network.offer(node).await?);
         self.health.serves_pods();
-        if !self.is_reported {
+        // Whoever else connects pods tells so himself.
+        if self.pod_network.is_ours() && !self.is_reported {
             let report = kubeapi::report_network_available(self.client.clone(), self.node.as_str(), Timestamp::now());
             timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
             self.is_reported = true;

@@ -39,6 +39,16 @@ impl PodNetwork {
         Self { files, connector, offered: None, preferred: Vec::new() }
     }
 
+    /// Whether nothing can be offered to this node's runtime yet.
+    pub(super) fn waits_for_range(&self, node: &Node) -> bool {
+        matches!(self.connector, Connector::Own) && node.pod_cidrs.is_empty()
+    }
+
+    /// Whether the network of pods is Fairway's.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self.connector, Connector::Own)
+    }
+
     /// Has the runtime connect new pods of this node by whom it is to be; what is to be told of it.
     pub(super) async fn offer(&mut self, node: &Node) -> Result<Vec<Rejected>> {
         if self.offered.as_ref() == Some(&node.pod_cidrs) {
@@ -153,6 +163,19 @@ mod tests {
         assert!(told[0].why.contains("00-other.conf"), "{told:?}");
         assert!(network.is_as_left().await.unwrap());
         assert_eq!(network.offer(&node("10.244.1.0/24")).await.unwrap(), []);
+    }
+
+    #[test]
+    fn only_a_network_of_ours_needs_a_range_of_the_nodes() {
+        let root = tempfile::tempdir().unwrap();
+        let without_range = Node { pod_cidrs: Vec::new(), ..node("10.244.1.0/24") };
+        for (connector, node, waits) in [
+            (Connector::Own, &without_range, true),
+            (Connector::Own, &node("10.244.1.0/24"), false),
+            (Connector::Other, &without_range, false),
+        ] {
+            assert_eq!(network(root.path(), connector).waits_for_range(node), waits, "{connector:?} {node:?}");
+        }
     }
 
     #[tokio::test]

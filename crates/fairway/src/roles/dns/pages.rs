@@ -1,13 +1,15 @@
 //! `/health`, `/ready` and `/metrics`, where the Corefile says.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use dns::{Config, Metrics, Zones};
 use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,10 +50,18 @@ impl PageSet {
     }
 
     /// Opens the listeners that `config` wants beyond those that are open.
-    pub(super) async fn open(&self, config: &Config) -> Result<Vec<(Place, StatusPages)>> {
+    pub(super) fn open(&self, config: &Config) -> Result<Vec<(Place, StatusPages)>> {
+        let wanted = places(config);
+        if let Some((one, other)) = meeting(&wanted) {
+            bail!(
+                "{} and {} are the same place for two pages: give one another port",
+                described(one),
+                described(other)
+            );
+        }
         let mut opened = Vec::new();
-        for place in places(config).into_iter().filter(|place| !self.served.contains_key(place)) {
-            opened.push((place, bind(place.1).await?));
+        for place in wanted.into_iter().filter(|place| !self.served.contains_key(place)) {
+            opened.push((place, bind(place.1).with_context(|| format!("cannot serve {}", described(place)))?));
         }
         Ok(opened)
     }
@@ -110,18 +120,82 @@ fn places(config: &Config) -> Vec<Place> {
     [of(Kind::Health, &pages.health), of(Kind::Ready, &pages.ready), of(Kind::Metrics, &pages.metrics)].concat()
 }
 
+/// Two different pages that a request could not tell apart.
+fn meeting(places: &[Place]) -> Option<(Place, Place)> {
+    let meet = |one: &Place, other: &Place| {
+        let (one_ip, other_ip) = (one.1.ip(), other.1.ip());
+        let overlap = one_ip == other_ip || one_ip.is_unspecified() || other_ip.is_unspecified();
+        one.0 != other.0 && one.1.port() == other.1.port() && one.1.port() != 0 && overlap
+    };
+    places.iter().enumerate().find_map(|(index, one)| {
+        let other = places[index + 1..].iter().find(|other| meet(one, other))?;
+        Some((*one, *other))
+    })
+}
+
+fn described((kind, address): Place) -> String {
+    let plugin = match kind {
+        Kind::Health => "health",
+        Kind::Ready => "ready",
+        Kind::Metrics => "prometheus",
+    };
+    format!("{plugin} {address}")
+}
+
 /// Opens a listener. Every address means every address of IPv4 on a machine without IPv6.
-async fn bind(address: SocketAddr) -> Result<StatusPages> {
-    match StatusPages::bind(address).await {
+fn bind(address: SocketAddr) -> io::Result<StatusPages> {
+    match listen(address) {
         Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
-            StatusPages::bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
         }
         outcome => outcome,
     }
+    .map(StatusPages::of)
+}
+
+/// Listens also where a page listens that is about to move: its place is given up only when the new one is there.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    const BACKLOG: u32 = 128;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn end((end, task): (CancellationToken, JoinHandle<()>)) {
     end.cancel();
     // It has no result, and one that panicked has been told of by the runtime.
     let _ = task.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(addresses: [&str; 2]) -> Vec<Place> {
+        let [health, ready] = addresses.map(|address| address.parse().unwrap());
+        vec![(Kind::Health, health), (Kind::Ready, ready)]
+    }
+
+    #[test]
+    fn two_pages_at_one_place_are_told_by_their_plugins() {
+        for addresses in [["[::]:8080", "[::]:8080"], ["[::]:8080", "127.0.0.1:8080"], ["127.0.0.1:1", "127.0.0.1:1"]] {
+            let (one, other) = meeting(&places(addresses)).unwrap();
+            assert_eq!(
+                [described(one), described(other)],
+                [0, 1].map(|index| { format!("{} {}", ["health", "ready"][index], addresses[index]) })
+            );
+        }
+        for addresses in [["[::]:8080", "[::]:8181"], ["127.0.0.1:8080", "127.0.0.2:8080"]] {
+            assert_eq!(meeting(&places(addresses)), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_moves_to_a_place_that_overlaps_the_one_it_had() {
+        let everywhere = listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = everywhere.local_addr().unwrap().port();
+        bind((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    }
 }

@@ -65,8 +65,9 @@ impl Links {
         }
     }
 
-    /// Listens at those of the places that are on a network of one of the addresses.
-    pub(super) fn follow<'a>(&mut self, places: &[Place], addresses: impl Iterator<Item = &'a IpAddr>) -> Result<()> {
+    /// Listens at those of the places that are on a network of one of the addresses; where that fails it is tried again at
+    /// the next call.
+    pub(super) fn follow<'a>(&mut self, places: &[Place], addresses: impl Iterator<Item = &'a IpAddr>) {
         self.own = places.iter().map(|place| place.mac).collect();
         let addresses: Vec<IpAddr> = addresses.copied().collect();
         let is_wanted = |place: &&Place| addresses.iter().any(|address| place.may_have(*address));
@@ -76,12 +77,16 @@ impl Links {
             ear.cancel.cancel();
         }
         for place in wanted {
-            if !self.ears.contains_key(place) {
-                let ear = self.listen(place)?;
-                self.ears.insert(place.clone(), ear);
+            if self.ears.contains_key(place) {
+                continue;
+            }
+            match self.listen(place) {
+                Ok(ear) => drop(self.ears.insert(place.clone(), ear)),
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), ?place, "cannot answer for addresses there; trying again");
+                }
             }
         }
-        Ok(())
     }
 
     fn listen(&self, place: &Place) -> Result<Ear> {

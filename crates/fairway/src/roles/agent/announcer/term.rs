@@ -129,9 +129,7 @@ impl Term {
             self.look_at_places();
         }
         let all = announcements(&cluster, there);
-        if let Err(error) = self.links.follow(&self.places, all.keys()) {
-            warn!(error = format!("{error:#}"), "cannot answer for load balancer addresses");
-        }
+        self.links.follow(&self.places, all.keys());
         self.off_network.follow(&self.node, &all, Instant::now());
         let new = self.take_over(own(&self.node, all, &announcements(&in_force, there)));
         self.fresh.retain(|address, _| self.held.borrow().contains_key(address));

@@ -20,15 +20,29 @@ pub(super) struct Unseen(BTreeMap<NamespacedName, Write>);
 struct Write {
     /// The Service that the write was decided on.
     basis: Arc<Service>,
+    /// What was written between `basis` and `addresses`.
+    earlier: Vec<Vec<IpAddr>>,
     addresses: Vec<IpAddr>,
     until: Instant,
+}
+
+impl Write {
+    /// Whether a snapshot with this Service is older than the write.
+    fn is_newer_than(&self, shown: &Service) -> bool {
+        status(shown) == status(&self.basis) || self.earlier.iter().any(|written| written == addresses_of(shown))
+    }
 }
 
 impl Unseen {
     /// Notes that addresses were written, as was decided on `cluster`.
     pub(super) fn wrote(&mut self, cluster: &Cluster, service: &NamespacedName, addresses: &[IpAddr], now: Instant) {
-        if let Some(basis) = cluster.services.get(service) {
-            let write = Write { basis: Arc::clone(basis), addresses: addresses.to_vec(), until: now + PATIENCE };
+        let (addresses, until) = (addresses.to_vec(), now + PATIENCE);
+        if let Some(write) = self.0.get_mut(service) {
+            // What `cluster` has of it was laid over: snapshots still show what the first write was decided on.
+            write.earlier.push(std::mem::replace(&mut write.addresses, addresses));
+            write.until = until;
+        } else if let Some(basis) = cluster.services.get(service) {
+            let write = Write { basis: Arc::clone(basis), earlier: Vec::new(), addresses, until };
             self.0.insert(service.clone(), write);
         }
     }
@@ -37,7 +51,7 @@ impl Unseen {
     pub(super) fn lay_over(&mut self, mut cluster: Cluster, now: Instant) -> Cluster {
         self.0.retain(|service, write| {
             let shown = cluster.services.get(service);
-            now < write.until && shown.is_some_and(|shown| status(shown) == status(&write.basis))
+            now < write.until && shown.is_some_and(|shown| write.is_newer_than(shown))
         });
         for (name, write) in &self.0 {
             if let Some(service) = cluster.services.get(name) {
@@ -144,6 +158,23 @@ mod tests {
             assert_eq!(unseen.lay_over(shown.clone(), start).services, shown.services);
             assert_eq!(unseen.next(), None);
         }
+    }
+
+    #[test]
+    fn a_second_write_before_the_first_shows_is_remembered_as_well() {
+        let (mut unseen, start) = (Unseen::default(), Instant::now());
+        let stale = cluster(&[("web", &[]), ("older", &[])]);
+        wrote(&mut unseen, &stale, "web", "10.0.0.2", start);
+        let laid_over = unseen.lay_over(stale.clone(), start);
+        wrote(&mut unseen, &laid_over, "web", "10.0.0.1", start);
+        let shows_first = cluster(&[("web", &["10.0.0.2"]), ("older", &[])]);
+        for snapshot in [stale, shows_first] {
+            let laid_over = unseen.lay_over(snapshot, start);
+            assert_eq!((given(&laid_over, "web"), given(&laid_over, "older")), ("10.0.0.1".into(), "10.0.0.2".into()));
+        }
+        let shows_second = cluster(&[("web", &["10.0.0.1"]), ("older", &[])]);
+        unseen.lay_over(shows_second, start);
+        assert_eq!(unseen.next(), None);
     }
 
     #[test]
