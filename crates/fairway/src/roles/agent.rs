@@ -37,7 +37,7 @@ use announcer::{Announcer, AnnouncerMetrics, Following};
 pub use args::AgentArgs;
 use health::Health;
 use health_checks::HealthChecks;
-use keeper::{InForce, Keeper, KernelThread};
+use keeper::{InForce, Keeper, KernelThread, Standing};
 use kernel::Kernel;
 pub use pod_network::{CONFIGURATION, PLUGIN};
 use pod_network::{CniFiles, Connector, PodNetwork};
@@ -85,8 +85,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         health: Arc::clone(&health),
         kernel: KernelThread::new(kernel),
         rejections: to_rejections,
-        is_reported: false,
-        is_without_node: false,
+        standing: Standing::default(),
         in_force: InForce { cluster: to_cluster, served: to_served, tunnel_ends: to_ends, peers: to_peers },
         checksums,
     };

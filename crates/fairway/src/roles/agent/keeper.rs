@@ -38,14 +38,23 @@ pub(super) struct Keeper {
     pub(super) kernel: KernelThread,
     /// Where users are told what of their objects is not in force.
     pub(super) rejections: RejectionSender,
-    /// Whether the API knows that the node's network works.
-    pub(super) is_reported: bool,
-    /// Whether the cluster was last seen without the node.
-    pub(super) is_without_node: bool,
+    pub(super) standing: Standing,
     /// Where others of the agent learn what is in force.
     pub(super) in_force: InForce,
     /// Who must compute the checksums of what the tunnel carries.
     pub(super) checksums: watch::Receiver<Checksums>,
+}
+
+/// What the API knows of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing of its network.
+    #[default]
+    Unreported,
+    /// That its network works.
+    Reported,
+    /// There is no such node.
+    Missing,
 }
 
 /// What others of the agent follow.
@@ -87,7 +96,10 @@ impl Keeper {
                 retry = Retry::default();
                 continue;
             };
-            self.is_without_node = false;
+            if self.standing == Standing::Missing {
+                // One that is made anew is another, of which nothing is known yet.
+                self.standing = Standing::Unreported;
+            }
             match self.step(cluster, &node).await {
                 Ok(synced) if synced.outcome.routes_failed == 0 => retry = Retry::default(),
                 // Logged where it failed. The rest is in force, so that pods may come.
@@ -106,9 +118,7 @@ impl Keeper {
     /// The cluster has no such node.
     fn leave_as_is(&mut self) {
         self.health.no_node();
-        // One that is made anew is another, of which nothing is known yet.
-        self.is_reported = false;
-        if !std::mem::replace(&mut self.is_without_node, true) {
+        if std::mem::replace(&mut self.standing, Standing::Missing) != Standing::Missing {
             warn!(node = %self.node, "the cluster has no such node; leaving the kernel as it is");
         }
     }
@@ -133,10 +143,10 @@ impl Keeper {
         self.rejections.tell(self.pod_network.offer(node).await?);
         self.health.serves_pods();
         // Whoever else connects pods tells so himself.
-        if self.pod_network.is_ours() && !self.is_reported {
+        if self.pod_network.is_ours() && self.standing != Standing::Reported {
             let report = kubeapi::report_network_available(self.client.clone(), self.node.as_str(), Timestamp::now());
             timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
-            self.is_reported = true;
+            self.standing = Standing::Reported;
         }
         Ok(())
     }
