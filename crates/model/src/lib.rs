@@ -19,7 +19,7 @@ mod selector;
 mod service;
 
 pub use cluster::Cluster;
-pub use load_balancer::{AddressPool, AddressRange, LOAD_BALANCER_CLASS, LoadBalancerRequest, PoolStatus};
+pub use load_balancer::{AddressPool, AddressRange, AddressWish, LOAD_BALANCER_CLASS, LoadBalancerRequest, PoolStatus};
 pub use mac::MacAddress;
 pub use map::{Change, Iter, SharedMap};
 pub use name::{Name, NamespacedName};

@@ -19,8 +19,8 @@ pub struct LoadBalancerRequest {
     pub families: Vec<IpFamily>,
     /// Whether an address of one family alone is of no use to it (`RequireDualStack`).
     pub needs_both: bool,
-    /// The addresses it wants, at most one of each family; any when empty.
-    pub addresses: Vec<IpAddr>,
+    /// The addresses it wants; any when unset.
+    pub wish: Option<AddressWish>,
     /// The pool they are to come from; any that is open to it when unset.
     pub pool: Option<Name>,
     /// Services of one key may share addresses, as long as no two have the same port.
@@ -35,6 +35,16 @@ pub struct LoadBalancerRequest {
     pub is_given: bool,
     /// Whether another load balancer has written addresses or names into its status.
     pub is_served_by_other: bool,
+}
+
+/// Addresses that a Service asks for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressWish {
+    /// The field that asks.
+    pub field: String,
+    /// At most one of each family. Empty if not all that the field says can be used, which is told on the Service: those
+    /// who ask for certain addresses want no others.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Addresses that Services of type LoadBalancer can have.
@@ -130,6 +140,19 @@ impl AddressRange {
         self.family() == other.family() && self.first <= other.last && other.first <= self.last
     }
 
+    /// The addresses in both.
+    pub fn shared_with(&self, other: &Self) -> Option<Self> {
+        self.overlaps(other).then(|| Self { first: self.first.max(other.first), last: self.last.min(other.last) })
+    }
+
+    /// The addresses of both, if they are one range.
+    pub fn joined_with(&self, other: &Self) -> Option<Self> {
+        let touch = self.family() == other.family()
+            && number(self.first) <= number(other.last).saturating_add(1)
+            && number(other.first) <= number(self.last).saturating_add(1);
+        touch.then(|| Self { first: self.first.min(other.first), last: self.last.max(other.last) })
+    }
+
     /// How many there are; as many as the number can say when there are more.
     pub fn len(&self) -> u64 {
         u64::try_from((number(self.last) - number(self.first)).saturating_add(1)).unwrap_or(u64::MAX)
@@ -193,6 +216,23 @@ mod tests {
     fn ends_of_two_families_or_in_the_wrong_order_are_no_range() {
         assert_eq!(range("10.0.0.2", "10.0.0.1"), None);
         assert_eq!(range("10.0.0.2", "fd00::1"), None);
+    }
+
+    #[test]
+    fn ranges_that_overlap_or_touch_are_one() {
+        let one = range("10.0.0.1", "10.0.0.5").unwrap();
+        for (first, last, joined) in [
+            ("10.0.0.3", "10.0.0.9", range("10.0.0.1", "10.0.0.9")),
+            ("10.0.0.6", "10.0.0.9", range("10.0.0.1", "10.0.0.9")),
+            ("10.0.0.2", "10.0.0.3", range("10.0.0.1", "10.0.0.5")),
+            ("10.0.0.7", "10.0.0.9", None),
+            ("fd00::1", "fd00::2", None),
+        ] {
+            let other = range(first, last).unwrap();
+            assert_eq!([one.joined_with(&other), other.joined_with(&one)], [joined, joined], "{other}");
+        }
+        let other = range("10.0.0.3", "10.0.0.9").unwrap();
+        assert_eq!(one.shared_with(&other), range("10.0.0.3", "10.0.0.5"));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub enum Answerer {
 /// All nodes that know of the same live nodes come to the same choice: each address goes to the node that a hash of
 /// both ranks highest, so that addresses are spread, and a node that comes or goes moves only those it gains or had.
 /// Only nodes on a network of the address are asked: on any other nobody looks for it. With externalTrafficPolicy Local
-/// only those with an endpoint of it; otherwise any, as long as the Service has one at all. Nodes on their way out, and those
-/// that are to be left out of load balancing, answer only where no other can.
+/// only those with an endpoint of it; otherwise any, also to refuse when the Service has none. Nodes on their way out, and
+/// those that are to be left out of load balancing, answer only where no other can.
 pub fn announcements(cluster: &Cluster, there: &BTreeMap<Name, NodeNetworks>) -> BTreeMap<IpAddr, Announcement> {
     let mut found: BTreeMap<IpAddr, Announcement> = BTreeMap::new();
     for service in cluster.services.values() {
@@ -65,7 +65,8 @@ pub(super) fn given_addresses(service: &Service) -> &[IpAddr] {
 fn choose(cluster: &Cluster, service: &Service, address: IpAddr, there: &BTreeMap<Name, NodeNetworks>) -> Answerer {
     let serving = serving_nodes(cluster, service, IpFamily::of(address));
     let can_serve = |node: &Name| match service.external_policy {
-        TrafficPolicy::Cluster => !serving.is_empty(),
+        // Without an endpoint it refuses, which whoever asks learns sooner than that nobody answers.
+        TrafficPolicy::Cluster => true,
         TrafficPolicy::Local => serving.contains(&Some(node)),
     };
     let able = || there.iter().filter(|(node, _)| can_serve(node));

@@ -42,13 +42,13 @@ struct Candidacy<'a> {
 impl Candidacy<'_> {
     fn takes_part_for(&mut self, service: &Service, address: IpAddr) -> bool {
         let network = self.network_of(address);
-        let serving = serving_nodes(self.cluster, service, IpFamily::of(address));
         match service.external_policy {
             TrafficPolicy::Local => {
+                let serving = serving_nodes(self.cluster, service, IpFamily::of(address));
                 let places = if network.is_some() { OF_ADDRESS } else { OFF_NETWORK };
                 serving.contains(&Some(self.node)) && self.is_among(places, network, address, serving.into_iter())
             }
-            TrafficPolicy::Cluster => !serving.is_empty() && self.takes_part_on(network),
+            TrafficPolicy::Cluster => self.takes_part_on(network),
         }
     }
 

@@ -122,10 +122,10 @@ impl<'a> Claim<'a> {
     }
 
     fn reject(&self, reason: RejectedReason, why: String) -> Rejected {
-        let field = match (self.request.addresses.is_empty(), &self.request.pool) {
-            (false, _) => format!("metadata.annotations[{}]", model::from_kube::ADDRESSES_ANNOTATION),
-            (true, Some(_)) => format!("metadata.annotations[{}]", model::from_kube::POOL_ANNOTATION),
-            (true, None) => "spec.type".to_owned(),
+        let field = match (&self.request.wish, &self.request.pool) {
+            (Some(wish), _) => wish.field.clone(),
+            (None, Some(_)) => format!("metadata.annotations[{}]", model::from_kube::POOL_ANNOTATION),
+            (None, None) => "spec.type".to_owned(),
         };
         Rejected { object: Subject::service(&self.service.name), field, why, reason }
     }

@@ -37,7 +37,7 @@ impl<'a> Pools<'a> {
         by_age.sort_by_key(|pool| (pool.created, &pool.name));
         let mut pools: Vec<Pool<'a>> = Vec::new();
         for pool in by_age {
-            let fault = overlap(pool, &pools);
+            let fault = without_addresses(pool).or_else(|| overlap(pool, &pools));
             pools.push(Pool { pool, fault });
         }
         pools.sort_by_key(|pool| &pool.pool.name);
@@ -58,9 +58,8 @@ impl<'a> Pools<'a> {
         if fit.is_empty() {
             return Err(lost);
         }
-        let asked_for =
-            |address: &IpAddr| claim.request.addresses.is_empty() || claim.request.addresses.contains(address);
-        if !fit.iter().all(asked_for) {
+        let wish = claim.request.wish.as_ref().filter(|wish| !wish.addresses.is_empty());
+        if !fit.iter().all(|address| wish.is_none_or(|wish| wish.addresses.contains(address))) {
             return Err(None);
         }
         let held = |family: IpFamily| fit.iter().copied().find(|held| IpFamily::of(*held) == family);
@@ -73,16 +72,22 @@ impl<'a> Pools<'a> {
 
     /// An address of a family that a Service has none of yet.
     fn addition(&self, claim: &Claim<'a>, family: IpFamily) -> Option<IpAddr> {
-        let mut asked = claim.request.addresses.iter().copied();
-        match asked.len() {
-            0 => self.open_to(claim).find_map(|pool| self.first_free(claim, pool, family)),
-            _ => asked.find(|asked| IpFamily::of(*asked) == family && self.objection(claim, *asked).is_none()),
+        match &claim.request.wish {
+            None => self.open_to(claim).find_map(|pool| self.first_free(claim, pool, family)),
+            Some(wish) => wish
+                .addresses
+                .iter()
+                .copied()
+                .find(|asked| IpFamily::of(*asked) == family && self.objection(claim, *asked).is_none()),
         }
     }
 
     /// Gives a Service addresses: those it asks for, or the first that are free, of one pool if possible.
     pub fn give(&mut self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
-        let given = if claim.request.addresses.is_empty() { self.choose(claim)? } else { self.grant(claim)? };
+        let given = match &claim.request.wish {
+            None => self.choose(claim)?,
+            Some(wish) => self.grant(claim, &wish.addresses)?,
+        };
         self.take(claim, &given);
         Ok(given)
     }
@@ -126,14 +131,27 @@ impl<'a> Pools<'a> {
     }
 
     fn status(&self, pool: &Pool<'a>) -> PoolStatus {
-        let counts = pool.pool.ranges.iter().map(|range| range.len() - left_out(pool.pool, range));
+        let generation = pool.pool.generation;
+        if let Some(fault) = &pool.fault {
+            let fault = Some(format!("{}: {}", fault.field, fault.why));
+            return PoolStatus { total: 0, used: 0, fault, generation };
+        }
+        let counts = joined(&pool.pool.ranges).into_iter().map(|range| self.givable(pool.pool, &range));
         let used = self.taken.keys().filter(|address| pool.pool.contains(**address)).count();
         PoolStatus {
             total: i64::try_from(counts.fold(0, u64::saturating_add)).unwrap_or(i64::MAX),
             used: i64::try_from(used).unwrap_or(i64::MAX),
-            fault: pool.fault.as_ref().map(|fault| format!("{}: {}", fault.field, fault.why)),
-            generation: pool.pool.generation,
+            fault: None,
+            generation,
         }
+    }
+
+    /// How many addresses of a range can be given at all.
+    fn givable(&self, pool: &AddressPool, range: &AddressRange) -> u64 {
+        let in_pods = self.reserved.pods_in(range).map(|part| part.len() - left_out(pool, &part));
+        let single = self.reserved.single_in(range).filter(|address| !pool.leaves_out(*address)).count();
+        let reserved = in_pods.fold(0, u64::saturating_add).saturating_add(single as u64);
+        (range.len() - left_out(pool, range)).saturating_sub(reserved)
     }
 
     fn take(&mut self, claim: &Claim<'a>, addresses: &[IpAddr]) {
@@ -144,15 +162,17 @@ impl<'a> Pools<'a> {
     }
 
     /// The addresses the Service asks for, all or none.
-    fn grant(&self, claim: &Claim<'a>) -> Result<Vec<IpAddr>, Rejected> {
-        for address in &claim.request.addresses {
+    fn grant(&self, claim: &Claim<'a>, asked: &[IpAddr]) -> Result<Vec<IpAddr>, Rejected> {
+        if asked.is_empty() {
+            let why = "not all it asks for can be used, and nothing else is given instead; correct it";
+            return Err(claim.reject(RejectedReason::Refused, why.into()));
+        }
+        for address in asked {
             if let Some(why) = self.objection(claim, *address) {
                 return Err(claim.reject(RejectedReason::IPConflict, format!("{address} cannot be had: {why}")));
             }
         }
-        let of_family = |family: &IpFamily| {
-            claim.request.addresses.iter().copied().find(|address| IpFamily::of(*address) == *family)
-        };
+        let of_family = |family: &IpFamily| asked.iter().copied().find(|address| IpFamily::of(*address) == *family);
         Ok(claim.families().iter().filter_map(of_family).collect())
     }
 
@@ -292,6 +312,25 @@ fn place(ranges: &[&AddressRange], number: u64) -> Option<(usize, u64)> {
 fn is_for(pool: &AddressPool, claim: &Claim<'_>) -> bool {
     let empty = BTreeMap::new();
     pool.services.matches(&claim.request.labels) && pool.namespaces.matches(claim.namespace.unwrap_or(&empty))
+}
+
+fn without_addresses(pool: &AddressPool) -> Option<Fault> {
+    let why = || "nothing in it can be used; each must be like 10.0.0.0/24, 10.0.0.1-10.0.0.9 or 10.0.0.1".to_owned();
+    pool.ranges.is_empty().then(|| Fault { field: "spec.addresses".to_owned(), why: why() })
+}
+
+/// The same addresses in ranges that have none in common.
+fn joined(ranges: &[AddressRange]) -> Vec<AddressRange> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(AddressRange::first);
+    let mut joined: Vec<AddressRange> = Vec::new();
+    for range in sorted {
+        match joined.last_mut().and_then(|last| Some((last.joined_with(&range)?, last))) {
+            Some((both, last)) => *last = both,
+            None => joined.push(range),
+        }
+    }
+    joined
 }
 
 fn overlap(pool: &AddressPool, older: &[Pool<'_>]) -> Option<Fault> {

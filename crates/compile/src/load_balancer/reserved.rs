@@ -62,6 +62,21 @@ impl<'a> Reserved<'a> {
         single.into_iter().chain(pods).filter(|address| range.contains(*address)).min()
     }
 
+    /// The parts of a range that are pods'.
+    pub fn pods_in(&self, range: &AddressRange) -> impl Iterator<Item = AddressRange> {
+        let before = self.pods.range(..range.first()).next_back();
+        let within = self.pods.range(range.first()..).take_while(|(first, _)| range.contains(**first));
+        before.into_iter().chain(within).filter_map(|(_, (pods, _))| {
+            AddressRange::new(pods.network(), pods.broadcast())?.shared_with(range) //
+        })
+    }
+
+    /// The addresses of a range that are somebody's but no pods'.
+    pub fn single_in(&self, range: &AddressRange) -> impl Iterator<Item = IpAddr> {
+        let within = self.single.range(range.first()..).take_while(|(address, _)| range.contains(**address));
+        within.map(|(address, _)| *address).filter(|address| self.pods_of(*address).is_none())
+    }
+
     fn pods_of(&self, address: IpAddr) -> Option<(IpNet, &'a Name)> {
         let (_, found) = self.pods.range(..=address).next_back()?;
         found.0.contains(&address).then_some(*found)

@@ -476,9 +476,51 @@ fn of_nodes_off_the_network_of_an_address_few_take_part_to_tell_it() {
 }
 
 #[test]
-fn nobody_answers_for_a_service_without_endpoints() {
-    let world = world().service("a", 1, &json!({ "has": ["10.0.0.1"] }));
-    assert_eq!(answering(&world, &["n1", "n2"]), [None]);
+fn a_service_without_endpoints_is_answered_for_so_that_it_can_refuse_unless_its_policy_is_local() {
+    let cluster = world().service("a", 1, &json!({ "has": ["10.0.0.1"] }));
+    assert_eq!(answering(&cluster, &["n1", "n2"]), [Some("n2".to_owned())]);
+    assert_eq!(taking_part(cluster, 40).len(), 32);
+    let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
+    assert_eq!(answering(&world().service("a", 1, &local), &["n1", "n2"]), [None]);
+}
+
+#[test]
+fn who_asks_for_what_cannot_be_used_gets_nothing_else() {
+    for wish in ["10.0.0.1,ten", "10.0.0.1,10.0.0.2"] {
+        let asks = json!({ "annotations": { "fairway.network/load-balancer-ips": wish } });
+        let world = world().service("a", 1, &asks);
+        assert_eq!(world.given(), ["a "], "{wish}");
+        let why = "Refused Service shop/a: metadata.annotations[fairway.network/load-balancer-ips]: not all it asks for \
+                   can be used, and nothing else is given instead; correct it";
+        assert_eq!(world.told(), [why]);
+    }
+    let asks = json!({ "has": ["10.0.0.2"], "annotations": { "fairway.network/load-balancer-ips": "ten" } });
+    assert_eq!(world().service("a", 1, &asks).given(), ["a 10.0.0.2"]);
+}
+
+#[test]
+fn an_objection_names_the_field_that_asked() {
+    let world = world().service("a", 1, &json!({ "spec": { "loadBalancerIP": "10.9.9.9" } }));
+    assert!(world.told()[0].starts_with("IPConflict Service shop/a: spec.loadBalancerIP: "), "{:?}", world.told());
+}
+
+#[test]
+fn a_pool_counts_each_address_once_and_none_that_cannot_be_given() {
+    let count = |addresses: Value| {
+        let pods = json!({ "spec": { "podCIDRs": ["10.0.2.0/24"] } });
+        let world = World::default().pool("p", &json!({ "addresses": addresses })).node("n1", "10.0.0.1", &pods);
+        let status = assign(&world.0, true).pools.remove(&Name::from("p")).unwrap();
+        (status.total, status.fault.is_none())
+    };
+    for (addresses, expected) in [
+        (json!(["10.0.0.1-10.0.0.3"]), (2, true)),
+        (json!(["10.0.1.0/24", "10.0.1.0/25", "10.0.1.200"]), (256, true)),
+        (json!(["10.0.1.255-10.0.3.0"]), (2, true)),
+        (json!(["10.0.2.10-10.0.2.20"]), (0, true)),
+        (json!(["10.0.0.9-10.0.0.2", "all"]), (0, false)),
+    ] {
+        assert_eq!(count(addresses.clone()), expected, "{addresses}");
+    }
 }
 
 #[test]

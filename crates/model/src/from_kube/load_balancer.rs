@@ -1,6 +1,5 @@
 //! Requests for load balancer addresses and the pools of them, at the door.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admitted, Door, labels};
 use crate::{
-    AddressPool, AddressRange, IpFamily, LoadBalancerRequest, Name, PoolStatus, Requirement, Selector, SelectorOperator,
+    AddressPool, AddressRange, AddressWish, IpFamily, LoadBalancerRequest, Name, PoolStatus, Requirement, Selector,
+    SelectorOperator,
 };
 
 /// The addresses a Service asks for, separated by commas; `spec.loadBalancerIP` can say one.
@@ -181,7 +181,7 @@ pub(super) fn request(
         class: class.map(Name::from),
         families,
         needs_both: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
-        addresses: requested_addresses(door, spec, annotation(ADDRESSES_ANNOTATION)),
+        wish: address_wish(door, spec, annotation(ADDRESSES_ANNOTATION)),
         pool: annotation(POOL_ANNOTATION).map(Name::from),
         sharing_key: annotation(SHARING_ANNOTATION).map(Name::from),
         labels: labels(&object.metadata),
@@ -193,14 +193,18 @@ pub(super) fn request(
 }
 
 /// The annotation goes before the field, which can say one address only.
-fn requested_addresses(door: &mut Door, spec: &api::ServiceSpec, annotation: Option<&str>) -> Vec<IpAddr> {
-    let field = format!("metadata.annotations[{ADDRESSES_ANNOTATION}]");
-    let texts: Vec<(String, &str)> = match (annotation, spec.load_balancer_ip.as_deref()) {
-        (Some(text), _) => text.split(',').map(|text| (field.clone(), text.trim())).collect(),
-        (None, Some(text)) if !text.is_empty() => vec![("spec.loadBalancerIP".to_owned(), text)],
-        (None, _) => Vec::new(),
+fn address_wish(door: &mut Door, spec: &api::ServiceSpec, annotation: Option<&str>) -> Option<AddressWish> {
+    let (field, texts) = match (annotation, spec.load_balancer_ip.as_deref()) {
+        (Some(text), _) => (format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"), text.split(',').collect()),
+        (None, Some(text)) if !text.is_empty() => ("spec.loadBalancerIP".to_owned(), vec![text]),
+        (None, _) => return None,
     };
-    door.routable_addresses(texts, super::Repeated::Family)
+    let named = texts.iter().map(|text| (field.clone(), text.trim()));
+    let mut addresses = door.routable_addresses(named, super::Repeated::Family);
+    if addresses.len() < texts.len() {
+        addresses.clear();
+    }
+    Some(AddressWish { field, addresses })
 }
 
 fn created(metadata: &ObjectMeta) -> Duration {
@@ -251,20 +255,22 @@ mod tests {
     #[test]
     fn a_service_asks_by_field_and_by_annotation() {
         let (request, _) = request_of(&json!({ "spec": { "loadBalancerIP": "10.0.0.7" } }));
-        assert_eq!(request.addresses, ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+        let expected =
+            AddressWish { field: "spec.loadBalancerIP".into(), addresses: vec!["10.0.0.7".parse().unwrap()] };
+        assert_eq!(request.wish, Some(expected));
         let (request, _) = request_of(&json!({
             "annotations": { ADDRESSES_ANNOTATION: "10.0.0.8, fd00::8", POOL_ANNOTATION: "p", SHARING_ANNOTATION: "k" },
             "spec": { "loadBalancerIP": "10.0.0.7", "loadBalancerClass": "fairway.network/lb" },
         }));
-        assert_eq!(request.addresses.len(), 2);
+        assert_eq!(request.wish.map(|wish| wish.addresses.len()), Some(2));
         assert_eq!((request.pool, request.sharing_key), (Some("p".into()), Some("k".into())));
         assert_eq!(request.class, Some("fairway.network/lb".into()));
     }
 
     #[test]
-    fn an_address_that_is_none_is_told_with_its_annotation() {
+    fn an_address_that_is_none_is_told_with_its_annotation_and_those_beside_it_are_not_asked_for() {
         let (request, rejected) = request_of(&json!({ "annotations": { ADDRESSES_ANNOTATION: "10.0.0.8,ten" } }));
-        assert_eq!(request.addresses.len(), 1);
+        assert_eq!(request.wish.map(|wish| wish.addresses), Some(Vec::new()));
         assert_eq!(
             rejected,
             [

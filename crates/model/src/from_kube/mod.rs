@@ -159,7 +159,10 @@ impl Door {
                 _ if !taken => addresses.push(address),
                 Repeated::Address => self.reject(field, format!("{address} is listed twice; once is enough")),
                 Repeated::Family => {
-                    self.reject(field, format!("{address} is a second address of its family; one is used"));
+                    self.reject(
+                        field,
+                        format!("{address} is a second address of its family; there can be one of each"),
+                    );
                 }
             }
         }
