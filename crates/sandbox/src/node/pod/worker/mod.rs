@@ -2,6 +2,7 @@
 
 mod adoption;
 mod ending;
+mod network;
 mod report;
 
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::network::Network;
 use super::images::settle_into_back_off;
 use super::last_words::last_words;
 use super::plan::{ContainerView, Outcome, Plan, RestartPolicy, plan_end, plan_run};
@@ -58,6 +60,7 @@ struct Worker {
     endings: JoinSet<(usize, Result<(), String>)>,
     /// Making what all containers need is not to be tried earlier.
     setup_retry: Option<Timestamp>,
+    network: Network,
 }
 
 impl Worker {
@@ -83,6 +86,7 @@ impl Worker {
             verdict: None,
             volumes: None,
             setup_retry: None,
+            network: Network::new(&context.network_problem),
             context,
             wanted,
             pod,
@@ -203,7 +207,7 @@ impl Worker {
             return false;
         }
         self.setup_retry = None;
-        let problem = self.context.network_problem.borrow().clone();
+        let problem = self.network.problem();
         if let Some(problem) = problem.filter(|_| !sandbox::is_host_network(&self.pod) && self.record.sandbox.is_none())
         {
             let message = format!("network is not ready: {problem}");
@@ -312,14 +316,13 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
-        let mut network = self.context.network_problem.clone();
         tokio::select! {
             () = alarm => {}
             () = self.changed.notified() => {}
             changed = self.wanted.changed() => if changed.is_ok() { self.take_update() },
             Some(finding) = self.findings.1.recv() => self.note_finding(finding),
             Some(ended) = self.endings.join_next(), if !self.endings.is_empty() => self.note_ending(ended),
-            Ok(()) = network.changed(), if self.setup_retry.is_some() => self.setup_retry = None,
+            () = self.network.changed(), if self.setup_retry.is_some() => self.setup_retry = None,
         }
     }
 
