@@ -87,6 +87,15 @@ pub(crate) fn plan(mappings: &[PortMapping], addresses: &[IpAddr]) -> Vec<HostPo
     planned.collect()
 }
 
+/// Refuses ports of `record` that another container has.
+pub(crate) fn refuse_taken(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
+    if record.host_ports.is_empty() {
+        return Ok(());
+    }
+    let lock = state.lock()?;
+    refuse_clashes(state, &lock, record)
+}
+
 /// Makes the ports of `record`, and none that an earlier call wrote down, lead to the container.
 pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
     let ports = &record.host_ports;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::teardown;
 use crate::attachments::{self, Record};
-use crate::config::{AddressSource, Config, Position};
+use crate::config::{AddressSource, Config, Pools, Position};
 use crate::delegate::Lease;
 use crate::environment::{Arguments, Target};
 use crate::ipam::{self, Store};
@@ -31,10 +31,13 @@ pub(super) fn add(
 ) -> Result<Value, CniError> {
     let addition =
         Addition { state, config, target, arguments, wishes: config.wishes.clone().or_arguments(arguments)? };
+    let is_new = attachments::read(state, &target.owner)?.is_none();
     let added = addition.run();
     if added.is_err() {
+        // Only what was attached before can have been met.
+        let undo = if is_new { teardown::roll_back } else { teardown::take_down };
         // The first failure is the one to tell; what stays goes with DEL.
-        let _ = teardown::take_down(state, &Removal::from(config), &target.owner);
+        let _ = undo(state, &Removal::from(config), &target.owner);
     }
     added
 }
@@ -58,6 +61,9 @@ impl Addition<'_> {
 
     /// Makes the interface.
     fn make(&self, source: &AddressSource) -> Result<Value, CniError> {
+        if let AddressSource::Own(pools) = source {
+            self.refuse_taken_ports(pools)?;
+        }
         let lease = self.obtain(source)?;
         // A packet of the container's must not pass before it is known whose addresses it may use.
         HostPorts::open()?.prepare()?;
@@ -98,6 +104,15 @@ impl Addition<'_> {
         let mut result = previous.clone();
         result["cniVersion"] = self.config.version.as_str().into();
         Ok(result)
+    }
+
+    /// Refuses ports others have before there is anything to undo.
+    fn refuse_taken_ports(&self, pools: &Pools) -> Result<(), CniError> {
+        // Whose port it is does not depend on the address it leads to, but for the family.
+        let of_each_family: Vec<IpAddr> =
+            pools.families().iter().filter_map(|family| Some(family.ranges.first()?.addr())).collect();
+        let ports = host_ports::plan(&self.wishes.port_mappings, &of_each_family);
+        host_ports::refuse_taken(self.state, &self.record(&ports))
     }
 
     fn obtain(&self, source: &AddressSource) -> Result<Lease, CniError> {

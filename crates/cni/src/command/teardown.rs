@@ -16,6 +16,22 @@ use crate::{CniError, bandwidth, host_ports};
 /// What leads to the container goes first and its addresses last, so that no address is given out that is still known
 /// somewhere; a failure keeps the record, for the next try.
 pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner) -> Result<(), CniError> {
+    undo(state, removal, owner, Rest::Due)
+}
+
+/// The same for an attachment nobody can have met: its addresses need no rest.
+pub(super) fn roll_back(state: &StateDirectory, removal: &Removal, owner: &Owner) -> Result<(), CniError> {
+    undo(state, removal, owner, Rest::Needless)
+}
+
+/// Whether addresses have to wait before others get them.
+#[derive(Clone, Copy)]
+enum Rest {
+    Due,
+    Needless,
+}
+
+fn undo(state: &StateDirectory, removal: &Removal, owner: &Owner, rest: Rest) -> Result<(), CniError> {
     let record = attachments::read(state, owner)?;
     let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
     let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| {
@@ -24,7 +40,7 @@ pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner
         wiring::detach(&mut host, owner)
     });
     let released = match detached {
-        Ok(()) => release(state, removal, owner, record.as_ref()),
+        Ok(()) => release(&Store::new(state), removal, record.as_ref(), (owner, rest)),
         Err(error) => Err(error),
     };
     CniError::of_all([withdrawn, released].into_iter().filter_map(Result::err).collect())?;
@@ -45,13 +61,21 @@ fn lift_limits(host: &mut Rtnetlink, record: Option<&Record>) -> Result<(), CniE
 }
 
 /// Gives the addresses back to whoever gave them.
-fn release(state: &StateDirectory, removal: &Removal, owner: &Owner, record: Option<&Record>) -> Result<(), CniError> {
+fn release(
+    store: &Store<'_>,
+    removal: &Removal,
+    record: Option<&Record>,
+    (owner, rest): (&Owner, Rest),
+) -> Result<(), CniError> {
     let given_back = match &removal.address_plugin {
         // Of another network are the attachments another configuration is for.
         Some(plugin) if record.is_none_or(|record| record.network == removal.network) => plugin.give_back(owner),
         _ => Ok(()),
     };
-    Store::new(state).release(owner)?;
+    match rest {
+        Rest::Due => store.release(owner)?,
+        Rest::Needless => store.cancel(owner)?,
+    };
     given_back
 }
 

@@ -49,14 +49,17 @@ impl<'a> Store<'a> {
             return Err(IpamError::Unusable { address: *address });
         }
         let lock = self.state.lock()?;
+        let is_new = self.held_by(owner)?.is_empty();
         let reserve_in = |family: &Pools| {
             let wanted = wanted.iter().copied().find(|address| family.contain(*address));
             self.reserve_in(&lock, family, owner, wanted)
         };
         let reserved: Result<Vec<IpAddr>, IpamError> = pools.families().iter().map(reserve_in).collect();
-        if reserved.is_err() {
-            self.release_locked(owner)?;
-        }
+        match &reserved {
+            Err(_) if is_new => self.cancel_locked(owner)?,
+            Err(_) => self.release_locked(owner)?,
+            Ok(_) => Vec::new(),
+        };
         reserved
     }
 
@@ -69,12 +72,33 @@ impl<'a> Store<'a> {
         self.release_locked(owner)
     }
 
+    /// The same for addresses nobody can have met: they are free at once, as if they had never been reserved.
+    pub(crate) fn cancel(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
+        if !self.state.exists() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.state.lock()?;
+        self.cancel_locked(owner)
+    }
+
     fn release_locked(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
-        let mut held = self.reservations()?;
-        held.retain(|_, holder| holder.as_ref() == Some(owner));
-        let held: Vec<IpAddr> = held.into_keys().collect();
+        let held = self.held_by(owner)?;
         self.remove(&held)?;
         Ok(held)
+    }
+
+    fn cancel_locked(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
+        let held = self.held_by(owner)?;
+        for address in held.iter().copied() {
+            fs::remove_file(self.file_of(address)).map_err(|source| IpamError::Release { address, source })?;
+        }
+        Ok(held)
+    }
+
+    fn held_by(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
+        let mut held = self.reservations()?;
+        held.retain(|_, holder| holder.as_ref() == Some(owner));
+        Ok(held.into_keys().collect())
     }
 
     /// All reservations; one whose file cannot be understood has no owner and stays taken.

@@ -126,6 +126,35 @@ fn a_failed_addition_leaves_nothing() {
 }
 
 #[test]
+fn failed_additions_use_up_no_addresses() {
+    isolated(|| {
+        let ipam = json!({ "ranges": ["10.244.1.0/29", "fd00::/125"], "reuseDelaySeconds": 600 });
+        let node = Node::new().with("ipam", ipam);
+        let mut serving = node.config.clone();
+        serving["runtimeConfig"] = json!({ "portMappings": [{ "hostPort": 80, "containerPort": 80 }] });
+        let _first = node.container("first");
+        let first = node.call_with("ADD", "first", &serving);
+        assert!(first.is_success, "{first:?}");
+        let busy = node.container("busy");
+        let mut inside = Rtnetlink::open_in(&busy).unwrap();
+        let end = |name| VethEnd { name, mac: None, netns: None };
+        inside.create_veth(&Veth { end: end("eth0"), peer: end("other"), mtu: 1500 }).unwrap();
+        let _second = node.container("second");
+        for _ in 0..8 {
+            assert_eq!(node.call_with("ADD", "second", &serving).output["code"], 103);
+            assert_eq!(node.call("ADD", "busy").output["code"], 101);
+            assert!(node.call("DEL", "busy").is_success);
+        }
+        assert_eq!(node.released(), Vec::<String>::new());
+        // What was attached and fails now may have been met.
+        let mut wrong = serving.clone();
+        wrong["sysctl"] = json!({ "net.ipv4.there_is_none": "1" });
+        assert!(!node.call_with("ADD", "first", &wrong).is_success);
+        assert_eq!(node.released(), ["10.244.1.1", "fd00::1"]);
+    });
+}
+
+#[test]
 fn a_full_range_asks_to_try_again_later() {
     isolated(|| {
         let node = Node::new().with("ipam", json!({ "ranges": ["10.244.1.0/30"] }));

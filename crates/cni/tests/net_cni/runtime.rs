@@ -90,8 +90,16 @@ impl Node {
     }
 
     pub fn reserved(&self) -> Vec<String> {
-        let addresses = self.state().join("addresses");
-        let Ok(entries) = std::fs::read_dir(addresses) else { return Vec::new() };
+        self.addresses_in("addresses")
+    }
+
+    /// Addresses that rest.
+    pub fn released(&self) -> Vec<String> {
+        self.addresses_in("released")
+    }
+
+    fn addresses_in(&self, part: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.state().join(part)) else { return Vec::new() };
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
