@@ -94,8 +94,30 @@ impl Demand {
             IpFamily::V6 => &CANDIDATES_V6,
         };
         let fitting = candidates.iter().filter(|candidate| candidate.prefix_len() <= sizes.cluster);
-        let is_free = |range: &IpNet| !taken.iter().any(|(other, _)| overlap(*range, *other));
-        fitting.filter_map(|candidate| candidate.subnets(sizes.cluster).ok()).find_map(|mut parts| parts.find(is_free))
+        fitting.copied().find_map(|candidate| first_free(candidate, sizes.cluster, taken))
+    }
+}
+
+/// The lowest part of `within` of this prefix length in which nothing is taken. Takes one step for each range taken,
+/// however many parts that range has.
+fn first_free(within: IpNet, prefix: u8, taken: &[(IpNet, String)]) -> Option<IpNet> {
+    let mut next = within.network();
+    loop {
+        let part = IpNet::new(next, prefix).ok()?.trunc();
+        let in_the_way = taken.iter().map(|(other, _)| *other).filter(|other| overlap(part, *other));
+        // What starts right behind the last of them is the next part that may be free.
+        let Some(end) = in_the_way.map(|other| other.broadcast().max(part.broadcast())).max() else {
+            return Some(part);
+        };
+        next = after(end).filter(|next| within.contains(next))?;
+    }
+}
+
+/// The next address; `None` behind the last.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     }
 }
 
@@ -153,5 +175,14 @@ mod tests {
         assert_eq!(USUAL.free_range(IpFamily::V4, &taken(&["10.0.0.0/8"])), Some(net("172.16.0.0/16")));
         assert_eq!(USUAL.free_range(IpFamily::V4, &taken(&["10.0.0.0/8", "172.16.0.0/12"])), None);
         assert_eq!(USUAL.free_range(IpFamily::V6, &[]), Some(net("fd00:10:244::/56")));
+    }
+
+    #[test]
+    fn ranges_however_large_are_passed_over_in_one_step() {
+        assert_eq!(USUAL.free_range(IpFamily::V6, &taken(&["fd00::/8"])), None);
+        assert_eq!(USUAL.free_range(IpFamily::V6, &taken(&["fd00::/24"])), Some(net("fd00:100::/56")));
+        let scattered = ["fd00::/9", "fd80::/16", "fd80::/64", "fd81:0:0:42::/64", "10.0.0.0/8", "::/1"];
+        assert_eq!(USUAL.free_range(IpFamily::V6, &taken(&scattered)), Some(net("fd81:0:0:100::/56")));
+        assert_eq!(USUAL.free_range(IpFamily::V6, &taken(&["::/0"])), None);
     }
 }
