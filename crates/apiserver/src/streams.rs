@@ -118,14 +118,16 @@ pub(crate) async fn proxy(
     let pod = handler.api.store.get(&key).ok_or_else(|| ApiError::NotFound { resource: PODS, name: name.clone() })?;
     let query = request.uri().query().unwrap_or_default().to_owned();
     let container = choose_container(&pod.value, parameter(&query, "container"))?;
-    // What is wrong with the wish itself is said first: clients try again over SPDY and show only the second answer.
-    if stream != Stream::Log {
-        require_websocket(&request)?;
-    }
+    let unsupported = if stream == Stream::Log { None } else { require_websocket(&request).err() };
     let node = node_of(&pod.value)?;
     let path = format!("/{}/{namespace}/{name}/{container}?{query}", stream.at_node());
     let client = hyper::upgrade::on(&mut request);
     let mut response = send(handler, &node, &path, request.headers()).await?;
+    // A node looks at the container before it looks at the upgrade. Clients try over SPDY what failed over a WebSocket
+    // and show the second answer only, so what is wrong with the container comes before what is wrong with the wish.
+    if let Some(unsupported) = unsupported.filter(|_| response.status() != StatusCode::NOT_FOUND) {
+        return Err(unsupported);
+    }
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
             let server = hyper::upgrade::on(&mut response);

@@ -83,6 +83,34 @@ async fn exec_joins_client_and_node() {
 }
 
 #[tokio::test]
+async fn who_asks_over_spdy_is_told_what_is_wrong_with_the_pod_first() {
+    let cluster = Cluster::start().await;
+    let over_spdy = || {
+        let ask = Ask::new("POST", &format!("{PODS}/p/exec?command=ls")).header("upgrade", "SPDY/3.1");
+        cluster.ask(ask.header("connection", "Upgrade"))
+    };
+    cluster.create(PODS, &pod("p")).await;
+    assert_eq!(over_spdy().await.refusal(), (400, "pod p does not have a host assigned"));
+    cluster.delete(&format!("{PODS}/p")).await;
+    running_pod(&cluster).await;
+    let waiting = "HTTP/1.1 404 Not Found\r\ncontent-length: 7\r\nconnection: close\r\n\r\nwaiting";
+    let _node = node(&cluster, waiting).await;
+    assert_eq!(over_spdy().await.refusal(), (400, "waiting"));
+}
+
+#[tokio::test]
+async fn who_asks_a_running_container_over_spdy_is_told_what_would_do() {
+    let cluster = Cluster::start().await;
+    running_pod(&cluster).await;
+    let not_upgraded = "HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\nconnection: close\r\n\r\nupgrade";
+    let _node = node(&cluster, not_upgraded).await;
+    let ask = Ask::new("POST", &format!("{PODS}/p/exec?command=ls")).header("upgrade", "SPDY/3.1");
+    let refused = cluster.ask(ask.header("connection", "Upgrade")).await;
+    assert_eq!(refused.code, 400);
+    assert!(refused.body["message"].as_str().unwrap().contains("WebSocket"), "{:?}", refused.body);
+}
+
+#[tokio::test]
 async fn what_cannot_be_streamed_is_said_in_a_status() {
     let cluster = Cluster::start().await;
     cluster.create(PODS, &pod("p")).await;
@@ -90,10 +118,6 @@ async fn what_cannot_be_streamed_is_said_in_a_status() {
     assert_eq!(unscheduled.refusal(), (400, "pod p does not have a host assigned"));
     let missing = cluster.get(&format!("{PODS}/nope/log")).await;
     assert_eq!(missing.refusal(), (404, "pods \"nope\" not found"));
-    let spdy = Ask::new("POST", &format!("{PODS}/p/exec?command=ls")).header("upgrade", "SPDY/3.1");
-    let refused = cluster.ask(spdy.header("connection", "Upgrade")).await;
-    assert_eq!(refused.code, 400);
-    assert!(refused.body["message"].as_str().unwrap().contains("WebSocket"));
     let mut lost = pod("q");
     lost["spec"]["nodeName"] = json!("away");
     cluster.create(PODS, &lost).await;
