@@ -31,11 +31,16 @@ impl Amount {
 
     /// Reads a quantity as the API stores it; what is smaller than a thousandth is rounded up.
     pub fn parse(text: &str) -> Option<Self> {
+        let (text, exponent) = match text.split_once(['e', 'E']) {
+            Some((number, exponent)) if !exponent.is_empty() && exponent != "i" => (number, exponent.parse().ok()?),
+            _ => (text, 0),
+        };
         let (number, factor) =
             SUFFIXES.iter().find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)))?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
         let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let factor = factor.checked_mul(10u128.checked_pow(exponent)?)?;
         Some(Self { milli: digits.checked_mul(factor)?.div_ceil(scale) })
     }
 
@@ -57,6 +62,8 @@ mod tests {
         assert_eq!(milli("1.5"), Some(1500));
         assert_eq!(milli("1Ki"), Some(1_024_000));
         assert_eq!(milli("1k"), Some(1_000_000));
+        assert_eq!((milli("1.5e3"), milli("2E"), milli("1Ei")), (milli("1500"), milli("2000P"), milli("1024Pi")));
+        assert_eq!((milli("1e"), milli("1ek"), milli("1e99")), (None, None, None));
         assert_eq!((milli("x"), milli(""), milli("-1")), (None, None, None));
     }
 }

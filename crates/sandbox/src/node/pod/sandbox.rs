@@ -20,6 +20,8 @@ use crate::shim::Namespaces;
 /// What a pod may receive and send, in bits a second.
 const INGRESS_BANDWIDTH: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS_BANDWIDTH: &str = "kubernetes.io/egress-bandwidth";
+/// The amounts Kubernetes allows there.
+const BANDWIDTHS: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
 
 /// A sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,14 @@ pub enum SandboxError {
     /// The pod's name cannot be one.
     #[error("{0}")]
     Name(String),
+    /// A limit of what it may receive or send is none; runtimes refuse the same.
+    #[error("annotation {annotation}: {value:?} must be an amount of bits a second from 1k to 1P, such as \"10M\"")]
+    Bandwidth {
+        /// Which annotation.
+        annotation: &'static str,
+        /// What stands there.
+        value: String,
+    },
     /// The kernel refused its namespaces.
     #[error("failed to create the namespaces of sandbox")]
     Namespaces(#[from] NamespacesError),
@@ -77,6 +87,7 @@ pub async fn make(context: &Context, pod: &Pod, id: String) -> Result<SandboxRec
         write_files(context, pod, &name, &sandbox)?;
         return Ok(sandbox);
     }
+    bandwidth(pod)?;
     let places = places(context, pod, &id);
     let (make, host_name) = (places.clone(), name.host_name.clone());
     let made = tokio::task::spawn_blocking(move || make.make(&host_name)).await;
@@ -160,21 +171,25 @@ fn attachment<'a>(pod: &'a Pod, sandbox: &'a SandboxRecord) -> Attachment<'a> {
 fn wishes(pod: &Pod) -> Wishes {
     let ports = Some(host_ports(pod)).filter(|ports| !ports.is_empty());
     let ports = ports.map(|ports| ("portMappings", Value::from(ports)));
-    ports.into_iter().chain(bandwidth(pod).map(|limits| ("bandwidth", limits))).collect()
+    // Of a pod whose limits make no sense nothing is made, so there is nothing to take down by them.
+    let limits = bandwidth(pod).ok().flatten();
+    ports.into_iter().chain(limits.map(|limits| ("bandwidth", limits))).collect()
 }
 
-/// Limits in bits a second, by the annotations kubelet's runtimes read; what is no amount limits nothing.
-fn bandwidth(pod: &Pod) -> Option<Value> {
+/// Limits in bits a second, by the annotations kubelet's runtimes read.
+fn bandwidth(pod: &Pod) -> Result<Option<Value>, SandboxError> {
     /// What runtimes say for a burst nobody asked for: as large as can be.
     const ANY_BURST: u32 = u32::MAX;
-    let annotations = pod.metadata.annotations.as_ref()?;
-    let limits = [("ingress", INGRESS_BANDWIDTH), ("egress", EGRESS_BANDWIDTH)].into_iter().filter_map(|(way, key)| {
-        let bits = Amount::parse(annotations.get(key)?)?.divided_rounding_up(Amount::of_units(1));
-        let bits = u64::try_from(bits).ok()?;
-        Some([(format!("{way}Rate"), Value::from(bits)), (format!("{way}Burst"), Value::from(ANY_BURST))])
-    });
-    let fields: serde_json::Map<String, Value> = limits.flatten().collect();
-    (!fields.is_empty()).then_some(Value::Object(fields))
+    let mut fields = serde_json::Map::new();
+    for (way, annotation) in [("ingress", INGRESS_BANDWIDTH), ("egress", EGRESS_BANDWIDTH)] {
+        let Some(value) = pod.metadata.annotations.as_ref().and_then(|all| all.get(annotation)) else { continue };
+        let bits = Amount::parse(value).map(|amount| amount.divided_rounding_up(Amount::of_units(1)));
+        let bits = bits.and_then(|bits| u64::try_from(bits).ok()).filter(|bits| BANDWIDTHS.contains(bits));
+        let bits = bits.ok_or_else(|| SandboxError::Bandwidth { annotation, value: value.clone() })?;
+        fields.insert(format!("{way}Rate"), Value::from(bits));
+        fields.insert(format!("{way}Burst"), Value::from(ANY_BURST));
+    }
+    Ok((!fields.is_empty()).then_some(Value::Object(fields)))
 }
 
 fn host_ports(pod: &Pod) -> Vec<Value> {
@@ -247,6 +262,19 @@ mod tests {
     #[test]
     fn what_a_pod_does_not_ask_for_is_not_wished() {
         assert_eq!(wishes_of(&json!({}), &json!([{ "containerPort": 81 }])), json!({}));
-        assert_eq!(wishes_of(&json!({ INGRESS_BANDWIDTH: "much" }), &json!([])), json!({}));
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_refused_by_its_annotation() {
+        let limits = |value: &str| {
+            let pod = json!({ "metadata": { "annotations": { EGRESS_BANDWIDTH: value } } });
+            bandwidth(&serde_json::from_value(pod).unwrap()).map_err(|error| error.to_string())
+        };
+        assert_eq!(limits("1e6"), Ok(Some(json!({ "egressRate": 1_000_000, "egressBurst": u32::MAX }))));
+        for value in ["foo", "", "10", "2P", "-1M"] {
+            let refusal = limits(value).unwrap_err();
+            let expected = format!("annotation kubernetes.io/egress-bandwidth: {value:?} must be an amount of bits");
+            assert!(refusal.starts_with(&expected), "{refusal}");
+        }
     }
 }
