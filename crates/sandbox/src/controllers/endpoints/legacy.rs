@@ -76,7 +76,12 @@ fn subsets(spec: &ServiceSpec, members: &[Member]) -> Vec<EndpointSubset> {
     let publish_all = spec.publish_not_ready_addresses == Some(true);
     let family = families(spec)[0];
     let mut by_ports: BTreeMap<String, EndpointSubset> = BTreeMap::new();
-    let counted = members.iter().filter(|member| member.family == family && (publish_all || !member.terminating));
+    // Unlike slices, this object leaves pods out that have none of the ports.
+    let wants_ports = spec.ports.as_ref().is_some_and(|ports| !ports.is_empty());
+    let counted = members.iter().filter(|member| {
+        let has_ports = !wants_ports || !member.ports.is_empty();
+        member.family == family && has_ports && (publish_all || !member.terminating)
+    });
     for member in counted {
         let ports: Vec<EndpointPort> = member.ports.iter().map(legacy_port).collect();
         let subset = by_ports.entry(to_value(&ports).to_string()).or_default();
@@ -185,6 +190,15 @@ mod tests {
             {"addresses": [address("10.0.0.5")], "ports": port(81)},
         ]);
         assert_eq!(written(&json!({}), &members)["subsets"], expected);
+    }
+
+    #[test]
+    fn pods_without_any_of_the_ports_are_left_out() {
+        let lacking = Member { ports: Vec::new(), ..member("10.0.0.3", 80, true, false) };
+        let members = [lacking, member("10.0.0.4", 80, true, false)];
+        let subsets = |spec: &Value| written(spec, &members)["subsets"].as_array().unwrap().len();
+        assert_eq!(subsets(&json!({"ports": [{"port": 80, "targetPort": "http"}]})), 1);
+        assert_eq!(subsets(&json!({"clusterIP": "None"})), 2);
     }
 
     #[test]

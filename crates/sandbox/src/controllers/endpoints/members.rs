@@ -73,20 +73,18 @@ pub(super) fn members(service: &Service, spec: &ServiceSpec, pods: &[Arc<Pod>]) 
     let mut members = Vec::new();
     for pod in pods.iter().filter(|pod| !has_ended(pod)) {
         for family in families(spec) {
-            members.extend(address(pod, family).and_then(|address| member(service, spec, pod, (family, address))));
+            members.extend(address(pod, family).map(|address| member(service, spec, pod, (family, address))));
         }
     }
     members
 }
 
-/// Nothing for a pod that has none of the Service's ports, unless the Service has none either.
-fn member(service: &Service, spec: &ServiceSpec, pod: &Pod, (family, address): (Family, String)) -> Option<Member> {
+/// A pod that has none of the Service's ports is a member without ports, as Kubernetes has it: so everybody sees that it
+/// is the ports that are missing, not the pods.
+fn member(service: &Service, spec: &ServiceSpec, pod: &Pod, (family, address): (Family, String)) -> Member {
     let wanted = spec.ports.as_deref().unwrap_or_default();
     let ports: Vec<_> = wanted.iter().filter_map(|port| endpoint_port(pod, port)).collect();
-    if ports.is_empty() && !(wanted.is_empty() && is_headless(spec)) {
-        return None;
-    }
-    Some(Member {
+    Member {
         family,
         address,
         ports,
@@ -101,7 +99,7 @@ fn member(service: &Service, spec: &ServiceSpec, pod: &Pod, (family, address): (
             uid: pod.metadata.uid.clone(),
             ..ObjectReference::default()
         },
-    })
+    }
 }
 
 fn address(pod: &Pod, family: Family) -> Option<String> {
@@ -188,10 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_any_of_the_ports_is_no_member() {
-        let missing = json!({"ports": [{"port": 80, "targetPort": "none"}]});
-        assert_eq!(found(&missing, pod(|_| {})), []);
-        assert_eq!(found(&json!({"clusterIP": "None"}), pod(|_| {})).len(), 1);
+    fn a_pod_without_any_of_the_ports_is_a_member_without_ports() {
+        for spec in [json!({"ports": [{"port": 80, "targetPort": "none"}]}), json!({"clusterIP": "None"})] {
+            let members = found(&spec, pod(|_| {}));
+            assert_eq!((members.len(), numbers(&members[0])), (1, vec![]), "{spec}");
+        }
     }
 
     #[test]
