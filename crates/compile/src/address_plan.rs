@@ -15,10 +15,31 @@ const CANDIDATES: [IpNet; 3] = [
     IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
     IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
 ];
+/// At most this many bits number the parts of an IPv6 range: kube-controller-manager ends at once with more.
+const MAX_PART_BITS: u8 = 16;
+/// What neither a pod nor a Service can have an address of.
+const RESERVED: [(IpNet, &str); 8] = [
+    (v4(0, 0, 8), "addresses of no machine"),
+    (v4(127, 0, 8), "loopback addresses"),
+    (v4(169, 254, 16), "link-local addresses, where the pods' gateway is"),
+    (v4(224, 0, 4), "multicast groups"),
+    (v4(240, 0, 4), "addresses kept for later"),
+    (v6(0, 8), "where the loopback address is"),
+    (v6(0xfe80, 10), "link-local addresses"),
+    (v6(0xff00, 8), "multicast groups"),
+];
 const CANDIDATES_V6: [IpNet; 2] = [
     IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0)), 48),
     IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
 ];
+
+const fn v4(first: u8, second: u8, prefix: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(first, second, 0, 0)), prefix)
+}
+
+const fn v6(first: u16, prefix: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)), prefix)
+}
 
 /// What a cluster is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +69,11 @@ pub enum Objection {
         /// How many it has parts for.
         nodes: u64,
     },
+    /// The controller manager takes no range with so many parts; a range of `widest` bits has as many as it takes.
+    TooManyParts {
+        /// The shortest prefix length it takes for parts of this size.
+        widest: u8,
+    },
     /// It lies in another range that is in use, or the other way round.
     Overlaps {
         /// The other range.
@@ -69,6 +95,9 @@ impl Demand {
             }
             IpFamily::V6 => NODE_PREFIX_V6,
         };
+        if family == IpFamily::V6 && parts > MAX_PART_BITS {
+            return None;
+        }
         let cluster = node.checked_sub(parts).filter(|prefix| *prefix >= 8)?;
         Some(Sizes { cluster, node, nodes: 1 << parts })
     }
@@ -81,8 +110,10 @@ impl Demand {
         if nodes < u64::from(self.nodes) {
             objections.push(Objection::TooSmall { nodes });
         }
-        let overlapping = taken.iter().filter(|(other, _)| overlap(range, *other));
-        objections.extend(overlapping.map(|(with, what)| Objection::Overlaps { with: *with, what: what.clone() }));
+        if range.addr().is_ipv6() && parts > MAX_PART_BITS {
+            objections.push(Objection::TooManyParts { widest: node.saturating_sub(MAX_PART_BITS) });
+        }
+        objections.extend(overlaps(range, taken));
         objections
     }
 
@@ -96,6 +127,14 @@ impl Demand {
         let fitting = candidates.iter().filter(|candidate| candidate.prefix_len() <= sizes.cluster);
         fitting.copied().find_map(|candidate| first_free(candidate, sizes.cluster, taken))
     }
+}
+
+/// What `range` overlaps of that which is taken, and of that which neither pods nor Services can have addresses of.
+pub fn overlaps(range: IpNet, taken: &[(IpNet, String)]) -> Vec<Objection> {
+    let reserved = RESERVED.iter().map(|(other, what)| (*other, *what));
+    let all = reserved.chain(taken.iter().map(|(other, what)| (*other, what.as_str())));
+    let overlapping = all.filter(|(other, _)| overlap(range, *other));
+    overlapping.map(|(with, what)| Objection::Overlaps { with, what: what.to_owned() }).collect()
 }
 
 /// The lowest part of `within` of this prefix length in which nothing is taken. Takes one step for each range taken,
@@ -152,6 +191,7 @@ mod tests {
         let large = Demand { nodes: 5000, pods_per_node: 250 };
         assert_eq!(large.sizes(IpFamily::V4), Some(Sizes { cluster: 10, node: 23, nodes: 8192 }));
         assert_eq!(Demand { nodes: 1 << 20, pods_per_node: 250 }.sizes(IpFamily::V4), None);
+        assert_eq!(Demand { nodes: 1 << 17, pods_per_node: 1 }.sizes(IpFamily::V6), None);
         assert_eq!(Demand { nodes: 1, pods_per_node: 1 }.sizes(IpFamily::V4).unwrap().node, 30);
     }
 
@@ -166,6 +206,18 @@ mod tests {
             ]
         );
         assert_eq!(USUAL.objections(net("10.244.0.0/26"), 24, &[]), [Objection::TooSmall { nodes: 0 }]);
+        assert_eq!(USUAL.objections(net("fd00::/48"), 64, &[]), []);
+        assert_eq!(USUAL.objections(net("fd00::/40"), 64, &[]), [Objection::TooManyParts { widest: 48 }]);
+    }
+
+    #[test]
+    fn ranges_no_pod_can_have_addresses_of_are_objected_to() {
+        let loopback = Objection::Overlaps { with: net("127.0.0.0/8"), what: "loopback addresses".into() };
+        assert_eq!(USUAL.objections(net("127.0.0.0/8"), 24, &[]), [loopback]);
+        for range in ["224.0.0.0/8", "169.254.0.0/16", "ff00::/48", "fe80::/48", "::/48"] {
+            let objections = USUAL.objections(net(range), if range.contains(':') { 64 } else { 24 }, &[]);
+            assert!(matches!(objections[..], [Objection::Overlaps { .. }]), "{range}: {objections:?}");
+        }
     }
 
     #[test]

@@ -111,13 +111,13 @@ Examples:
   fairway ip plan --nodes 50 --pod-cidr 10.1.0.0/16 --service-cidr 10.1.128.0/20")]
 pub struct IpPlanArgs {
     /// Number of nodes now.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub nodes: u32,
     /// How many more nodes there may be one day, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     pub growth: u32,
     /// Pods a node runs at once: the kubelets' maxPods.
-    #[arg(long, default_value_t = 110)]
+    #[arg(long, default_value_t = 110, value_parser = clap::value_parser!(u32).range(1..))]
     pub pods_per_node: u32,
     /// Range of the pods' addresses to be judged; once for each family. Without it a free one is looked for.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
