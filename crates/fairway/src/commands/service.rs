@@ -57,6 +57,9 @@ fn list(args: &ListArgs, world: &World) -> ExitCode {
         |service: &&Service| args.all_namespaces || service.name.namespace.as_str() == args.scope.namespace.as_str();
     let services = world.cluster.services.values().map(|service| &**service).filter(in_scope);
     let reports: Vec<ServiceReport> = services.map(|service| world.report(service)).collect();
+    if reports.is_empty() && !args.all_namespaces {
+        eprintln!("no Service is in namespace {}; -A shows those of all namespaces", args.scope.namespace);
+    }
     match args.scope.output {
         ServiceOutput::Json => say!("{:#}", json::list(&world.view.name, &reports)),
         ServiceOutput::Table => print::table(&reports, false),

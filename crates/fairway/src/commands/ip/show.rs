@@ -13,6 +13,11 @@ pub fn run(args: &IpShowArgs) -> Result<ExitCode> {
     let found = allocations(&args.state_dir)?;
     match args.output {
         Output::Json => say!("{:#}", Value::Array(found.iter().map(to_json).collect())),
+        Output::Table if !args.state_dir.exists() => say!(
+            "no address was ever given out on this machine: there is no {}; of a sandbox's node they are shown by \
+             fairway enter --node NODE -- fairway ip show",
+            args.state_dir.display()
+        ),
         Output::Table if found.is_empty() => say!("no address is given out on this node"),
         Output::Table => print_table(&found),
     }
