@@ -156,7 +156,7 @@ impl Fleet<'_> {
 
     fn launch_endpoints(&mut self) {
         let (stores, writer, _) = self.parts::<EndpointController>();
-        let queue = self.start(EndpointController { stores, writer });
+        let queue = self.start(EndpointController::new(stores, writer));
         on_change(&self.stores.services, &queue, |key, _| vec![key.clone()]);
         on_change(&self.stores.endpoints, &queue, |key, _| vec![key.clone()]);
         on_change(&self.stores.endpoint_slices, &queue, |_, change| services_of_slices(change));

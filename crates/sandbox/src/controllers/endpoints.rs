@@ -5,6 +5,7 @@ mod legacy;
 mod members;
 mod mirror;
 mod slices;
+mod triggers;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use self::{
     legacy::{HEADLESS_LABEL, plan_endpoints},
     members::{Member, families, has_pods, is_headless, members},
     slices::{Group, MANAGED_BY_LABEL, SERVICE_NAME_LABEL, group_members, plan_slices},
+    triggers::{Triggers, stamp},
 };
 use super::{
     kind::Kind,
@@ -40,8 +42,15 @@ const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Keeps the endpoints of Services with a selector.
 pub(super) struct EndpointController {
-    pub(super) stores: Stores,
-    pub(super) writer: Writer,
+    stores: Stores,
+    writer: Writer,
+    triggers: Triggers,
+}
+
+impl EndpointController {
+    pub(super) fn new(stores: Stores, writer: Writer) -> Self {
+        Self { stores, writer, triggers: Triggers::default() }
+    }
 }
 
 impl Reconcile for EndpointController {
@@ -49,7 +58,10 @@ impl Reconcile for EndpointController {
     const NAME: &'static str = "endpointslice-controller";
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ClientError> {
-        let Some(service) = self.stores.services.lookup(key) else { return Ok(Next::OnChange) };
+        let Some(service) = self.stores.services.lookup(key) else {
+            self.triggers.forget(key);
+            return Ok(Next::OnChange);
+        };
         let Some(spec) = service.spec.as_ref().filter(|spec| has_pods(spec)) else { return Ok(Next::OnChange) };
         if service.is_terminating() {
             return Ok(Next::OnChange);
@@ -62,7 +74,9 @@ impl Reconcile for EndpointController {
         let own: Vec<_> = slices.into_iter().filter(|slice| is_slice_of(slice, &key.name)).collect();
         // One after the other: what serves is in place before what it replaces goes.
         let zone_of = |node: &str| self.stores.nodes.get("", node)?.labels().get(ZONE_LABEL).cloned();
-        for write in plan(&service, spec, &members, &own, zone_of) {
+        let trigger = self.triggers.next(&service, &pods);
+        for mut write in plan(&service, spec, &members, &own, zone_of) {
+            stamp(&mut write, trigger);
             self.writer.apply(write).await?;
         }
         let endpoints = self.stores.endpoints.lookup(key);

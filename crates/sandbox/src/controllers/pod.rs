@@ -52,6 +52,11 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
+/// When its `Ready` condition last became what it is.
+pub(super) fn ready_transition(pod: &Pod) -> Option<Timestamp> {
+    condition(pod, "Ready")?.last_transition_time.as_ref().map(|time| time.0)
+}
+
 /// Whether it runs or will run: neither ended nor to be deleted.
 pub(super) fn is_active(pod: &Pod) -> bool {
     !has_ended(pod) && !pod.is_terminating()

@@ -202,7 +202,8 @@ async fn look_after(client: &Client, pod: &Value, number: u32) {
         }
     } else if pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] == "Pending" {
         let ready = pod["metadata"]["labels"]["ready"] != "no";
-        let condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" }});
+        let condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" },
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
         let status = json!({"status": {
             "phase": "Running", "podIP": format!("10.244.{}.{}", number / 250, number % 250 + 1), "conditions": [condition],
         }});

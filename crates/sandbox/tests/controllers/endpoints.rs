@@ -33,6 +33,7 @@ async fn a_service_has_its_ready_pods_in_slices_and_in_its_endpoints_object() {
     assert_eq!(endpoint["conditions"], json!({"ready": true, "serving": true, "terminating": false}));
     assert_eq!(endpoint["targetRef"]["kind"], "Pod");
     assert!(endpoint["nodeName"].is_string());
+    assert!(slice["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"].is_string());
     let found = cluster
         .until(&ENDPOINTS, "default", "web", |found| {
             found["subsets"][0]["addresses"].as_array().map(Vec::len) == Some(3)

@@ -8,6 +8,7 @@ use k8s_openapi::{
 };
 
 use super::members::{Family, Member};
+use super::triggers::ANNOTATION as TRIGGER_ANNOTATION;
 use crate::controllers::{
     kind::Kind,
     write::{Write, to_value},
@@ -176,6 +177,10 @@ impl Bin<'_> {
         let mut metadata = slice.metadata.clone();
         metadata.labels.clone_from(&template.labels);
         metadata.annotations.clone_from(&template.annotations);
+        // What it followed when it was written last is no reason to write it again.
+        if let Some(followed) = slice.annotations().get(TRIGGER_ANNOTATION) {
+            metadata.annotations.get_or_insert_default().insert(TRIGGER_ANNOTATION.to_owned(), followed.clone());
+        }
         let mut wanted = content(metadata);
         if !self.dirty {
             // Nothing and an empty list mean the same.
@@ -268,6 +273,14 @@ mod tests {
     #[test]
     fn unchanged_slices_are_not_written() {
         assert_eq!(plan(&[slice("a", 80, 0..5)], vec![group(80, (0..5).rev())]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_slice_that_says_what_it_followed_is_not_written_for_that() {
+        let mut stamped = slice("a", 80, 0..5);
+        stamped.metadata.annotations =
+            Some([(TRIGGER_ANNOTATION.to_owned(), "2026-01-01T10:00:00Z".to_owned())].into());
+        assert_eq!(plan(&[stamped], vec![group(80, 0..5)]), Vec::<String>::new());
     }
 
     #[test]
