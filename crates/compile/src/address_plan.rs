@@ -129,6 +129,11 @@ impl Demand {
     }
 }
 
+/// What `range` overlaps of which neither a pod nor a Service can have an address, and what that is.
+pub fn reserved_part(range: IpNet) -> Option<(IpNet, &'static str)> {
+    RESERVED.into_iter().find(|(reserved, _)| overlap(range, *reserved))
+}
+
 /// What `range` overlaps of that which is taken, and of that which neither pods nor Services can have addresses of.
 pub fn overlaps(range: IpNet, taken: &[(IpNet, String)]) -> Vec<Objection> {
     let reserved = RESERVED.iter().map(|(other, what)| (*other, *what));

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use compile::address_plan::reserved_part;
 use ipnet::IpNet;
 use sandbox::machine::Shape;
 
@@ -219,10 +220,10 @@ pub struct ShapeArgs {
     pub nodes: u8,
     /// Range of the pods' addresses; every node takes a /24 of it, of IPv6 a /64. Two, separated by a comma, for both
     /// families; the first is preferred.
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16", value_parser = usable_range)]
     pub pod_cidr: Vec<IpNet>,
     /// Range of the Services' addresses, of the same families.
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16", value_parser = usable_range)]
     pub service_cidr: Vec<IpNet>,
     /// Number of networks the nodes are on, in turn. The router between them does not know pods.
     #[arg(long, default_value_t = 1)]
@@ -234,6 +235,15 @@ pub struct ShapeArgs {
     /// machine's DNS servers.
     #[arg(long, env = "FAIRWAY_ISOLATED")]
     pub isolated: bool,
+}
+
+/// A range that pods and Services can have addresses of.
+fn usable_range(text: &str) -> Result<IpNet, String> {
+    let range: IpNet = text.parse().map_err(|error| format!("{error}; it must be like 10.244.0.0/16"))?;
+    match reserved_part(range) {
+        Some((reserved, what)) => Err(format!("it overlaps {reserved}, {what}; choose another range")),
+        None => Ok(range),
+    }
 }
 
 /// Ways of packets to pods of other nodes.
@@ -367,5 +377,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges_nobody_can_have_addresses_of_are_refused_with_their_flag() {
+        let refusal = |flag: &str, range: &str| {
+            Cli::try_parse_from(["fairway", "up", flag, range]).err().map(|error| error.to_string())
+        };
+        for flag in ["--pod-cidr", "--service-cidr"] {
+            for range in
+                ["127.0.0.0/16", "224.0.0.0/16", "169.254.0.0/16", "0.0.0.0/0", "fe80::/56", "ff00::/48", "::/56"]
+            {
+                let said = refusal(flag, &format!("10.244.0.0/16,{range}")).unwrap();
+                assert!(said.contains(flag) && said.contains(range) && said.contains(" overlaps "), "{said}");
+            }
+            assert_eq!(refusal(flag, "10.244.0.0/16,fd00:10:244::/56"), None);
+        }
+        assert!(refusal("--pod-cidr", "10.244.0.0").unwrap().contains("it must be like 10.244.0.0/16"));
     }
 }

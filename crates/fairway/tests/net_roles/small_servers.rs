@@ -160,14 +160,20 @@ fn ask_udp(from: &str, address: &str) -> Option<String> {
     String::from_utf8(answer[..len].to_vec()).ok()
 }
 
+/// A node with a Service of node ports, whose endpoint answers to TCP.
+fn world_with_served_ports() -> World {
+    let world = World::start();
+    world.create_node();
+    create_service(&world);
+    create_endpoint(&world);
+    serve_tcp(POD);
+    world
+}
+
 #[test]
 fn node_ports_are_served_at_the_loopback_addresses() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        create_service(&world);
-        create_endpoint(&world);
-        serve_tcp(POD);
+        let world = world_with_served_ports();
         serve_udp();
         let agent = world.spawn_agent();
         for address in ["127.0.0.1:30080", "[::1]:30080"] {
@@ -188,11 +194,7 @@ fn node_ports_are_served_at_the_loopback_addresses() {
 #[test]
 fn a_connection_that_comes_from_a_node_port_and_those_to_it_do_not_meet() {
     isolated(|| {
-        let world = World::start();
-        world.create_node();
-        create_service(&world);
-        create_endpoint(&world);
-        serve_tcp(POD);
+        let world = world_with_served_ports();
         let _agent = world.spawn_agent();
         let node_port: SocketAddr = "10.89.0.1:30080".parse().unwrap();
         wait_for("the node port", DEADLINE, || ask_tcp("10.89.0.1:30080"));

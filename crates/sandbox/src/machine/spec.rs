@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::underlay;
@@ -11,26 +11,6 @@ use super::underlay;
 const MAX_NODES: u8 = 100;
 /// Networks the nodes may be spread over.
 const MAX_NETWORKS: u8 = 9;
-
-/// What no pod or Service can have an address of.
-const RESERVED: [(IpNet, &str); 8] = [
-    (v4(0, 0, 8), "addresses of no machine"),
-    (v4(127, 0, 8), "loopback addresses"),
-    (v4(169, 254, 16), "link-local addresses, where the pods' gateway is"),
-    (v4(224, 0, 4), "multicast groups"),
-    (v4(240, 0, 4), "addresses kept for later"),
-    (v6(0, 8), "where the loopback address is"),
-    (v6(0xfe80, 10), "link-local addresses"),
-    (v6(0xff00, 8), "multicast groups"),
-];
-
-const fn v4(first: u8, second: u8, prefix: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(first, second, 0, 0), prefix))
-}
-
-const fn v6(first: u16, prefix: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), prefix))
-}
 
 /// The shape of a sandbox as somebody asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,18 +100,6 @@ pub enum InvalidSpec {
         /// How many are wanted.
         nodes: u8,
     },
-    /// Nobody can have addresses of the range, or others need them.
-    #[error("{purpose} range {range} overlaps {reserved}, {what}; choose another with --{purpose}-cidr")]
-    Reserved {
-        /// What the range is for.
-        purpose: &'static str,
-        /// The range given.
-        range: IpNet,
-        /// What it may not overlap.
-        reserved: IpNet,
-        /// What that is for.
-        what: &'static str,
-    },
     /// The service range is too small or too large.
     #[error("service range {service_cidr} must be between /12 and /28, of IPv6 between /108 and /124")]
     ServiceRange {
@@ -171,7 +139,6 @@ impl Spec {
             return Err(InvalidSpec::Networks { networks: shape.networks });
         }
         validate_families(&shape)?;
-        validate_usable(&shape)?;
         validate_sizes(&shape)?;
         validate_apart(&shape)?;
         Ok(Self(shape))
@@ -279,19 +246,6 @@ fn validate_families(shape: &Shape) -> Result<(), InvalidSpec> {
     if families(&shape.pod_cidrs) == families(&shape.service_cidrs) { Ok(()) } else { Err(InvalidSpec::OtherFamilies) }
 }
 
-fn validate_usable(shape: &Shape) -> Result<(), InvalidSpec> {
-    for (purpose, ranges) in [("pod", &shape.pod_cidrs), ("service", &shape.service_cidrs)] {
-        for range in ranges.iter().copied() {
-            let in_the_way =
-                RESERVED.into_iter().find(|(reserved, _)| reserved.contains(&range) || range.contains(reserved));
-            if let Some((reserved, what)) = in_the_way {
-                return Err(InvalidSpec::Reserved { purpose, range, reserved, what });
-            }
-        }
-    }
-    Ok(())
-}
-
 fn validate_sizes(shape: &Shape) -> Result<(), InvalidSpec> {
     for pod_cidr in shape.pod_cidrs.iter().copied() {
         let (node_prefix, nodes) = (Spec::node_prefix(&pod_cidr), shape.nodes);
@@ -397,23 +351,6 @@ mod tests {
         );
         let underlay = Spec::new(shape(&["10.244.0.0/16"], &["10.89.0.0/16"])).unwrap_err();
         assert!(matches!(underlay, InvalidSpec::Overlap { second_use: "underlay", .. }));
-    }
-
-    #[test]
-    fn ranges_nobody_can_have_addresses_of_are_refused_at_once() {
-        let refused = |pods: &[&str], services: &[&str]| Spec::new(shape(pods, services)).unwrap_err().to_string();
-        let (v4, v6) = ("10.96.0.0/16", "fd00:10:96::/112");
-        assert_eq!(
-            refused(&["127.0.0.0/16"], &[v4]),
-            "pod range 127.0.0.0/16 overlaps 127.0.0.0/8, loopback addresses; choose another with --pod-cidr"
-        );
-        for range in ["224.0.0.0/16", "169.254.0.0/16", "0.0.0.0/0", "240.0.0.0/16"] {
-            assert!(refused(&[range], &[v4]).contains(" overlaps "), "{range}");
-        }
-        for range in ["fe80::/56", "ff00::/48", "::/56"] {
-            assert!(refused(&[range], &[v6]).contains(" overlaps "), "{range}");
-        }
-        assert!(refused(&["10.244.0.0/16"], &["224.0.0.0/16"]).ends_with("choose another with --service-cidr"));
     }
 
     #[test]
