@@ -40,7 +40,7 @@ pub struct ForwardArgs {
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Name of the sandbox.
-    #[arg(long = "sandbox", value_name = "NAME", default_value = "fairway")]
+    #[arg(long = "sandbox", value_name = "NAME", env = "FAIRWAY_NAME", default_value = "fairway")]
     pub sandbox: String,
 }
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use apiserver::client::{Client, SERVICES};
-use sandbox::machine::{HostLink, Record, StateDir, enter_namespaces};
+use anyhow::{Context, Result, ensure};
+use apiserver::client::{Client, ClientError, ENDPOINT_SLICES, ListOptions, SERVICES};
+use sandbox::machine::{HostLink, Record, Spec, StateDir, enter_namespaces};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -59,9 +59,9 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     let record = state.read_record()?.filter(Record::is_running);
     let record = record.with_context(|| format!("sandbox {} is not up; start it with: fairway up", args.sandbox))?;
     let client = Client::unix(state.api_socket());
-    let service = block_on(async { client.get(&SERVICES, &args.namespace, name).await })?;
-    let service = service.with_context(|| format!("cannot read Service {}/{name}", args.namespace))?;
-    let targets = targets_of(&service, record.spec.node_addresses(0)[0])?;
+    let (service, slices) = block_on(read(&client, &args.namespace, name))?
+        .with_context(|| format!("cannot read Service {}/{name}", args.namespace))?;
+    let targets = targets_of(&service, node_address(&service, &slices, &record.spec))?;
     let reached = |link: &HostLink| targets.iter().all(|target| link.leads_to(&state, target.address.ip()));
     if args.port.is_none() && record.host_link.as_ref().is_some_and(reached) {
         for target in &targets {
@@ -80,6 +80,28 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     enter(&record)?;
     block_on(forward(doors))??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A Service and its EndpointSlices.
+async fn read(client: &Client, namespace: &str, name: &str) -> Result<(Value, Vec<Value>), ClientError> {
+    let service = client.get(&SERVICES, namespace, name).await?;
+    let of_service = ListOptions::labels(&format!("kubernetes.io/service-name={name}"));
+    let slices = client.list(&ENDPOINT_SLICES, namespace, &of_service).await?;
+    Ok((service, slices.items))
+}
+
+/// Where node ports of a Service answer: at a node's address of its first family, under externalTrafficPolicy Local of a
+/// node with an endpoint; none if there is none.
+fn node_address(service: &Value, slices: &[Value], spec: &Spec) -> Option<IpAddr> {
+    let is_ipv6 = service["spec"]["ipFamilies"][0] == "IPv6";
+    let is_local = service["spec"]["externalTrafficPolicy"] == "Local";
+    let endpoints = || slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let has_endpoint = |node: &str| {
+        endpoints().any(|endpoint| endpoint["nodeName"] == node && endpoint["conditions"]["ready"] != false)
+    };
+    let mut nodes = spec.node_names().enumerate().filter(|(_, node)| !is_local || has_endpoint(node));
+    let (index, _) = nodes.next()?;
+    spec.node_addresses(index).into_iter().find(|address| address.is_ipv6() == is_ipv6)
 }
 
 /// A socket in this machine's own network.
@@ -118,11 +140,10 @@ fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(Door, Targe
     Ok((door, target))
 }
 
-/// Where the ports of a Service are reached: at its load balancer address, or at the first node's port.
-fn targets_of(service: &Value, node: IpAddr) -> Result<Vec<Target>> {
+/// Where the ports of a Service are reached: at its load balancer address, or at the node's port.
+fn targets_of(service: &Value, node: Option<IpAddr>) -> Result<Vec<Target>> {
     let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
     let load_balancer: Option<IpAddr> = ingress.as_str().and_then(|text| text.parse().ok());
-    let name = service["metadata"]["name"].as_str().unwrap_or_default();
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
     let target = |port: &Value| {
@@ -133,19 +154,38 @@ fn targets_of(service: &Value, node: IpAddr) -> Result<Vec<Target>> {
         };
         let address = match load_balancer {
             Some(address) => SocketAddr::new(address, number(&port["port"])?),
-            None => SocketAddr::new(node, number(&port["nodePort"])?),
+            None => SocketAddr::new(node?, number(&port["nodePort"])?),
         };
         let name = port["name"].as_str().map_or_else(|| port["port"].to_string(), str::to_owned);
         Some(Target { port: name, protocol, address })
     };
     let targets: Vec<Target> = ports.iter().filter_map(target).collect();
-    if targets.is_empty() {
-        bail!(
-            "Service {name} has no TCP or UDP port that is reached from outside the cluster; make it one of type NodePort or \
-             LoadBalancer: kubectl patch svc {name} -p '{{\"spec\":{{\"type\":\"LoadBalancer\"}}}}'"
-        );
-    }
+    ensure!(!targets.is_empty(), "{}", why_unreached(service, node.is_some()));
     Ok(targets)
+}
+
+/// Why a Service is not reached from outside the cluster, and the way out.
+fn why_unreached(service: &Value, has_node: bool) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (metadata, spec) = (&service["metadata"], &service["spec"]);
+    let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+    let of = format!("Service {namespace}/{name}");
+    match text(&spec["type"]).as_str() {
+        "ExternalName" => format!("{of} is another name for {}: ask for that", text(&spec["externalName"])),
+        "NodePort" | "LoadBalancer" if !has_node => {
+            format!(
+                "{of} has externalTrafficPolicy Local, and no node has a ready endpoint of it; see: kubectl get pods"
+            )
+        }
+        "NodePort" | "LoadBalancer" => format!("{of} has no TCP or UDP port; only these are forwarded"),
+        _ if spec["clusterIP"] == "None" => {
+            format!("{of} is headless: its pods are reached by its name, from inside the cluster alone")
+        }
+        _ => format!(
+            "{of} is not reached from outside the cluster; make it one of type NodePort or LoadBalancer: \
+             kubectl patch svc {name} -n {namespace} -p '{{\"spec\":{{\"type\":\"LoadBalancer\"}}}}'"
+        ),
+    }
 }
 
 /// Says that a port is reached at `address`.
@@ -198,14 +238,15 @@ fn tell(loss: &Loss) {
 
 #[cfg(test)]
 mod tests {
+    use sandbox::machine::Shape;
     use serde_json::json;
 
     use super::*;
 
     fn service(status: &Value) -> Value {
         json!({
-            "metadata": { "name": "web" },
-            "spec": { "ports": [
+            "metadata": { "namespace": "shop", "name": "web" },
+            "spec": { "type": "NodePort", "ports": [
                 { "name": "http", "port": 80, "nodePort": 30080 }, { "port": 53, "protocol": "UDP", "nodePort": 30053 },
             ] },
             "status": status,
@@ -213,7 +254,7 @@ mod tests {
     }
 
     fn addresses(service: &Value) -> Vec<String> {
-        targets_of(service, Ipv4Addr::new(10, 89, 0, 1).into())
+        targets_of(service, Some(Ipv4Addr::new(10, 89, 0, 1).into()))
             .unwrap()
             .iter()
             .map(|target| format!("{} {}", target.port, target.protocol.url(target.address)))
@@ -228,11 +269,45 @@ mod tests {
     }
 
     #[test]
+    fn node_ports_are_asked_for_where_they_answer() {
+        let range = |text: &str| text.parse().unwrap();
+        let shape = Shape {
+            pod_cidrs: vec![range("10.244.0.0/16"), range("fd00:10:244::/56")],
+            service_cidrs: vec![range("10.96.0.0/16"), range("fd00:10:96::/112")],
+            ..Shape::default()
+        };
+        let spec = Spec::new(shape).unwrap();
+        let endpoint = |node: &str, ready: bool| json!({ "nodeName": node, "conditions": { "ready": ready } });
+        let slices = [json!({ "endpoints": [endpoint("node2", false), endpoint("node3", true)] })];
+        for (families, policy, slices, expected) in [
+            (json!(["IPv4", "IPv6"]), "Cluster", &slices[..], Some("10.89.0.1")),
+            (json!(["IPv6"]), "Cluster", &slices, Some("fd00:10:89::1")),
+            (json!(["IPv4"]), "Local", &slices, Some("10.89.0.3")),
+            (json!(["IPv4"]), "Local", &[], None),
+        ] {
+            let service = json!({ "spec": { "ipFamilies": families, "externalTrafficPolicy": policy } });
+            let found = node_address(&service, slices, &spec).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{service}");
+        }
+    }
+
+    #[test]
     fn a_service_that_is_not_reached_from_outside_is_refused_with_the_way_out() {
-        let mut inside = service(&json!({}));
-        inside["spec"]["ports"] = json!([{ "port": 80 }]);
-        assert!(
-            targets_of(&inside, Ipv4Addr::LOCALHOST.into()).unwrap_err().to_string().contains("kubectl patch svc web")
-        );
+        let refusal = |spec: Value, node: Option<IpAddr>| {
+            let service = json!({ "metadata": { "namespace": "shop", "name": "web" }, "spec": spec });
+            targets_of(&service, node).unwrap_err().to_string()
+        };
+        let node = Some(Ipv4Addr::LOCALHOST.into());
+        let ports = json!([{ "port": 80, "nodePort": 30080 }]);
+        for (spec, node, expected) in [
+            (json!({ "type": "ClusterIP", "ports": [{ "port": 80 }] }), node, "kubectl patch svc web -n shop"),
+            (json!({ "type": "ClusterIP", "clusterIP": "None", "ports": [{ "port": 80 }] }), node, "is headless"),
+            (json!({ "type": "ExternalName", "externalName": "example.org" }), node, "another name for example.org"),
+            (json!({ "type": "NodePort", "ports": ports }), None, "externalTrafficPolicy Local"),
+            (json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "SCTP" }] }), node, "no TCP or UDP port"),
+        ] {
+            let said = refusal(spec, node);
+            assert!(said.contains("Service shop/web") && said.contains(expected), "{said}");
+        }
     }
 }
