@@ -148,7 +148,7 @@ TCP 203.0.113.7:81   admin  external IP  refused: no endpoint
 
 BACKEND          PORT   NODE   LOCAL  STATE
 10.244.1.5:8080  main   node1  yes    serves
-10.244.2.5:8080  main   node2  no     serves
+10.244.2.5:8080  main   node2  no     serves, but no clients from outside: it is not on this node (externalTrafficPolicy Local)
 10.244.2.6:8080  main   node2  no     left out: it is not ready
 [fd00::5]:8080   main   -      no     left out: the Service has no address of its family (spec.ipFamilies)
 10.244.3.1       main   -      no     left out: EndpointSlice shop-b does not have the port

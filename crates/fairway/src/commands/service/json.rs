@@ -74,7 +74,7 @@ fn backends(report: &ServiceReport) -> Vec<Value> {
             "endpoint": backend.socket, "portName": backend.port.as_str(),
             "node": backend.node.as_ref().map(Name::as_str), "pod": backend.pod.as_ref().map(ToString::to_string),
             "serves": backend.state.serves(), "servesLocally": backend.serves_locally,
-            "state": backend.state.to_string(),
+            "state": report.state_of(backend),
         })
     });
     backends.collect()

@@ -62,7 +62,7 @@ fn backends(report: &ServiceReport, wide: bool) {
     };
     let serving = report.backends.iter().map(|each| {
         let mut row = row(each.socket.to_string(), Some(&each.port), each.node.as_ref(), each.serves_locally);
-        row.extend(last(each.state.to_string(), each.pod.as_ref().map(ToString::to_string)));
+        row.extend(last(report.state_of(each), each.pod.as_ref().map(ToString::to_string)));
         row
     });
     let left_out = report.left_out.iter().map(|each| {

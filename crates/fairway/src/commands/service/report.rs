@@ -1,6 +1,6 @@
 //! What there is to say about a Service.
 
-use compile::plan::{Backend, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
+use compile::plan::{Backend, BackendState, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
 use compile::{FrontendKind, NodeView, Plan};
 use model::from_kube::ServiceRecord;
 use model::{Cluster, IpFamily, Name, Service, ServiceKind, TrafficPolicy};
@@ -85,6 +85,28 @@ impl ServiceReport {
         [self.service.internal_policy, self.service.external_policy].contains(&TrafficPolicy::Local)
     }
 
+    /// What becomes of an endpoint under the Service's policies.
+    pub(super) fn state_of(&self, backend: &Backend) -> String {
+        let is_outside = self.frontends.iter().any(|each| each.kind != FrontendKind::ClusterIp);
+        let is_local = |policy| policy == TrafficPolicy::Local;
+        let (internal, external) = (is_local(self.service.internal_policy), is_local(self.service.external_policy));
+        // Names and those that are left out anyway know no policies.
+        let is_elsewhere = matches!(backend.state, BackendState::Serves | BackendState::ServesLast);
+        match (internal, external && is_outside) {
+            _ if backend.serves_locally || !is_elsewhere => backend.state.to_string(),
+            (false, false) => backend.state.to_string(),
+            (true, true) => "left out: it is not on this node (both policies are Local)".to_owned(),
+            (true, false) if !is_outside => "left out: it is not on this node (internalTrafficPolicy Local)".to_owned(),
+            (true, false) => {
+                "serves, but no clients of the cluster IP: it is not on this node (internalTrafficPolicy Local)"
+                    .to_owned()
+            }
+            (false, true) => {
+                "serves, but no clients from outside: it is not on this node (externalTrafficPolicy Local)".to_owned()
+            }
+        }
+    }
+
     /// Whether every port has somebody who serves it; what is left to others, and a name elsewhere, needs nobody here.
     pub(super) fn is_served(&self) -> bool {
         if self.service.delegated || matches!(self.service.kind, ServiceKind::ExternalName { .. }) {
@@ -122,5 +144,71 @@ const fn endpoints(dispatch: &Dispatch) -> usize {
     match dispatch {
         Dispatch::Refuse | Dispatch::Drop => 0,
         Dispatch::Balance(endpoints) | Dispatch::Split { inside: endpoints, .. } => endpoints.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use compile::{NodePortAddresses, PodAddresses};
+    use model::from_kube;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is said on node n1 of an endpoint there and of one on n2.
+    fn states(spec: &Value) -> [String; 2] {
+        let mut cluster = Cluster::default();
+        let mut object = json!({
+            "metadata": { "namespace": "shop", "name": "web" },
+            "spec": { "clusterIP": "10.96.0.10", "ports": [{ "port": 80, "nodePort": 30080 }] },
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        let service = from_kube::service(&serde_json::from_value(object).unwrap()).fact.unwrap();
+        cluster.services.insert(service.name.clone(), service.clone().into());
+        let slice = json!({
+            "metadata": { "namespace": "shop", "name": "web", "labels": { "kubernetes.io/service-name": "web" } },
+            "addressType": "IPv4", "ports": [{ "port": 80 }],
+            "endpoints": [
+                { "addresses": ["10.244.1.2"], "nodeName": "n1" }, { "addresses": ["10.244.2.2"], "nodeName": "n2" },
+            ],
+        });
+        cluster.insert_slice(from_kube::endpoint_slice(&serde_json::from_value(slice).unwrap()).fact.unwrap());
+        let view = NodeView {
+            name: "n1".into(),
+            pod_ranges: Vec::new(),
+            service_ranges: Vec::new(),
+            link_addresses: vec!["10.89.0.1".parse().unwrap()],
+            node_port_addresses: NodePortAddresses::All,
+            pod_addresses: PodAddresses::NodeRanges,
+            routing: compile::Routing::default(),
+        };
+        let plan = Plan::of(view.clone(), &cluster);
+        let report = ServiceReport::of(&view, &cluster, &plan, &service);
+        [0, 1].map(|index| report.state_of(&report.backends[index]))
+    }
+
+    #[test]
+    fn who_meets_an_endpoint_of_another_node_depends_on_the_policies() {
+        let cluster_ip =
+            |policy: &str| json!({ "type": "ClusterIP", "internalTrafficPolicy": policy, "ports": [{ "port": 80 }] });
+        let node_port = |internal: &str, external: &str| json!({ "type": "NodePort", "internalTrafficPolicy": internal, "externalTrafficPolicy": external });
+        for (spec, expected) in [
+            (cluster_ip("Cluster"), "serves"),
+            (cluster_ip("Local"), "left out: it is not on this node (internalTrafficPolicy Local)"),
+            (node_port("Cluster", "Cluster"), "serves"),
+            (
+                node_port("Local", "Cluster"),
+                "serves, but no clients of the cluster IP: it is not on this node (internalTrafficPolicy Local)",
+            ),
+            (
+                node_port("Cluster", "Local"),
+                "serves, but no clients from outside: it is not on this node (externalTrafficPolicy Local)",
+            ),
+            (node_port("Local", "Local"), "left out: it is not on this node (both policies are Local)"),
+        ] {
+            assert_eq!(states(&spec), ["serves", expected], "{spec}");
+        }
     }
 }
