@@ -33,7 +33,10 @@ pub struct Finding {
 
 /// Runs the demo; exit code 1 when a line fails.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    let spec = Spec::new(args.shape.named(&args.name))?;
+    let mut shape = args.shape.named(&args.name);
+    // One that is gone in a moment needs no way in for users, so that nothing of this machine is touched.
+    shape.isolated |= !args.keep;
+    let spec = Spec::new(shape)?;
     let kubeconfig = match args.keep {
         true => kubeconfig::default_path()?,
         // A cluster that will be gone in a moment has no business in the user's kubeconfig.
