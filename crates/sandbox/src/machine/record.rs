@@ -190,14 +190,18 @@ impl Record {
 
 /// When a process started, in clock ticks since boot (`/proc/PID/stat`, field 22); `None` when it is gone or a zombie.
 pub fn process_start(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// A zombie with threads (field 20) has not ended: its first thread has, and another one may still wait for the end of
+/// what process 1 takes along.
+fn start_in(stat: &str) -> Option<u64> {
     let after_name = &stat[stat.rfind(')')? + 1..];
     let mut fields = after_name.split_ascii_whitespace();
     let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let has_ended = state == "X" || (state == "Z" && threads <= 1);
+    if has_ended { None } else { fields.nth(1)?.parse().ok() }
 }
 
 #[cfg(test)]
@@ -207,6 +211,20 @@ mod tests {
 
     fn spec() -> Spec {
         Spec::new(Shape { name: "x".into(), ..Shape::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        let stat = |state: &str, threads: u32| {
+            format!(
+                "7 (a) b) {state} 1 2 3 0 -1 4228364 0 0 0 0 1 2 0 0 20 0 {threads} 0 4711 0 0 18446744073709551615"
+            )
+        };
+        assert_eq!(start_in(&stat("S", 2)), Some(4711));
+        assert_eq!(start_in(&stat("Z", 2)), Some(4711), "its first thread has ended, another one runs");
+        assert_eq!(start_in(&stat("Z", 1)), None);
+        assert_eq!(start_in(&stat("X", 1)), None);
+        assert_eq!(process_start(std::process::id().cast_signed()).map(|start| start > 0), Some(true));
     }
 
     #[test]
