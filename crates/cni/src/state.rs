@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Tells boots apart (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -60,6 +61,8 @@ pub enum StateError {
 pub(crate) struct StateDirectory {
     path: PathBuf,
     boot: String,
+    /// Set once what is here is known to be of this boot, which ends no sooner than this process.
+    is_current: OnceLock<()>,
 }
 
 /// The right to change the state, held by one call at a time; the kernel takes it back when the process ends, however
@@ -80,7 +83,7 @@ impl StateDirectory {
 
     /// The state in `path`, in the boot with this identifier.
     pub(crate) fn in_boot(path: &Path, boot: String) -> Self {
-        Self { path: path.to_owned(), boot }
+        Self { path: path.to_owned(), boot, is_current: OnceLock::new() }
     }
 
     /// Where it is.
@@ -118,6 +121,7 @@ impl StateDirectory {
         file.lock().map_err(failed)?;
         let lock = StateLock { directory: self, _file: file };
         lock.forget_earlier_boots().map_err(failed)?;
+        self.is_current.get_or_init(|| ());
         Ok(lock)
     }
 
@@ -143,7 +147,13 @@ impl StateDirectory {
     /// Whether what is here is void, and whoever takes the lock next will find that out. Without an identifier nothing says
     /// so, as where there is nothing.
     fn is_of_earlier_boot(&self) -> Result<bool, StateError> {
+        if self.is_current.get().is_some() {
+            return Ok(false);
+        }
         let written = content_of(&self.path.join(BOOT))?;
+        if written.as_deref() == Some(self.boot.as_bytes()) {
+            self.is_current.get_or_init(|| ());
+        }
         Ok(written.is_some_and(|boot| boot != self.boot.as_bytes()))
     }
 }

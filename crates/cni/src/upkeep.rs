@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use datapath::route::Rtnetlink;
 
 use crate::attachments::{self, Record};
-use crate::ipam::Store;
+use crate::ipam::{Rest, Store};
 use crate::state::StateDirectory;
 use crate::wiring;
 use crate::{CniError, host_ports};
@@ -93,7 +93,7 @@ fn release_if_dead(state: &StateDirectory, host: &mut Rtnetlink, record: Record)
     }
     let steps = [host_ports::withdraw(state, &record), wiring::detach(host, &record.owner)];
     CniError::of_all(steps.into_iter().filter_map(Result::err).collect())?;
-    let released = Store::new(state).release(&record.owner)?;
+    let released = Store::new(state).release(&record.owner, Rest::Due)?;
     let lock = state.lock()?;
     match record.delegated {
         false => attachments::remove(state, &lock, &record.owner)?,

@@ -3,7 +3,7 @@
 use datapath::route::{RouteError, Rtnetlink};
 
 use crate::attachments::{self, Record};
-use crate::ipam::Store;
+use crate::ipam::{Rest, Store};
 use crate::owner::Owner;
 use crate::removal::Removal;
 use crate::state::StateDirectory;
@@ -22,13 +22,6 @@ pub(super) fn take_down(state: &StateDirectory, removal: &Removal, owner: &Owner
 /// The same for an attachment nobody can have met: its addresses need no rest.
 pub(super) fn roll_back(state: &StateDirectory, removal: &Removal, owner: &Owner) -> Result<(), CniError> {
     undo(state, removal, owner, Rest::Needless)
-}
-
-/// Whether addresses have to wait before others get them.
-#[derive(Clone, Copy)]
-enum Rest {
-    Due,
-    Needless,
 }
 
 fn undo(state: &StateDirectory, removal: &Removal, owner: &Owner, rest: Rest) -> Result<(), CniError> {
@@ -72,10 +65,7 @@ fn release(
         Some(plugin) if record.is_none_or(|record| record.network == removal.network) => plugin.give_back(owner),
         _ => Ok(()),
     };
-    match rest {
-        Rest::Due => store.release(owner)?,
-        Rest::Needless => store.cancel(owner)?,
-    };
+    store.release(owner, rest)?;
     given_back
 }
 

@@ -5,7 +5,7 @@ mod occupied;
 mod store;
 
 pub(crate) use occupied::{HOST_LOCAL, occupied};
-pub(crate) use store::Store;
+pub(crate) use store::{Rest, Store};
 
 use std::io;
 use std::net::IpAddr;

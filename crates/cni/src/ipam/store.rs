@@ -28,6 +28,15 @@ pub(crate) struct Store<'a> {
     occupied: BTreeSet<IpAddr>,
 }
 
+/// Whether an address has to rest before somebody else gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// As somebody may still talk to who had it.
+    Due,
+    /// As nobody can have met who had it.
+    Needless,
+}
+
 impl<'a> Store<'a> {
     /// The reservations in a state directory. Touches nothing yet.
     pub(crate) const fn new(state: &'a StateDirectory) -> Self {
@@ -49,56 +58,34 @@ impl<'a> Store<'a> {
             return Err(IpamError::Unusable { address: *address });
         }
         let lock = self.state.lock()?;
-        let is_new = self.held_by(owner)?.is_empty();
+        let reservations = self.reservations()?;
+        let is_new = !reservations.values().any(|holder| holder.as_ref() == Some(owner));
         let reserve_in = |family: &Pools| {
             let wanted = wanted.iter().copied().find(|address| family.contain(*address));
-            self.reserve_in(&lock, family, owner, wanted)
+            self.reserve_in((&lock, &reservations), family, owner, wanted)
         };
         let reserved: Result<Vec<IpAddr>, IpamError> = pools.families().iter().map(reserve_in).collect();
-        match &reserved {
-            Err(_) if is_new => self.cancel_locked(owner)?,
-            Err(_) => self.release_locked(owner)?,
-            Ok(_) => Vec::new(),
-        };
+        if reserved.is_err() {
+            self.release_locked(owner, if is_new { Rest::Needless } else { Rest::Due })?;
+        }
         reserved
     }
 
     /// Ends all reservations of `owner` and returns their addresses; none is fine.
-    pub(crate) fn release(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
+    pub(crate) fn release(&self, owner: &Owner, rest: Rest) -> Result<Vec<IpAddr>, IpamError> {
         if !self.state.exists() {
             return Ok(Vec::new());
         }
         let _lock = self.state.lock()?;
-        self.release_locked(owner)
+        self.release_locked(owner, rest)
     }
 
-    /// The same for addresses nobody can have met: they are free at once, as if they had never been reserved.
-    pub(crate) fn cancel(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
-        if !self.state.exists() {
-            return Ok(Vec::new());
-        }
-        let _lock = self.state.lock()?;
-        self.cancel_locked(owner)
-    }
-
-    fn release_locked(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
-        let held = self.held_by(owner)?;
-        self.remove(&held)?;
-        Ok(held)
-    }
-
-    fn cancel_locked(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
-        let held = self.held_by(owner)?;
-        for address in held.iter().copied() {
-            fs::remove_file(self.file_of(address)).map_err(|source| IpamError::Release { address, source })?;
-        }
-        Ok(held)
-    }
-
-    fn held_by(&self, owner: &Owner) -> Result<Vec<IpAddr>, IpamError> {
+    fn release_locked(&self, owner: &Owner, rest: Rest) -> Result<Vec<IpAddr>, IpamError> {
         let mut held = self.reservations()?;
         held.retain(|_, holder| holder.as_ref() == Some(owner));
-        Ok(held.into_keys().collect())
+        let held: Vec<IpAddr> = held.into_keys().collect();
+        self.remove(&held, rest)?;
+        Ok(held)
     }
 
     /// All reservations; one whose file cannot be understood has no owner and stays taken.
@@ -136,14 +123,18 @@ impl<'a> Store<'a> {
                 unknown.push(address);
             }
         }
-        self.remove(&unknown)?;
+        self.remove(&unknown, Rest::Due)?;
         Ok(unknown)
     }
 
-    /// Ends reservations and remembers when. Needs the lock.
-    fn remove(&self, addresses: &[IpAddr]) -> Result<(), IpamError> {
-        for address in addresses {
-            self.move_to_released(*address).map_err(|source| IpamError::Release { address: *address, source })?;
+    /// Ends reservations; of addresses that have to rest it remembers when. Needs the lock.
+    fn remove(&self, addresses: &[IpAddr], rest: Rest) -> Result<(), IpamError> {
+        for address in addresses.iter().copied() {
+            let removed = match rest {
+                Rest::Due => self.move_to_released(address),
+                Rest::Needless => fs::remove_file(self.file_of(address)),
+            };
+            removed.map_err(|source| IpamError::Release { address, source })?;
         }
         Ok(())
     }
@@ -167,14 +158,14 @@ impl<'a> Store<'a> {
         Ok(released)
     }
 
+    /// Reserves beside the `reservations` there are, which may lack those of other families.
     fn reserve_in(
         &self,
-        lock: &StateLock<'_>,
+        (lock, reservations): (&StateLock<'_>, &BTreeMap<IpAddr, Option<Owner>>),
         pools: &Pools,
         owner: &Owner,
         wanted: Option<IpAddr>,
     ) -> Result<IpAddr, IpamError> {
-        let reservations = self.reservations()?;
         let is_held = |address: IpAddr| pools.contain(address) && wanted.is_none_or(|wanted| wanted == address);
         let held = reservations.iter().find(|(address, holder)| holder.as_ref() == Some(owner) && is_held(**address));
         if let Some((address, _)) = held {
@@ -186,7 +177,7 @@ impl<'a> Store<'a> {
                 None if self.occupied.contains(&address) => return Err(IpamError::Occupied { address }),
                 None => address,
             },
-            None => self.choose(pools, &reservations.into_keys().collect())?,
+            None => self.choose(pools, &reservations.keys().copied().collect())?,
         };
         let content =
             serde_json::to_vec(owner).map_err(|error| IpamError::Reserve { address, source: error.into() })?;
@@ -262,10 +253,10 @@ mod tests {
     fn a_release_works_twice_and_without_a_directory() {
         let (_directory, state) = state();
         let store = Store::new(&state);
-        assert_eq!(store.release(&owner("a")).unwrap(), Vec::<IpAddr>::new());
+        assert_eq!(store.release(&owner("a"), Rest::Due).unwrap(), Vec::<IpAddr>::new());
         let held = store.reserve(&owner("a"), &nets(&["10.244.1.0/24"]), &[]).unwrap();
-        assert_eq!(store.release(&owner("a")).unwrap(), held);
-        assert_eq!(store.release(&owner("a")).unwrap(), Vec::<IpAddr>::new());
+        assert_eq!(store.release(&owner("a"), Rest::Due).unwrap(), held);
+        assert_eq!(store.release(&owner("a"), Rest::Due).unwrap(), Vec::<IpAddr>::new());
     }
 
     #[test]
@@ -333,7 +324,7 @@ mod tests {
         let store = Store::new(&state);
         let pools = Pools { reuse_delay: Duration::from_secs(3600), ..nets(&["10.244.1.0/30"]) };
         store.reserve(&owner("a"), &pools, &[]).unwrap();
-        store.release(&owner("a")).unwrap();
+        store.release(&owner("a"), Rest::Due).unwrap();
         store.reserve(&owner("b"), &pools, &[]).unwrap();
         let error = store.reserve(&owner("c"), &pools, &[]).unwrap_err();
         assert!(matches!(error, IpamError::Exhausted { taken: 1, resting: 1, .. }), "{error}");
@@ -349,7 +340,7 @@ mod tests {
         for _ in 0..RESTED_MAX + 20 {
             let address = store.reserve(&owner("a"), &rests, &[]).unwrap()[0];
             assert!(given.insert(address), "{address} had no rest");
-            store.release(&owner("a")).unwrap();
+            store.release(&owner("a"), Rest::Due).unwrap();
         }
         store.reserve(&owner("a"), &nets(&["10.244.0.0/23"]), &[]).unwrap();
         assert_eq!(store.released().unwrap().len(), RESTED_MAX, "what rested is not remembered for ever");
@@ -401,7 +392,7 @@ mod tests {
             for (name, is_add) in steps {
                 let owner = owner(&format!("c{name}"));
                 if !is_add {
-                    let addresses = store.release(&owner).unwrap();
+                    let addresses = store.release(&owner, Rest::Due).unwrap();
                     prop_assert_eq!(addresses.first().copied(), held.remove(&name));
                     released = addresses.first().copied().or(released);
                     continue;
