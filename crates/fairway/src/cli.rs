@@ -158,7 +158,7 @@ pub struct IpShowArgs {
 Examples:
   fairway peers                                              on a node
   fairway enter --node node1 -- fairway peers                on a node of a sandbox
-  kubectl -n kube-system exec fairway-agent-x7k2p -- /fairway peers      in the agent's pod of a node, from anywhere
+  kubectl -n kube-system exec fairway-agent-x7k2p -- fairway peers      in the agent's pod of a node, from anywhere
   fairway peers -o json | jq -r '.items[] | select(.way == \"none\") | .reason'
 
 WAY is native (a plain route), VXLAN, other (a route that is not Fairway's) or none.
