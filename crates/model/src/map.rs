@@ -1,33 +1,24 @@
 //! An ordered map whose clones share what they have in common.
 
+mod tree;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
+
+use tree::{Link, Node};
 
 /// An ordered map for snapshots: `clone` is O(1), a change copies O(log n) nodes, and [`changes_between`] two maps
 /// costs O(changes × log n) however large they are.
 ///
-/// It is a treap whose priorities are hashes of the keys, so that equal key sets have equal shapes and two versions
-/// of a map differ only along the paths to what changed.
+/// It is a balanced tree of shared nodes: two versions of a map differ only along the paths to what changed.
 ///
 /// [`changes_between`]: SharedMap::changes_between
 #[derive(Clone)]
 pub struct SharedMap<K, V> {
     root: Link<K, V>,
     len: usize,
-}
-
-type Link<K, V> = Option<Arc<Node<K, V>>>;
-
-#[derive(Clone)]
-struct Node<K, V> {
-    key: K,
-    value: V,
-    priority: u64,
-    left: Link<K, V>,
-    right: Link<K, V>,
 }
 
 /// A key whose value differs between two maps.
@@ -99,11 +90,10 @@ impl<K: Ord, V> SharedMap<K, V> {
     }
 }
 
-impl<K: Ord + Hash + Clone, V: Clone> SharedMap<K, V> {
+impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     /// Sets the value of a key and returns the one it had.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let priority = BuildHasherDefault::<DefaultHasher>::default().hash_one(&key);
-        let old = insert_below(&mut self.root, Node { key, value, priority, left: None, right: None });
+        let old = tree::insert(&mut self.root, key, value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -116,7 +106,7 @@ impl<K: Ord + Hash + Clone, V: Clone> SharedMap<K, V> {
         if !self.contains_key(key) {
             return None;
         }
-        let old = remove_below(&mut self.root, key);
+        let old = tree::remove(&mut self.root, key);
         self.len -= usize::from(old.is_some());
         old
     }
@@ -166,8 +156,8 @@ fn skip_shared<K, V>(old: &mut Walk<'_, K, V>, new: &mut Walk<'_, K, V>) {
                 old.pending.pop();
                 new.pending.pop();
             }
-            // The one nearer its root first: a shared subtree is then met whole in both.
-            (Some(a), Some(b)) if a.priority < b.priority => new.expand(),
+            // The higher one first: what holds a shared subtree is higher than that, which is then met whole in both.
+            (Some(a), Some(b)) if a.height < b.height => new.expand(),
             (Some(_), _) => old.expand(),
             (None, Some(_)) => new.expand(),
         }
@@ -221,95 +211,6 @@ impl<'a, K, V> Walk<'a, K, V> {
     }
 }
 
-fn insert_below<K: Ord + Clone, V: Clone>(link: &mut Link<K, V>, new: Node<K, V>) -> Option<V> {
-    let Some(node) = link else {
-        *link = Some(Arc::new(new));
-        return None;
-    };
-    let order = new.key.cmp(&node.key);
-    let node = Arc::make_mut(node);
-    match order {
-        Ordering::Equal => Some(std::mem::replace(&mut node.value, new.value)),
-        Ordering::Less => {
-            let old = insert_below(&mut node.left, new);
-            if is_above(&node.left, node) {
-                rotate_right(link);
-            }
-            old
-        }
-        Ordering::Greater => {
-            let old = insert_below(&mut node.right, new);
-            if is_above(&node.right, node) {
-                rotate_left(link);
-            }
-            old
-        }
-    }
-}
-
-fn is_above<K, V>(child: &Link<K, V>, node: &Node<K, V>) -> bool {
-    child.as_ref().is_some_and(|child| child.priority > node.priority)
-}
-
-fn rotate_right<K: Clone, V: Clone>(link: &mut Link<K, V>) {
-    if let Some(mut top) = link.take() {
-        let node = Arc::make_mut(&mut top);
-        if let Some(mut left) = node.left.take() {
-            let risen = Arc::make_mut(&mut left);
-            node.left = risen.right.take();
-            risen.right = Some(top);
-            *link = Some(left);
-        } else {
-            *link = Some(top);
-        }
-    }
-}
-
-fn rotate_left<K: Clone, V: Clone>(link: &mut Link<K, V>) {
-    if let Some(mut top) = link.take() {
-        let node = Arc::make_mut(&mut top);
-        if let Some(mut right) = node.right.take() {
-            let risen = Arc::make_mut(&mut right);
-            node.right = risen.left.take();
-            risen.left = Some(top);
-            *link = Some(right);
-        } else {
-            *link = Some(top);
-        }
-    }
-}
-
-fn remove_below<K: Ord + Clone + Borrow<Q>, V: Clone, Q: Ord + ?Sized>(link: &mut Link<K, V>, key: &Q) -> Option<V> {
-    let node = Arc::make_mut(link.as_mut()?);
-    match key.cmp(node.key.borrow()) {
-        Ordering::Less => remove_below(&mut node.left, key),
-        Ordering::Greater => remove_below(&mut node.right, key),
-        Ordering::Equal => {
-            let (left, right) = (node.left.take(), node.right.take());
-            let old = link.take();
-            *link = merge(left, right);
-            old.map(|node| node.value.clone())
-        }
-    }
-}
-
-/// One tree of two, every key of `left` being less than every key of `right`.
-fn merge<K: Clone, V: Clone>(left: Link<K, V>, right: Link<K, V>) -> Link<K, V> {
-    match (left, right) {
-        (None, other) | (other, None) => other,
-        (Some(mut left), Some(right)) if left.priority > right.priority => {
-            let node = Arc::make_mut(&mut left);
-            node.right = merge(node.right.take(), Some(right));
-            Some(left)
-        }
-        (Some(left), Some(mut right)) => {
-            let node = Arc::make_mut(&mut right);
-            node.left = merge(Some(left), node.left.take());
-            Some(right)
-        }
-    }
-}
-
 /// The entries of a [`SharedMap`] in the order of their keys.
 pub struct Iter<'a, K, V> {
     walk: Walk<'a, K, V>,
@@ -335,7 +236,7 @@ impl<'a, K, V> IntoIterator for &'a SharedMap<K, V> {
     }
 }
 
-impl<K: Ord + Hash + Clone, V: Clone> FromIterator<(K, V)> for SharedMap<K, V> {
+impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for SharedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut map = Self::new();
         map.extend(entries);
@@ -343,7 +244,7 @@ impl<K: Ord + Hash + Clone, V: Clone> FromIterator<(K, V)> for SharedMap<K, V> {
     }
 }
 
-impl<K: Ord + Hash + Clone, V: Clone> Extend<(K, V)> for SharedMap<K, V> {
+impl<K: Ord + Clone, V: Clone> Extend<(K, V)> for SharedMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         for (key, value) in entries {
             self.insert(key, value);
@@ -375,6 +276,7 @@ impl<K: Ord, V: Eq> Eq for SharedMap<K, V> {}
 mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
     use proptest::prelude::*;
 
@@ -404,6 +306,32 @@ mod tests {
         assert!(compared.get() < 300, "compared {} values", compared.get());
     }
 
+    fn height<K, V>(map: &SharedMap<K, V>) -> u8 {
+        map.root.as_ref().map_or(0, |root| root.height)
+    }
+
+    #[test]
+    fn keys_in_order_make_no_high_tree() {
+        let rising: SharedMap<u32, ()> = (0..1_023).map(|key| (key, ())).collect();
+        let falling: SharedMap<u32, ()> = (0..1_023).rev().map(|key| (key, ())).collect();
+        assert_eq!([height(&rising), height(&falling)], [10, 10]);
+    }
+
+    #[test]
+    fn names_chosen_by_their_hashes_make_no_high_tree() {
+        const COUNT: u64 = 300;
+        // Whoever knows how names are hashed finds some whose hashes fall while they rise.
+        let name = |rank: u64| {
+            let mut names = (0..).map(|number: u32| format!("{rank:04}-{number}"));
+            names.find(|name| {
+                let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
+                hash / (u64::MAX / COUNT) == COUNT - 1 - rank
+            })
+        };
+        let map: SharedMap<_, _> = (0..COUNT).map(|rank| (name(rank), ())).collect();
+        assert_eq!((map.len(), height(&map)), (300, 9));
+    }
+
     proptest! {
         #[test]
         fn behaves_as_an_ordered_map(
@@ -418,6 +346,7 @@ mod tests {
             prop_assert!(old_shared.iter().eq(old_plain.iter()));
             prop_assert!(shared.iter().eq(plain.iter()));
             prop_assert_eq!(shared.len(), plain.len());
+            prop_assert!(shared.root.as_ref().is_none_or(|root| root.is_balanced()));
             prop_assert_eq!(old_shared == shared, old_plain == plain);
             let mut replayed = old_plain;
             for change in SharedMap::changes_between(&old_shared, &shared) {
