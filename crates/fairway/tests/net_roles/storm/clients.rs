@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::servers::FORBIDDEN;
 
@@ -24,8 +24,8 @@ pub enum Probe {
     Answered(Protocol, SocketAddr),
     /// It is refused, at once.
     Refused(Protocol, SocketAddr),
-    /// Nobody answers it.
-    Silent(Protocol, SocketAddr),
+    /// Nobody answers it, while whoever is next answers in time.
+    Silent(Protocol, [SocketAddr; 2]),
     /// A connection from before the storm.
     Connection(TcpStream),
     /// A client of UDP that keeps its port, always answered.
@@ -48,16 +48,16 @@ impl Probe {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
                 outcome => Err(format!("{outcome:?}")),
             },
-            Self::Silent(protocol, to) => ask(*protocol, *to, SILENCE).map_or(Ok(()), Err),
+            Self::Silent(protocol, [to, control]) => stay_silent(*protocol, *to, *control),
             Self::Connection(stream) => echo(stream).map_err(|error| error.to_string()),
             Self::Conversation(socket) => {
                 exchange(socket, PATIENCE).map_or_else(|error| Err(error.to_string()), |_| Ok(()))
             }
             Self::Forgotten(socket) => exchange(socket, SILENCE).map_or(Ok(()), Err),
             Self::Unheard(socket) => {
-                // Whether the kernel says that it took it does not matter: the server tells what arrives.
-                let _ = socket.send(format!("{FORBIDDEN} {:?}", socket.local_addr()).as_bytes());
-                Ok(())
+                // The server tells what arrives.
+                let sent = socket.send(format!("{FORBIDDEN} {:?}", socket.local_addr()).as_bytes());
+                sent.map_or_else(|error| Err(error.to_string()), |_| Ok(()))
             }
         };
         outcome.map_err(|what| format!("{self}: {what}"))
@@ -74,7 +74,7 @@ impl fmt::Display for Probe {
         match self {
             Self::Answered(protocol, to) => write!(f, "{protocol:?} to {to}, which must answer"),
             Self::Refused(protocol, to) => write!(f, "{protocol:?} to {to}, which must refuse"),
-            Self::Silent(protocol, to) => write!(f, "{protocol:?} to {to}, which must be silent"),
+            Self::Silent(protocol, [to, _]) => write!(f, "{protocol:?} to {to}, which must be silent"),
             Self::Connection(stream) => write!(f, "the connection to {:?}", stream.peer_addr()),
             Self::Conversation(socket) => write!(f, "the conversation with {:?}", socket.peer_addr()),
             Self::Forgotten(socket) => write!(f, "the flow to {:?}, which is over", socket.peer_addr()),
@@ -94,6 +94,21 @@ pub fn ask(protocol: Protocol, to: SocketAddr, patience: Duration) -> io::Result
         }
         Protocol::Udp => exchange(&talker(to)?, patience),
     }
+}
+
+/// A silence says something when an answer would have come within it: until that is so, all is asked again.
+fn stay_silent(protocol: Protocol, to: SocketAddr, control: SocketAddr) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match ask(protocol, to, SILENCE) {
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+            outcome => return Err(format!("{outcome:?}")),
+        }
+        if ask(protocol, control, SILENCE).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(format!("{control} does not answer within {SILENCE:?} either"))
 }
 
 /// A client of UDP with a port of its own.

@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use apiserver::client::SERVICES;
+use compile::ruleset::Operation;
+use datapath::nft::Table;
 use datapath::route::{Route, Rtnetlink};
 use datapath::testing::{UPLINK, other_machine, wait_for};
 use datapath::{Netns, sysctl};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::clients::{Probe, Protocol, connect, talker, talker_from};
+use super::clients::{PATIENCE, Probe, Protocol, ask, connect, talker, talker_from};
 use super::objects::{create_service, delete_service};
 use super::plugin::{Attachment, Plugin};
 use super::probes::Asker;
@@ -79,6 +81,7 @@ impl Scene {
         scene.create_services(world);
         scene.forget_a_service(world);
         scene.hold_foreign_addresses();
+        scene.expect_forged_packets_without_table(faults);
         scene
     }
 
@@ -136,6 +139,26 @@ impl Scene {
         FORGED.iter().for_each(|address| links.add_address(loopback, IpNet::from(parse(address))).unwrap());
     }
 
+    /// What is sent under those addresses arrives when the agent's table is not there: nothing else keeps it.
+    fn expect_forged_packets_without_table(&self, faults: &Faults) {
+        let mut table = Table::open().unwrap();
+        for family in 0..2 {
+            let pod = self.web[1].addresses[family];
+            wait_for("a forged datagram", DEADLINE, || {
+                // The agent may not have made it again yet.
+                let _ = table.apply(&[Operation::DeleteTable]);
+                self.client.netns.run(|| forged(family, pod).ask()).unwrap().unwrap();
+                (!faults.take().is_empty()).then_some(())
+            });
+        }
+        wait_for("the table again", DEADLINE, || table.read().unwrap());
+        // What was sent before this question was heard before it.
+        for pod in self.web[1].addresses {
+            ask(Udp, SocketAddr::new(pod, BANNER), PATIENCE).unwrap();
+        }
+        faults.take();
+    }
+
     /// Waits until whatever must answer does.
     pub fn wait(askers: &mut [Asker]) {
         for Asker { place, netns, probes } in askers {
@@ -167,7 +190,8 @@ impl Scene {
             outside.extend(both_protocols(at(NODE_ADDRESSES[family], HOST_PORT)));
             outside.extend(both_protocols(at(OPEN_OUTSIDE[family], PORT)));
             outside.push(Probe::Refused(Tcp, at(NODE_ADDRESSES[family], UNUSED_NODE_PORT)));
-            outside.extend([Tcp, Udp].map(|protocol| Probe::Silent(protocol, at(CLOSED_OUTSIDE[family], PORT))));
+            let [closed, open] = [CLOSED_OUTSIDE, OPEN_OUTSIDE].map(|addresses| at(addresses[family], PORT));
+            outside.extend([Tcp, Udp].map(|protocol| Probe::Silent(protocol, [closed, open])));
             let lasting = |netns: &Netns, address, port| netns.run(|| connection(at(address, port))).unwrap();
             client.push(lasting(&self.client.netns, STEADY[family], ECHO_PORT));
             outside.push(lasting(&self.outside, NODE_ADDRESSES[family], ECHO_NODE_PORT));
@@ -189,8 +213,11 @@ fn both_protocols(to: SocketAddr) -> [Probe; 2] {
 
 /// A conversation through a Service, and what is sent to a pod under somebody else's address.
 fn datagrams(family: usize, pod: IpAddr) -> [Probe; 2] {
-    let forged = talker_from(parse(FORGED[family]), SocketAddr::new(pod, BANNER)).unwrap();
-    [Probe::Conversation(talker(at(STEADY[family], PORT)).unwrap()), Probe::Unheard(forged)]
+    [Probe::Conversation(talker(at(STEADY[family], PORT)).unwrap()), forged(family, pod)]
+}
+
+fn forged(family: usize, pod: IpAddr) -> Probe {
+    Probe::Unheard(talker_from(parse(FORGED[family]), SocketAddr::new(pod, BANNER)).unwrap())
 }
 
 /// A load balancer for these clients alone, whose addresses somebody else gives out.

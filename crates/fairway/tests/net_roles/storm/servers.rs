@@ -23,8 +23,9 @@ impl Faults {
         self.0.lock().unwrap().push(fault);
     }
 
-    pub fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+    /// All so far, which are not told again.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
