@@ -5,6 +5,7 @@
 //! This crate is pure: no I/O, no clock, no randomness, no logging.
 
 mod cluster;
+mod fitness;
 pub mod from_kube;
 mod load_balancer;
 mod mac;
@@ -19,6 +20,7 @@ mod selector;
 mod service;
 
 pub use cluster::Cluster;
+pub use fitness::Fitness;
 pub use load_balancer::{AddressPool, AddressRange, AddressWish, LOAD_BALANCER_CLASS, LoadBalancerRequest, PoolStatus};
 pub use mac::MacAddress;
 pub use map::{Change, Iter, SharedMap};

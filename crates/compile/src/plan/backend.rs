@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Name, NamespacedName, Service, ServiceKind, ServicePort};
+use model::{
+    Cluster, Endpoint, EndpointSlice, Fitness, IpFamily, Name, NamespacedName, Service, ServiceKind, ServicePort,
+};
 
 use super::NodeView;
 use super::endpoints::{Place, Usable, endpoints};
@@ -98,8 +100,8 @@ fn backends_of_port(
     let judge = |socket: &SocketAddr, endpoint: &Endpoint| match &service.kind {
         _ if service.delegated => BackendState::Delegated,
         kind if !kind.families().contains(&family) => BackendState::OtherFamily,
-        ServiceKind::Headless { .. } => state_of_name(endpoint, service.publish_not_ready),
-        _ => state(endpoint, usable.all.contains(socket), service.publish_not_ready, place),
+        ServiceKind::Headless { .. } => state_of_name(service, endpoint),
+        _ => state(service, endpoint, usable.all.contains(socket), place),
     };
     let backend = |(socket, endpoint): (SocketAddr, &Endpoint)| {
         let state = judge(&socket, endpoint);
@@ -119,21 +121,21 @@ fn backends_of_port(
     backends
 }
 
-fn state(endpoint: &Endpoint, serves: bool, publish_not_ready: bool, place: Place<'_>) -> BackendState {
-    match (serves, endpoint.ready || publish_not_ready) {
-        (true, true) => BackendState::Serves,
-        (true, false) => BackendState::ServesLast,
-        (false, true) if !endpoint.for_nodes.is_empty() && !endpoint.for_nodes.contains(place.node) => {
+fn state(service: &Service, endpoint: &Endpoint, serves: bool, place: Place<'_>) -> BackendState {
+    match (serves, service.fitness_of(endpoint)) {
+        (true, Fitness::Ready) => BackendState::Serves,
+        (true, _) => BackendState::ServesLast,
+        (false, Fitness::Ready) if !endpoint.for_nodes.is_empty() && !endpoint.for_nodes.contains(place.node) => {
             BackendState::ForOtherNodes
         }
-        (false, true) => BackendState::ForOtherZones,
-        (false, false) => state_of_unready(endpoint),
+        (false, Fitness::Ready) => BackendState::ForOtherZones,
+        (false, _) => state_of_unready(endpoint),
     }
 }
 
 /// Names stand for endpoints that are ready, whatever there is beside them.
-const fn state_of_name(endpoint: &Endpoint, publish_not_ready: bool) -> BackendState {
-    if endpoint.ready || publish_not_ready { BackendState::Named } else { state_of_unready(endpoint) }
+fn state_of_name(service: &Service, endpoint: &Endpoint) -> BackendState {
+    if service.fitness_of(endpoint) == Fitness::Ready { BackendState::Named } else { state_of_unready(endpoint) }
 }
 
 const fn state_of_unready(endpoint: &Endpoint) -> BackendState {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use model::{Cluster, Endpoint, IpFamily, Name, Service, ServicePort};
+use model::{Cluster, Endpoint, Fitness, IpFamily, Name, Service, ServicePort};
 
 use super::NodeView;
 use super::hints::Hints;
@@ -42,30 +42,24 @@ impl Usable {
         place: Place<'_>,
     ) -> Self {
         let endpoints = endpoints(service, port, family, cluster);
+        let hints = Hints::of(&ready(service, &endpoints), place);
         let here = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(place.node);
-        let ready = ready(service, &endpoints);
-        let hints = Hints::of(&ready, place);
-        let fittest = |may: &dyn Fn(&Endpoint) -> bool, may_terminating: &dyn Fn(&Endpoint) -> bool| {
-            let fit: BTreeSet<_> =
-                ready.iter().filter(|(_, endpoint)| may(endpoint)).map(|(socket, _)| *socket).collect();
-            if fit.is_empty() {
-                let serving = |endpoint: &Endpoint| endpoint.serving && endpoint.terminating;
-                let last = endpoints.iter().filter(|(_, endpoint)| serving(endpoint) && may_terminating(endpoint));
-                last.map(|(socket, _)| *socket).collect()
-            } else {
-                fit
-            }
-        };
-        Self { all: fittest(&|endpoint| hints.admit(endpoint, place), &|_| true), local: fittest(&here, &here) }
+        let all = service.fittest(endpoints.iter().copied()).into_iter();
+        let local = service.fittest(endpoints.iter().copied().filter(|(_, endpoint)| here(endpoint))).into_iter();
+        Self {
+            // Where none is ready there are no hints either.
+            all: all.filter(|(_, endpoint)| hints.admit(endpoint, place)).map(|(socket, _)| socket).collect(),
+            local: local.map(|(socket, _)| socket).collect(),
+        }
     }
 }
 
-/// Those that may serve new connections.
+/// Those that are ready.
 pub(super) fn ready<'a>(
     service: &Service,
     endpoints: &[(SocketAddr, &'a Endpoint)],
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let is_ready = |endpoint: &Endpoint| endpoint.ready || service.publish_not_ready;
+    let is_ready = |endpoint: &Endpoint| service.fitness_of(endpoint) == Fitness::Ready;
     endpoints.iter().copied().filter(|(_, endpoint)| is_ready(endpoint)).collect()
 }
 
@@ -85,4 +79,19 @@ pub(super) fn endpoints<'a>(
         }
     }
     endpoints
+}
+
+/// The endpoints of a Service that serve any of its ports, once for each.
+pub fn endpoints_of_any_port<'a>(
+    service: &Service,
+    family: IpFamily,
+    cluster: &'a Cluster,
+) -> impl Iterator<Item = (SocketAddr, &'a Endpoint)> {
+    service.ports.iter().flat_map(move |port| endpoints(service, port, family, cluster))
+}
+
+/// The nodes of the [fittest](Service::fittest) endpoints of a Service, whichever of its ports they serve.
+pub fn serving_nodes<'a>(service: &Service, family: IpFamily, cluster: &'a Cluster) -> BTreeSet<&'a Name> {
+    let fittest = service.fittest(endpoints_of_any_port(service, family, cluster)).into_iter();
+    fittest.filter_map(|(_, endpoint)| endpoint.node.as_ref()).collect()
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use model::{Cluster, Endpoint, IpFamily, Name, Service, ServiceKind};
+use model::{Cluster, Endpoint, Fitness, IpFamily, Name, Service, ServiceKind};
 
+use super::endpoints::endpoints_of_any_port;
 use super::{Dispatch, Treatments};
 use crate::FrontendKind;
 
@@ -31,10 +32,9 @@ pub(super) fn health_check(service: &Service, cluster: &Cluster, node: &Name) ->
 /// An endpoint counts once, however many ports it has.
 fn count(service: &Service, cluster: &Cluster, node: &Name, family: IpFamily) -> usize {
     let counts =
-        |endpoint: &Endpoint| endpoint.node.as_ref() == Some(node) && (endpoint.ready || service.publish_not_ready);
-    let slices = cluster.served_slices_of(&service.name, family).filter(|slice| !slice.ports.is_empty());
-    let endpoints = slices.flat_map(|slice| &slice.endpoints).filter(|endpoint| counts(endpoint));
-    endpoints.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
+        |endpoint: &Endpoint| endpoint.node.as_ref() == Some(node) && service.fitness_of(endpoint) == Fitness::Ready;
+    let endpoints = endpoints_of_any_port(service, family, cluster).filter(|(_, endpoint)| counts(endpoint));
+    endpoints.map(|(socket, _)| socket.ip()).collect::<BTreeSet<IpAddr>>().len()
 }
 
 /// Which of a Service's traffic policies.

@@ -53,6 +53,7 @@ mod tunnel_guard;
 mod tunnel_source;
 
 pub use backend::{Backend, BackendState, LeftOut, SliceFault, backends, left_out};
+pub use endpoints::{endpoints_of_any_port, serving_nodes};
 pub use health::{HealthCheck, PolicySide};
 pub use hints::{Hints, hints};
 pub(crate) use layout::SetKind;
@@ -68,7 +69,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{Cluster, IpFamily, Name, NamespacedName, Rejected, SharedMap};
+use model::{Cluster, Endpoint, Fitness, IpFamily, Name, NamespacedName, Rejected, SharedMap};
 
 use crate::FrontendKind;
 use crate::host_ports::HostPort;
@@ -275,9 +276,12 @@ impl Plan {
         let port = service.ports.iter().find(|port| port.name == treatment.port)?;
         let family = IpFamily::of(frontend.address);
         let endpoints = endpoints::endpoints(service, port, family, &self.cluster).into_iter();
-        let serving = endpoints.filter(|(_, each)| each.serving || each.ready || service.publish_not_ready);
-        let stay = |ready| if ready { Stay::Ready } else { Stay::Leaving };
-        Some(serving.map(|(socket, each)| (socket, stay(each.ready || service.publish_not_ready))).collect())
+        let stay = |endpoint: &Endpoint| match service.fitness_of(endpoint) {
+            Fitness::Ready => Some(Stay::Ready),
+            _ if endpoint.serving => Some(Stay::Leaving),
+            _ => None,
+        };
+        Some(endpoints.filter_map(|(socket, endpoint)| Some((socket, stay(endpoint)?))).collect())
     }
 
     /// Whether connections that were translated from `frontend`, which none is now, to `backend` may be what a deleted

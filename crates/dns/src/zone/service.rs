@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Endpoint, EndpointSlice, Name, Protocol, Service, ServiceKind};
+use model::{Endpoint, EndpointSlice, Fitness, Name, Protocol, Service, ServiceKind};
 
 use super::{Addresses, EndpointNames, ZoneSettings};
 use crate::wire::DomainName;
@@ -129,7 +129,7 @@ impl ServiceNames {
 
 impl Source<'_> {
     fn publishes(&self, endpoint: &Endpoint) -> bool {
-        endpoint.ready || self.service.publish_not_ready
+        self.service.fitness_of(endpoint) == Fitness::Ready
     }
 
     fn published(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {

@@ -1,14 +1,16 @@
 //! Services that lost their last endpoint. Pure.
 
-use model::{Cluster, NamespacedName, Rejected, RejectedReason, Service, ServiceKind, SharedMap, Subject};
+use compile::plan::endpoints_of_any_port;
+use model::{Cluster, Fitness, NamespacedName, Rejected, RejectedReason, Service, ServiceKind, SharedMap, Subject};
 
 /// The Services that had somebody to serve them in `old` and have nobody in `new`.
 ///
 /// A Service that has had nobody yet is not among them: its pods are about to come.
 pub(super) fn between(old: &Cluster, new: &Cluster) -> Vec<Rejected> {
     let changed = SharedMap::changes_between(&old.endpoint_slices, &new.endpoint_slices);
-    let lost = changed.iter().map(|change| change.key).filter(|key| is_served(old, key) && !is_served(new, key));
-    lost.filter(|key| new.services.get(*key).is_some_and(|service| refuses(service))).map(outage).collect()
+    let services = changed.iter().filter_map(|change| new.services.get(change.key));
+    let lost = services.filter(|service| refuses(service) && is_served(old, service) && !is_served(new, service));
+    lost.map(|service| outage(&service.name)).collect()
 }
 
 /// Whether clients of a Service notice when no endpoint of it is ready: it has an address that no other proxy serves, and
@@ -17,9 +19,10 @@ fn refuses(service: &Service) -> bool {
     matches!(service.kind, ServiceKind::Virtual { .. }) && !service.publish_not_ready && !service.delegated
 }
 
-fn is_served(cluster: &Cluster, service: &NamespacedName) -> bool {
-    let mut endpoints = cluster.slices_of(service).filter(|slice| !slice.delegated).flat_map(|slice| &slice.endpoints);
-    endpoints.any(|endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating))
+fn is_served(cluster: &Cluster, service: &Service) -> bool {
+    let families = service.kind.families().into_iter();
+    let mut endpoints = families.flat_map(|family| endpoints_of_any_port(service, family, cluster));
+    endpoints.any(|(_, endpoint)| service.fitness_of(endpoint) > Fitness::Unfit)
 }
 
 fn outage(service: &NamespacedName) -> Rejected {
