@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use model::{Cluster, IpFamily, Name, NamespacedName, NodeNetworks, Service, ServiceKind, TrafficPolicy};
 
+use crate::plan::serving_nodes;
+
 /// Whoever sets this label on a node wants no load balancer to send to it, whatever its value
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/>).
 const EXCLUDED_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -63,11 +65,11 @@ pub(super) fn given_addresses(service: &Service) -> &[IpAddr] {
 }
 
 fn choose(cluster: &Cluster, service: &Service, address: IpAddr, there: &BTreeMap<Name, NodeNetworks>) -> Answerer {
-    let serving = serving_nodes(cluster, service, IpFamily::of(address));
+    let serving = serving_nodes(service, IpFamily::of(address), cluster);
     let can_serve = |node: &Name| match service.external_policy {
         // Without an endpoint it refuses, which whoever asks learns sooner than that nobody answers.
         TrafficPolicy::Cluster => true,
-        TrafficPolicy::Local => serving.contains(&Some(node)),
+        TrafficPolicy::Local => serving.contains(node),
     };
     let able = || there.iter().filter(|(node, _)| can_serve(node));
     let on_network = able().filter(|(_, networks)| networks.may_have(address));
@@ -87,21 +89,6 @@ fn first<'a, T>(cluster: &Cluster, nodes: impl Iterator<Item = (&'a Name, T)>, a
 /// Whether load balancers may send to a node.
 pub(super) fn is_eligible(cluster: &Cluster, node: &Name) -> bool {
     cluster.nodes.get(node).is_some_and(|node| !node.leaving && !node.labels.contains_key(EXCLUDED_LABEL))
-}
-
-/// The nodes of the endpoints that serve; ready ones, or those on their way out when no other is left (KEP-1669).
-pub(super) fn serving_nodes<'a>(
-    cluster: &'a Cluster,
-    service: &Service,
-    family: IpFamily,
-) -> BTreeSet<Option<&'a Name>> {
-    let endpoints = || cluster.served_slices_of(&service.name, family).flat_map(|slice| &slice.endpoints);
-    let ready = endpoints().filter(|endpoint| endpoint.ready || service.publish_not_ready);
-    let ready: BTreeSet<_> = ready.map(|endpoint| endpoint.node.as_ref()).collect();
-    if !ready.is_empty() {
-        return ready;
-    }
-    endpoints().filter(|endpoint| endpoint.serving).map(|endpoint| endpoint.node.as_ref()).collect()
 }
 
 /// How high a node ranks for an address.

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, Name, Node, NodeNetworks, Service, TrafficPolicy};
 
-use super::announce::{given_addresses, is_eligible, rank, serving_nodes};
+use super::announce::{given_addresses, is_eligible, rank};
+use crate::plan::serving_nodes;
 
 /// So many nodes of each network answer for the addresses of it that any node can serve: clusters of up to as many nodes use
 /// them all, and in larger ones this many share the traffic from outside.
@@ -44,9 +45,9 @@ impl Candidacy<'_> {
         let network = self.network_of(address);
         match service.external_policy {
             TrafficPolicy::Local => {
-                let serving = serving_nodes(self.cluster, service, IpFamily::of(address));
+                let serving = serving_nodes(service, IpFamily::of(address), self.cluster);
                 let places = if network.is_some() { OF_ADDRESS } else { OFF_NETWORK };
-                serving.contains(&Some(self.node)) && self.is_among(places, network, address, serving.into_iter())
+                serving.contains(self.node) && self.is_among(places, network, address, serving.into_iter())
             }
             TrafficPolicy::Cluster => self.takes_part_on(network),
         }
@@ -59,7 +60,7 @@ impl Candidacy<'_> {
         }
         let places = if network.is_some() { OF_NETWORK } else { OFF_NETWORK };
         let by = network.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |network| network.network());
-        let found = self.is_among(places, network, by, self.cluster.nodes.keys().map(Some));
+        let found = self.is_among(places, network, by, self.cluster.nodes.keys());
         self.of_network.insert(network, found);
         found
     }
@@ -78,13 +79,13 @@ impl Candidacy<'_> {
         places: usize,
         network: Option<IpNet>,
         by: IpAddr,
-        able: impl Iterator<Item = Option<&'b Name>>,
+        able: impl Iterator<Item = &'b Name>,
     ) -> bool {
         let shares_network =
             |node: &Node| network.is_none_or(|network| node.addresses.iter().any(|address| network.contains(address)));
         let key = |node: &Name| (is_eligible(self.cluster, node), rank(node, by));
         let own = key(self.node);
-        let rivals = able.filter_map(|node| self.cluster.nodes.get(node?));
+        let rivals = able.filter_map(|node| self.cluster.nodes.get(node));
         let before = rivals.filter(|node| node.name != *self.node && shares_network(node) && key(&node.name) > own);
         before.take(places).count() < places
     }

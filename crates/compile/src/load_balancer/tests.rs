@@ -66,15 +66,18 @@ impl World {
         self
     }
 
-    fn endpoints(mut self, service: &str, nodes: &[&str]) -> Self {
-        let endpoints: Vec<Value> = nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| json!({ "addresses": [format!("10.244.0.{index}")], "nodeName": node }))
-            .collect();
+    fn endpoints(self, service: &str, nodes: &[&str]) -> Self {
+        let endpoint =
+            |(index, node): (usize, &&str)| json!({ "addresses": [format!("10.244.0.{index}")], "nodeName": node });
+        let endpoints: Vec<Value> = nodes.iter().enumerate().map(endpoint).collect();
+        self.slice(service, "", &endpoints)
+    }
+
+    /// Endpoints with one port of this name.
+    fn slice(mut self, service: &str, port: &str, endpoints: &[Value]) -> Self {
         let object = json!({
             "metadata": { "namespace": "shop", "name": service, "labels": { "kubernetes.io/service-name": service } },
-            "addressType": "IPv4", "ports": [{ "port": 80 }], "endpoints": endpoints,
+            "addressType": "IPv4", "ports": [{ "name": port, "port": 80 }], "endpoints": endpoints,
         });
         self.0.insert_slice(from_kube::endpoint_slice(&serde_json::from_value(object).unwrap()).fact.unwrap());
         self
@@ -390,6 +393,18 @@ fn with_local_policy_only_nodes_with_an_endpoint_answer() {
     let world = world().service("a", 1, &local).endpoints("a", &["n2"]);
     assert_eq!(answering(&world, &["n1", "n2", "n3"]), [Some("n2".into())]);
     assert_eq!(answering(&world, &["n1", "n3"]), [None]);
+}
+
+#[test]
+fn with_local_policy_a_node_whose_endpoints_get_nothing_does_not_answer() {
+    let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
+    let at = |endpoint: &Value, port: &str| world().service("a", 1, &local).slice("a", port, &[endpoint.clone()]);
+    let on_n2 = |conditions: &Value| json!({ "addresses": ["10.244.0.1"], "nodeName": "n2", "conditions": conditions });
+    let terminating = on_n2(&json!({ "ready": false, "serving": true, "terminating": true }));
+    let unready = on_n2(&json!({ "ready": false, "serving": true, "terminating": false }));
+    assert_eq!(answering(&at(&terminating, ""), &["n1", "n2"]), [Some("n2".into())], "none else is left");
+    assert_eq!(answering(&at(&unready, ""), &["n1", "n2"]), [None], "it does not terminate and is not ready");
+    assert_eq!(answering(&at(&on_n2(&json!({})), "other"), &["n1", "n2"]), [None], "the Service has no such port");
 }
 
 #[test]
