@@ -84,7 +84,7 @@ fn join(nodes: &[Arc<Netns>; 2]) -> Result<()> {
 fn bring_up(netns: &Netns, name: &str, cluster: &Cluster) -> Result<()> {
     let plan = Plan::of(NodeView::new(name), cluster);
     netns.run(|| sysctl::write("ipv4/ip_forward", "1"))??;
-    let outcome = Datapath::open_in(netns)?.apply(&Wanted::from(&plan))?;
+    let outcome = netns.run(|| Datapath::open()?.apply(&Wanted::from(&plan)))??;
     ensure!(outcome.routes_failed == 0, "a route of {name} could not be set");
     Ok(())
 }

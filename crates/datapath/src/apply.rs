@@ -14,10 +14,10 @@ use compile::ruleset::{Operation, Ruleset};
 use compile::{Plan, diff};
 use ipnet::IpNet;
 
+use crate::NetlinkError;
 use crate::nft::{NftError, Table};
 use crate::route::{RouteError, RouteFilter, Rtnetlink};
 use crate::tunnel;
-use crate::{NetlinkError, Netns};
 pub use audit::Drift;
 use audit::Seen;
 use routes::{RouteChanges, RouteMap};
@@ -137,27 +137,12 @@ pub enum DatapathError {
 }
 
 impl Datapath {
-    /// Connects to the calling thread's namespace. Reads and changes nothing yet.
+    /// Connects to the calling thread's namespace, in which it must be used. Reads and changes nothing yet.
     pub fn open() -> Result<Self, DatapathError> {
         let table = Table::open().map_err(DatapathError::Table)?;
         Ok(Self {
             table,
             links: Rtnetlink::open()?,
-            committed: None,
-            seen: Seen::default(),
-            looks_at_memory: 0,
-            unreachable: BTreeMap::new(),
-            led_by_others: BTreeSet::new(),
-        })
-    }
-
-    /// Connects to `netns`. Reads and changes nothing yet.
-    pub fn open_in(netns: &Netns) -> Result<Self, DatapathError> {
-        let table = Table::open_in(netns).map_err(DatapathError::Table)?;
-        let links = Rtnetlink::open_in(netns).map_err(DatapathError::Routes)?;
-        Ok(Self {
-            table,
-            links,
             committed: None,
             seen: Seen::default(),
             looks_at_memory: 0,
@@ -222,6 +207,10 @@ impl Datapath {
         let (ruleset, has_foreign) = self.read_ruleset(wanted.ruleset, outcome)?;
         let device = self.tunnel_device().map_err(DatapathError::Routes)?;
         let held = self.links.routes(RouteFilter::Ours).map_err(DatapathError::Routes)?;
+        if device.is_some() {
+            // An earlier build did not. What it gave then reads as lacking, and is given anew.
+            tunnel::set_addresses_apart();
+        }
         let tunnel = tunnel::read(&mut self.links).map_err(DatapathError::Routes)?;
         let routes = routes::held(&held, device);
         Ok(Committed { ruleset, has_foreign, routes, tunnel: HeldTunnel::Known(tunnel), affine: None })

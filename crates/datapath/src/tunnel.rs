@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use model::MacAddress;
 
 use crate::route::{LinkIndex, RouteError, Rtnetlink, Vxlan};
+use crate::sysctl;
 
 /// What its `ifalias` says it is for.
 const PURPOSE: &str = "tunnel to other nodes";
@@ -104,12 +105,16 @@ fn keys_missing<K: Ord + Copy, V>(wanted: &BTreeMap<K, V>, held: &BTreeMap<K, V>
     held.keys().filter(|key| !wanted.contains_key(key)).copied().collect()
 }
 
-/// The tunnel the kernel holds; none when there is no device of ours that is up.
+/// The tunnel the kernel holds; none when there is no device of ours that is up. Call it in the namespace that `links` is
+/// connected to.
 pub fn read(links: &mut Rtnetlink) -> Result<Option<Tunnel>, RouteError> {
     let Some(vxlan) = links.vxlan(DEVICE)? else { return Ok(None) };
     let link = links.require_link(DEVICE)?;
     let Some(mac) = link.mac.filter(|_| link.is_up) else { return Ok(None) };
-    let addresses = links.addresses()?.into_iter().filter(|(on, _)| *on == link.index).map(|(_, net)| net.addr());
+    let (are_apart, deprecated) = (are_addresses_apart(), links.deprecated_addresses()?);
+    let is_as_given = |given: &(LinkIndex, IpNet)| given.1.addr().is_ipv4() || deprecated.contains(given) == are_apart;
+    let given = links.addresses()?.into_iter().filter(|(on, _)| *on == link.index).filter(is_as_given);
+    let addresses = given.map(|(_, net)| net.addr());
     let neighbours = links.permanent_neighbours()?.into_iter().filter(|(on, ..)| *on == link.index);
     Ok(Some(Tunnel {
         network: vxlan.network,
@@ -138,6 +143,41 @@ const fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+/// Keeps the node from taking its address of IPv6 on the tunnel for what does not go through it. Tells whether it is so.
+///
+/// On links without an address the kernel takes the one most like the destination (RFC 6724, rule 8): for pods of the
+/// node's own that would be the tunnel's, which goes with the last node behind it. A deprecated one it does not take
+/// (rule 3). What does go through the tunnel needs that very address, or it is not answered: there the choice is made among
+/// the addresses of the link alone. Where this cannot be set, the address is given as any other. In IPv4 the kernel takes
+/// the first link's, and the tunnel is a late one.
+pub(crate) fn set_addresses_apart() -> bool {
+    match sysctl::write(&setting(), "1") {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, cause = ?std::error::Error::source(&error),
+                "the node may talk to its own pods from its address on the tunnel");
+            false
+        }
+    }
+}
+
+fn are_addresses_apart() -> bool {
+    sysctl::read(&setting()).is_ok_and(|value| value == "1")
+}
+
+fn setting() -> String {
+    format!("ipv6/conf/{DEVICE}/use_oif_addrs_only")
+}
+
+fn give_address(links: &mut Rtnetlink, device: LinkIndex, address: IpAddr) -> Result<(), RouteError> {
+    let net = IpNet::from(address);
+    if address.is_ipv6() && set_addresses_apart() {
+        links.add_deprecated_address(device, net)
+    } else {
+        links.add_address(device, net)
+    }
+}
+
 /// Makes everything there that `wanted` has and was not: before routes lead through it.
 pub(crate) fn extend(links: &mut Rtnetlink, changes: &Changes, wanted: &Tunnel) -> Result<(), RouteError> {
     let device = match changes.device {
@@ -151,7 +191,7 @@ pub(crate) fn extend(links: &mut Rtnetlink, changes: &Changes, wanted: &Tunnel) 
         links.set_checksum_offload(DEVICE, checksums == Checksums::Offloaded)?;
     }
     for address in &changes.addresses {
-        links.add_address(device, IpNet::from(*address))?;
+        give_address(links, device, *address)?;
     }
     for (mac, endpoint) in &changes.forwarding {
         links.set_forwarding(device, *mac, *endpoint)?;

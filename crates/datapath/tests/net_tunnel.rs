@@ -11,7 +11,7 @@ use compile::plan::Checksums;
 use compile::sample::{PLAIN_PORT, plain_service, plain_slice};
 use datapath::route::{RouteAction, RouteFilter};
 use datapath::testing::{isolated, wait_for};
-use datapath::{ChecksumProbe, Netns, probe_checksums};
+use datapath::{ChecksumProbe, Netns, probe_checksums, sysctl};
 use fabric::{FAMILIES, Fabric, Hardware, MTU, node_address, pod_address, tunnel_address};
 use model::{Cluster, Endpoint, EndpointSlice, IpFamily, Protocol, Service, ServiceKind, TargetPort};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -173,6 +173,57 @@ fn what_a_node_sends_through_the_tunnel_and_what_its_pods_send_to_nodes_behind_i
             assert_eq!(seen(&near.pod, node_address(family, 1)), pod_address(family, 0));
             assert_eq!(seen(&far.pod, node_address(family, 0)), node_address(family, 2));
         }
+    });
+}
+
+#[test]
+fn a_node_talks_to_its_own_pods_from_its_own_address_and_goes_on_when_the_tunnel_goes() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        let open = FAMILIES.map(|family| {
+            let connect = || TcpStream::connect_timeout(&SocketAddr::new(pod_address(family, 0), PORT), PATIENCE);
+            fabric.nodes[0].netns.run(connect).expect("a thread").expect("a connection")
+        });
+        fabric.apply(0, RoutingMode::Auto, &[0, 1]);
+        assert_eq!(fabric.nodes[0].links().link("fw-vxlan").expect("links"), None);
+        let answers = open.map(|stream| talk(stream, 1).expect("an answer"));
+        assert_eq!(answers, FAMILIES.map(|family| (node_address(family, 0), 1)));
+    });
+}
+
+#[test]
+fn a_node_without_an_address_of_a_family_talks_to_pods_of_it_from_its_end_of_the_tunnel() {
+    isolated(|| {
+        let mut fabric = Fabric::make_on(&[IpFamily::V4]);
+        let family = IpFamily::V6;
+        fabric.nodes.iter().enumerate().for_each(|(index, node)| serve(&node.pod, pod_address(family, index)));
+        fabric.apply_all(RoutingMode::Auto);
+        for to in [0, 2] {
+            let seen = ask(&fabric.nodes[0].netns, pod_address(family, to), 1).expect("an answer").0;
+            assert_eq!(seen, tunnel_address(family, 0), "to {to}");
+        }
+    });
+}
+
+#[test]
+fn a_tunnel_of_an_earlier_build_whose_address_is_preferred_to_the_nodes_is_put_right() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        serve_everywhere(&fabric);
+        fabric.apply_all(RoutingMode::Auto);
+        let mut links = fabric.nodes[0].links();
+        let device = links.require_link("fw-vxlan").expect("the tunnel").index;
+        let undo = || sysctl::write("ipv6/conf/fw-vxlan/use_oif_addrs_only", "0").expect("a setting");
+        fabric.nodes[0].netns.run(undo).expect("a thread");
+        links.add_address(device, tunnel_address(IpFamily::V6, 0).into()).expect("an address");
+        let seen = |fabric: &Fabric| ask(&fabric.nodes[0].netns, pod_address(IpFamily::V6, 0), 1).expect("an answer").0;
+        assert_eq!(seen(&fabric), tunnel_address(IpFamily::V6, 0));
+        fabric.restart(0);
+        let outcome = fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
+        assert_eq!((outcome.tunnel_changes, outcome.routes_set), (1, 0), "{outcome:?}");
+        assert_eq!(seen(&fabric), node_address(IpFamily::V6, 0));
     });
 }
 

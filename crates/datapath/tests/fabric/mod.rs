@@ -121,8 +121,9 @@ impl Fabric {
     /// The same for what a cluster asks and may not have all of, which is returned too.
     pub fn apply_partly(&mut self, node: usize, mode: RoutingMode, cluster: &Cluster) -> (Outcome, Vec<Rejected>) {
         let plan = Plan::of(self.view(node, mode), cluster);
-        let outcome = self.nodes[node].datapath.apply(&Wanted::from(&plan)).expect("the kernel takes the plan");
-        (outcome, plan.rejected())
+        let Machine { netns, datapath, .. } = &mut self.nodes[node];
+        let outcome = netns.run(|| datapath.apply(&Wanted::from(&plan))).expect("a thread");
+        (outcome.expect("the kernel takes the plan"), plan.rejected())
     }
 
     /// Applies to every node.
@@ -145,7 +146,7 @@ impl Fabric {
     /// Forgets what is known of a node's kernel, as a crash of the agent does.
     pub fn restart(&mut self, node: usize) {
         let machine = &mut self.nodes[node];
-        machine.datapath = Datapath::open_in(&machine.netns).expect("a connection");
+        machine.datapath = open(&machine.netns);
     }
 }
 
@@ -260,10 +261,14 @@ fn make_machine(
     netns.run(forward).expect("a thread");
     let pod = make_pod(&mut links, index);
     links.wait_until_running("eth0", RUNNING).expect("a link");
-    let datapath = Datapath::open_in(&netns).expect("a connection");
+    let datapath = open(&netns);
     let address = |family| on_underlay(family, network, node_number(index));
     let networks = underlay.iter().map(|family| LinkNetwork { address: address(*family), mtu: MTU }).collect();
     Machine { netns, pod, networks, datapath }
+}
+
+fn open(netns: &Netns) -> Datapath {
+    netns.run(Datapath::open).expect("a thread").expect("a connection")
 }
 
 /// The pod of a node, wired as the CNI plugin does it.
