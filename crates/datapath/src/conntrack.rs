@@ -20,7 +20,11 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
+const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+/// `CTA_FILTER_F_CTA_PROTO_NUM`: flows whose first packet had the protocol of the tuple that is sent along.
+const FILTER_PROTOCOL: u32 = 1 << 3;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
@@ -144,12 +148,17 @@ impl Conntrack {
             .map_err(|source| ConntrackError::List { source })
     }
 
-    /// All UDP flows, translated or not, in the kernel's order. Takes time in proportion to all it tracks.
+    /// All UDP flows, translated or not, IPv4 first, in the kernel's order. Takes time in proportion to their number, and
+    /// before Linux 5.8 to that of all it tracks.
     fn udp_flows(&mut self) -> Result<Vec<Flow>, ConntrackError> {
         let is_udp = |flow: &Flow| flow.protocol == UDP;
-        self.socket
-            .query(GET, flag::DUMP, &[0; HEADER_LEN], |message| Ok(parse_flow(message, 0).filter(is_udp)))
-            .map_err(|source| ConntrackError::List { source })
+        let mut flows = Vec::new();
+        for family in [FAMILY_V4, FAMILY_V6] {
+            let parse = |message: &Message<'_>| Ok(parse_flow(message, 0).filter(is_udp));
+            let listed = self.socket.query(GET, flag::DUMP, &udp_of(family), parse);
+            flows.extend(listed.map_err(|source| ConntrackError::List { source })?);
+        }
+        Ok(flows)
     }
 
     /// Removes the UDP flows, translated or not, that `is_wanted` does not want and returns them.
@@ -174,7 +183,7 @@ impl Conntrack {
     fn delete(&mut self, flow: &Flow) -> Result<(), ConntrackError> {
         let family = if flow.client.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
         let mut request = Attributes::append_to(vec![family, 0, 0, 0]);
-        put_tuple(&mut request, flow);
+        put_tuple(&mut request, CTA_TUPLE_ORIG, flow.protocol, (flow.client, flow.frontend));
         request.u32_be(CTA_ID, flow.id);
         match self.socket.request(DELETE, 0, request.as_bytes()) {
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
@@ -187,19 +196,34 @@ impl Conntrack {
     }
 }
 
-fn put_tuple(request: &mut Attributes, flow: &Flow) {
+fn put_tuple(request: &mut Attributes, kind: u16, protocol: u8, (from, to): (SocketAddr, SocketAddr)) {
     let (source, destination) =
-        if flow.client.is_ipv4() { (CTA_IP_V4_SRC, CTA_IP_V4_DST) } else { (CTA_IP_V6_SRC, CTA_IP_V6_DST) };
-    request.nest(CTA_TUPLE_ORIG, |tuple| {
+        if from.is_ipv4() { (CTA_IP_V4_SRC, CTA_IP_V4_DST) } else { (CTA_IP_V6_SRC, CTA_IP_V6_DST) };
+    request.nest(kind, |tuple| {
         tuple.nest(CTA_TUPLE_IP, |ip| {
-            ip.address(source, flow.client.ip()).address(destination, flow.frontend.ip());
+            ip.address(source, from.ip()).address(destination, to.ip());
         });
         tuple.nest(CTA_TUPLE_PROTO, |transport| {
-            transport.put(CTA_PROTO_NUM, &[flow.protocol]);
-            transport.put(CTA_PROTO_SRC_PORT, &flow.client.port().to_be_bytes());
-            transport.put(CTA_PROTO_DST_PORT, &flow.frontend.port().to_be_bytes());
+            transport.put(CTA_PROTO_NUM, &[protocol]);
+            transport.put(CTA_PROTO_SRC_PORT, &from.port().to_be_bytes());
+            transport.put(CTA_PROTO_DST_PORT, &to.port().to_be_bytes());
         });
     });
+}
+
+/// Asks for the UDP flows of a family; kernels that do not know the filter send those of all protocols. The others are not
+/// few: every connection of every pod is tracked.
+fn udp_of(family: u8) -> Vec<u8> {
+    let mut request = Attributes::append_to(vec![family, 0, 0, 0]);
+    request.nest(CTA_FILTER, |filter| {
+        filter.u32(CTA_FILTER_ORIG_FLAGS, FILTER_PROTOCOL);
+    });
+    request.nest(CTA_TUPLE_ORIG, |tuple| {
+        tuple.nest(CTA_TUPLE_PROTO, |transport| {
+            transport.u8(CTA_PROTO_NUM, UDP);
+        });
+    });
+    request.into_bytes()
 }
 
 /// A flow, when it is of a protocol with ports and its status has these bits.
@@ -273,4 +297,44 @@ fn parse_transport(attributes: &[u8]) -> Option<(u8, u16, u16)> {
         }
     }
     Some((protocol?, source?, destination?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::isolated;
+
+    const NEW: u16 = 0x0100;
+    const CTA_TIMEOUT: u16 = 7;
+    const TCP: u8 = 6;
+
+    /// Has the kernel track a flow nobody sends.
+    fn track(conntrack: &mut Conntrack, protocol: u8, client: SocketAddr, server: SocketAddr) {
+        let family = if client.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
+        let mut request = Attributes::append_to(vec![family, 0, 0, 0]);
+        put_tuple(&mut request, CTA_TUPLE_ORIG, protocol, (client, server));
+        put_tuple(&mut request, CTA_TUPLE_REPLY, protocol, (server, client));
+        request.u32_be(CTA_TIMEOUT, 600);
+        conntrack.socket.request(NEW, flag::CREATE | flag::EXCLUSIVE, request.as_bytes()).unwrap();
+    }
+
+    fn end(text: &str, port: u16) -> SocketAddr {
+        SocketAddr::new(text.parse().unwrap(), port)
+    }
+
+    #[test]
+    fn the_kernel_itself_leaves_out_flows_of_other_protocols_and_families() {
+        isolated(|| {
+            let mut conntrack = Conntrack::open().unwrap();
+            for (client, server) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")] {
+                for (protocol, port) in [(TCP, 1), (TCP, 2), (UDP, 3)] {
+                    track(&mut conntrack, protocol, end(client, port), end(server, 53));
+                }
+            }
+            let mut sent = |family| conntrack.socket.query(GET, flag::DUMP, &udp_of(family), |_| Ok(Some(()))).unwrap();
+            assert_eq!([FAMILY_V4, FAMILY_V6].map(|family| sent(family).len()), [1, 1]);
+            let clients: Vec<SocketAddr> = conntrack.udp_flows().unwrap().iter().map(|flow| flow.client).collect();
+            assert_eq!(clients, [end("192.0.2.1", 3), end("2001:db8::1", 3)]);
+        });
+    }
 }

@@ -299,7 +299,7 @@ impl Kernel {
     /// Makes the kernel forget UDP flows whose endpoint no longer serves where they were sent.
     ///
     /// They are compared with the plan as a whole, not with what changed, so that whatever was missed is caught up.
-    /// Looked at only when a Service of UDP changed: listing takes time in proportion to all the node tracks.
+    /// Looked at only when a Service of UDP changed: listing takes time in proportion to the flows of UDP.
     fn remove_stale_flows(&mut self) -> Result<Option<Reconciled>> {
         let Some(committed) = &self.committed else { return Ok(None) };
         let old = self.reconciled.as_ref();
