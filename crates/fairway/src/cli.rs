@@ -3,9 +3,11 @@
 mod cluster;
 mod service;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use compile::address_plan::reserved_part;
 use ipnet::IpNet;
@@ -365,7 +367,28 @@ pub enum Output {
 
 /// Parses the command line; prints help, version or usage errors and ends when that is what it asks for.
 pub fn parse() -> Cli {
-    Cli::parse()
+    let words: Vec<OsString> = std::env::args_os().collect();
+    try_parse(&words).unwrap_or_else(|error| error.exit())
+}
+
+fn try_parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words).map_err(|error| name_action(error, words))
+}
+
+/// Names the action of `fairway service` that was misspelt: as a Service's name stands in the same place, all that is known
+/// of `shw web` is a word too many.
+fn name_action(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let [_, command, action, ..] = words else { return error };
+    // A word too many is an action that does not go with a name; an option too many is not known.
+    if command != "service" || !matches!(error.kind(), ErrorKind::ArgumentConflict | ErrorKind::UnknownArgument) {
+        return error;
+    }
+    let actions = ServiceAction::augment_subcommands(clap::Command::new("service"));
+    let refusal = actions.try_get_matches_from([command, action]).err();
+    if let Some(meant) = refusal.as_ref().and_then(|refusal| refusal.get(ContextKind::SuggestedSubcommand)) {
+        error.insert(ContextKind::SuggestedSubcommand, meant.clone());
+    }
+    error
 }
 
 #[cfg(test)]
@@ -377,6 +400,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_action_that_is_misspelt_is_named_and_a_services_name_is_no_action() {
+        let refusal = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            try_parse(&words).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let said = refusal("fairway service shw web");
+        assert!(said.contains("'web'") && said.contains("subcommand exists: 'show'"), "{said}");
+        assert!(refusal("fairway service lst -A").contains("'list'"));
+        assert!(!refusal("fairway service frontend web").contains("subcommand exists"));
+        assert!(!refusal("fairway service show web more").contains("subcommand exists"));
+        assert_eq!(refusal("fairway service shw"), "");
     }
 
     #[test]
