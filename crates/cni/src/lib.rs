@@ -30,9 +30,9 @@ pub use config::STATE_DIR;
 pub use error::CniError;
 pub use forwarding::{allow_forwarding, is_allowed as is_forwarding_allowed};
 pub use host_ports::{recorded_at, recorded_host_ports, restore_host_ports};
-pub use ipam::IpamError;
+pub use ipam::{IpamError, RangeUse};
 pub use state::StateError;
-pub use upkeep::{Allocation, RELEASE_INTERVAL, Released, allocations, release_dead};
+pub use upkeep::{Allocation, RELEASE_INTERVAL, Released, allocations, release_dead, usage};
 pub use version::Version;
 
 use command::Answer;

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use datapath::route::Rtnetlink;
+use ipnet::IpNet;
 
 use crate::attachments::{self, Record};
-use crate::ipam::{Rest, Store};
+use crate::config::Pools;
+use crate::ipam::{self, RangeUse, Rest, Store};
 use crate::state::StateDirectory;
 use crate::wiring;
 use crate::{CniError, host_ports};
@@ -56,6 +58,14 @@ pub fn allocations(state_dir: &Path) -> Result<Vec<Allocation>, CniError> {
         });
     }
     Ok(allocations)
+}
+
+/// What is left of these ranges, in their order, of which nobody gets an address for `reuse_delay` after its release. Some
+/// of it is given out already where there is no state directory, too: by other networks of the node.
+pub fn usage(state_dir: &Path, ranges: &[IpNet], reuse_delay: Duration) -> Result<Vec<RangeUse>, CniError> {
+    let state = StateDirectory::open(state_dir);
+    let store = Store::new(&state).avoiding(ipam::occupied(Path::new(ipam::HOST_LOCAL))?);
+    Ok(store.usage(&Pools { ranges: ranges.to_vec(), reuse_delay })?)
 }
 
 /// What [`release_dead`] took back.

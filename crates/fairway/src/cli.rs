@@ -144,11 +144,19 @@ pub struct IpPlanArgs {
 #[command(after_help = "\
 Examples:
   fairway ip show
-  fairway enter --node node1 -- fairway ip show      on a node of a sandbox")]
+  fairway enter --node node1 -- fairway ip show      on a node of a sandbox
+  fairway ip show -o json | jq '.ranges[] | {range, free}'
+
+Below the addresses stand the node's ranges: how many addresses of each are taken, how many rest (nobody gets them
+for a while after their release), and how many are free.
+Exit codes: 0 fine, 1 an address belongs to a container that is gone, 2 usage.")]
 pub struct IpShowArgs {
     /// Directory in which the CNI plugin keeps what it remembers between calls.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
     pub state_dir: PathBuf,
+    /// Directory of CNI configurations, which say what the ranges are.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d")]
+    pub conf_dir: PathBuf,
     /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,

@@ -28,6 +28,13 @@ pub(super) fn is_usable(ranges: &[IpNet], address: IpAddr) -> bool {
     ranges.iter().any(|range| range.contains(&address) && usable(range).contains(&number(&address)))
 }
 
+/// How many addresses of a range may be given out.
+pub(super) fn size(range: &IpNet) -> u128 {
+    let usable = usable(range);
+    // All of IPv6 is one more than there are numbers.
+    (usable.end() - usable.start()).saturating_add(1)
+}
+
 /// The addresses of a range that may be given out.
 fn usable(range: &IpNet) -> RangeInclusive<u128> {
     let (first, last) = (number(&range.network()), number(&range.broadcast()));

@@ -10,8 +10,23 @@ pub(crate) use store::{Rest, Store};
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::owner::Owner;
 use crate::state::StateError;
+
+/// How much of a range is given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeUse {
+    /// The range.
+    pub range: IpNet,
+    /// Its addresses that somebody has: containers of ours, those of other networks, links of the node.
+    pub taken: usize,
+    /// Those that nobody gets yet, as they were released a moment ago.
+    pub resting: usize,
+    /// Those the next container can get.
+    pub free: u128,
+}
 
 /// An operation on reservations that failed.
 #[derive(Debug, thiserror::Error)]

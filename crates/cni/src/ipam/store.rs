@@ -10,8 +10,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::IpamError;
-use super::choice::{is_usable, next_free};
+use ipnet::IpNet;
+
+use super::choice::{is_usable, next_free, size};
+use super::{IpamError, RangeUse};
 use crate::config::Pools;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
@@ -101,6 +103,24 @@ impl<'a> Store<'a> {
         Ok(reservations)
     }
 
+    /// What is left of each of the ranges, in their order.
+    pub(crate) fn usage(&self, pools: &Pools) -> Result<Vec<RangeUse>, IpamError> {
+        let reserved = self.reservations()?.into_keys();
+        let taken: BTreeSet<IpAddr> = reserved.chain(self.occupied.iter().copied()).collect();
+        let now = SystemTime::now();
+        let released = self.read_released()?.into_iter();
+        let resting = released.filter(|(at, address)| is_resting(now, *at, pools) && !taken.contains(address));
+        let resting: BTreeSet<IpAddr> = resting.map(|(_, address)| address).collect();
+        let usage = |range: &IpNet| {
+            let of_range =
+                |all: &BTreeSet<IpAddr>| all.iter().filter(|address| is_usable(&[*range], **address)).count();
+            let (taken, resting) = (of_range(&taken), of_range(&resting));
+            let free = size(range).saturating_sub((taken + resting) as u128);
+            RangeUse { range: *range, taken, resting, free }
+        };
+        Ok(pools.ranges.iter().map(usage).collect())
+    }
+
     /// Whether an address of each family could be reserved, now or when it has rested.
     pub(crate) fn probe(&self, pools: &Pools) -> Result<(), IpamError> {
         let _lock = self.state.lock()?;
@@ -146,9 +166,18 @@ impl<'a> Store<'a> {
     }
 
     /// Addresses with the times of their release, the first released first.
+    fn read_released(&self) -> Result<Vec<(SystemTime, IpAddr)>, IpamError> {
+        let failed = |source| IpamError::State(StateError::Read { path: self.state.released(), source });
+        self.released().map_err(failed)
+    }
+
     fn released(&self) -> io::Result<Vec<(SystemTime, IpAddr)>> {
         let mut released: Vec<(SystemTime, IpAddr)> = Vec::new();
-        for entry in fs::read_dir(self.state.released())? {
+        let entries = match fs::read_dir(self.state.released()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(released),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
                 released.push((entry.metadata()?.modified()?, address));
@@ -192,14 +221,9 @@ impl<'a> Store<'a> {
     }
 
     fn choose(&self, pools: &Pools, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
-        let released = self
-            .released()
-            .map_err(|source| IpamError::State(StateError::Read { path: self.state.released(), source }))?;
         let now = SystemTime::now();
-        // A release in the future is one of before somebody set the clock; nobody can tell how long ago it was.
-        let is_resting = |at: SystemTime| now.duration_since(at).is_ok_and(|since| since < pools.reuse_delay);
-        let released = released.into_iter().filter(|(_, address)| pools.contain(*address));
-        let (resting, mut rested): (Vec<_>, Vec<_>) = released.partition(|(at, _)| is_resting(*at));
+        let released = self.read_released()?.into_iter().filter(|(_, address)| pools.contain(*address));
+        let (resting, mut rested): (Vec<_>, Vec<_>) = released.partition(|(at, _)| is_resting(now, *at, pools));
         for (_, address) in rested.drain(..rested.len().saturating_sub(RESTED_MAX)) {
             self.forget_release(address);
         }
@@ -216,6 +240,12 @@ impl<'a> Store<'a> {
     fn file_of(&self, address: IpAddr) -> PathBuf {
         self.state.addresses().join(address.to_string())
     }
+}
+
+/// Whether nobody gets an address yet that was released at this time. A release in the future is one of before somebody
+/// set the clock; nobody can tell how long ago it was.
+fn is_resting(now: SystemTime, released: SystemTime, pools: &Pools) -> bool {
+    now.duration_since(released).is_ok_and(|since| since < pools.reuse_delay)
 }
 
 #[cfg(test)]
@@ -274,6 +304,28 @@ mod tests {
              delete pods or give the node a larger range"
         );
         assert!(!store.reservations().unwrap().values().any(|holder| *holder == Some(owner("c"))));
+    }
+
+    #[test]
+    fn of_each_range_it_is_told_how_much_is_taken_rests_and_is_free() {
+        let (_directory, state) = state();
+        let counted = |store: &Store<'_>, pools: &Pools| -> Vec<(usize, usize, u128)> {
+            store.usage(pools).unwrap().iter().map(|used| (used.taken, used.resting, used.free)).collect()
+        };
+        let pools = Pools { reuse_delay: Duration::from_secs(60), ..nets(&["10.244.1.0/29", "fd00::/64"]) };
+        let store = Store::new(&state);
+        let all_of_a_64 = (1 << 64) - 1;
+        assert_eq!(counted(&store, &pools), [(0, 0, 6), (0, 0, all_of_a_64)], "nothing was ever given");
+        for name in ["a", "b", "c"] {
+            store.reserve(&owner(name), &pools, &[]).unwrap();
+        }
+        store.release(&owner("b"), Rest::Due).unwrap();
+        assert_eq!(counted(&store, &pools), [(2, 1, 3), (2, 1, all_of_a_64 - 3)]);
+        let rested = Pools { reuse_delay: Duration::ZERO, ..pools.clone() };
+        assert_eq!(counted(&store, &rested)[0], (2, 0, 4));
+        // One that is another network's is not free; the first and the last of the range nobody gets anyway.
+        let of_others = ["10.244.1.6", "10.244.1.0", "10.244.1.7"].map(|address| address.parse().unwrap());
+        assert_eq!(counted(&store.avoiding(of_others.into()), &pools)[0], (3, 1, 2));
     }
 
     #[test]
