@@ -310,6 +310,10 @@ pub struct DownArgs {
 
 /// `fairway status`
 #[derive(Debug, Args)]
+#[command(after_help = "\
+NODES and PODS are those that are ready, of all; PEERS are the ways by which nodes reach each other's pods, of all there
+should be. What is missing stands below, with the command that says more.
+Exit codes: 0 all nodes of all sandboxes are ready, 1 some are not, 2 usage.")]
 pub struct StatusArgs {
     /// Output format.
     #[arg(short, long, value_enum, default_value_t)]

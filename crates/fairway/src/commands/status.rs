@@ -1,5 +1,7 @@
 //! `fairway status`
 
+mod ways;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,6 +13,8 @@ use super::launch::has_condition;
 use super::{block_on, state_root};
 use crate::apply::comma_separated;
 use crate::cli::{Output, StatusArgs};
+use crate::output::columns;
+use ways::Ways;
 
 /// What is known of one sandbox.
 struct Sighting {
@@ -19,15 +23,20 @@ struct Sighting {
     ready_nodes: usize,
     ready_pods: usize,
     pods: usize,
+    ways: Ways,
 }
 
 /// Shows every sandbox of this user; exit code 1 when one of them is not well.
 pub fn run(args: &StatusArgs) -> Result<ExitCode> {
-    let found = list_records(&state_root()?);
+    let found = list_records(&state_root()?).into_iter().map(|(state, record)| {
+        let ways = if record.is_running() { Ways::ask(&record) } else { Ways::default() };
+        (state, record, ways)
+    });
+    let found: Vec<(StateDir, Record, Ways)> = found.collect();
     let sightings = block_on(async {
         let mut sightings = Vec::new();
-        for (state, record) in found {
-            sightings.push(look_at(&state, record).await);
+        for (state, record, ways) in found {
+            sightings.push(look_at(&state, record, ways).await);
         }
         sightings
     })?;
@@ -39,13 +48,13 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode> {
     Ok(if sightings.iter().all(Sighting::is_well) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look_at(state: &StateDir, record: Record) -> Sighting {
+async fn look_at(state: &StateDir, record: Record, ways: Ways) -> Sighting {
     let client = Client::unix(state.api_socket());
     let running = record.is_running();
     let nodes = client.list(&NODES, "", &ListOptions::default()).await.map(|list| list.items).unwrap_or_default();
     let pods = client.list(&PODS, "", &ListOptions::default()).await.map(|list| list.items).unwrap_or_default();
     let ready = |objects: &[Value]| objects.iter().filter(|object| has_condition(object, "Ready")).count();
-    Sighting { running, ready_nodes: ready(&nodes), ready_pods: ready(&pods), pods: pods.len(), record }
+    Sighting { running, ready_nodes: ready(&nodes), ready_pods: ready(&pods), pods: pods.len(), ways, record }
 }
 
 impl Sighting {
@@ -69,6 +78,7 @@ impl Sighting {
             "readyNodes": self.ready_nodes,
             "pods": self.pods,
             "readyPods": self.ready_pods,
+            "peers": self.ways.to_json(),
             "apiServer": format!("https://127.0.0.1:{}", self.record.api_port),
             "context": self.record.context,
             "kubeconfig": self.record.kubeconfig,
@@ -79,20 +89,27 @@ impl Sighting {
 }
 
 fn print_table(sightings: &[Sighting]) {
-    say!("{:<20} {:<9} {:<7} {:<9} {:<25} CONTEXT", "NAME", "STATE", "NODES", "PODS", "API SERVER");
-    for sighting in sightings {
-        let Sighting { record, ready_nodes, ready_pods, pods, .. } = sighting;
-        say!(
-            "{:<20} {:<9} {:<7} {:<9} {:<25} {}",
-            record.spec.name(),
-            sighting.state(),
+    let row = |sighting: &Sighting| {
+        let Sighting { record, ready_nodes, ready_pods, pods, ways, .. } = sighting;
+        vec![
+            record.spec.name().to_owned(),
+            sighting.state().to_owned(),
             format!("{ready_nodes}/{}", record.spec.nodes()),
             format!("{ready_pods}/{pods}"),
+            ways.summary(),
             format!("https://127.0.0.1:{}", record.api_port),
-            record.context,
-        );
+            record.context.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = sightings.iter().map(row).collect();
+    columns(&["NAME", "STATE", "NODES", "PODS", "PEERS", "API SERVER", "CONTEXT"], &rows);
+    for sighting in sightings {
+        let name = sighting.record.spec.name();
         if !sighting.running {
-            say!("  its processes are gone; remove the rest with: fairway down --name {}", record.spec.name());
+            say!("{name}: its processes are gone; remove the rest with: fairway down --name {name}");
+        }
+        for line in sighting.ways.lines(name) {
+            say!("{name}: {line}");
         }
     }
 }

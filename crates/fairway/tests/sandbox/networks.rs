@@ -154,6 +154,12 @@ fn every_node_tells_which_way_leads_to_each_other_one_and_why() {
         });
         told.collect::<Vec<_>>() == expected
     });
+    let peers = || -> Value {
+        let list: Value = serde_json::from_str(&cluster.place.run(&["status", "-o", "json"]).out).unwrap();
+        list[0]["peers"].clone()
+    };
+    let all = json!({ "ranges": 12, "reached": 12, "unreached": [], "silent": [] });
+    until("every node tells", || peers() == all);
 }
 
 #[test]
