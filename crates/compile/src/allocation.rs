@@ -157,7 +157,7 @@ mod tests {
 
     fn insert(cluster: &mut Cluster, name: &str, pod_cidrs: Vec<IpNet>) {
         let (addresses, labels) = (Vec::new(), BTreeMap::new());
-        let node = Node { name: name.into(), addresses, pod_cidrs, labels, leaving: false };
+        let node = Node { name: name.into(), uid: "".into(), addresses, pod_cidrs, labels, leaving: false };
         cluster.nodes.insert(node.name.clone(), Arc::new(node));
     }
 

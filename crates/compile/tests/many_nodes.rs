@@ -28,6 +28,7 @@ fn node(number: u16) -> Node {
         ],
         pod_cidrs: pods.to_vec(),
         leaving: false,
+        uid: "".into(),
         labels: BTreeMap::new(),
     }
 }

@@ -59,9 +59,11 @@ pub struct NodeRangesError {
 }
 
 /// Gives a node its ranges of pod addresses, one per family, the primary first. A node that has some keeps them: the
-/// API server refuses to change them.
-pub async fn give_pod_ranges(client: Client, node: &str, ranges: &[IpNet]) -> Result<(), NodeRangesError> {
-    let patch = Patch::Merge(json!({ "spec": { "podCIDR": ranges.first(), "podCIDRs": ranges } }));
+/// API server refuses to change them, and to give one of another uid what was meant for this one.
+pub async fn give_pod_ranges(client: Client, node: (&str, &str), ranges: &[IpNet]) -> Result<(), NodeRangesError> {
+    let (node, uid) = node;
+    let spec = json!({ "podCIDR": ranges.first(), "podCIDRs": ranges });
+    let patch = Patch::Merge(json!({ "metadata": { "uid": uid }, "spec": spec }));
     let parameters = PatchParams { field_manager: Some(RANGES_MANAGER.into()), ..PatchParams::default() };
     let patched = Api::<Node>::all(client).patch(node, &parameters, &patch).await;
     patched.map(drop).map_err(|source| NodeRangesError { node: node.into(), source: Box::new(source) })

@@ -11,6 +11,8 @@ use crate::Name;
 pub struct Node {
     /// Its name.
     pub name: Name,
+    /// What tells it from one of the same name that is made when it is gone (`metadata.uid`).
+    pub uid: Name,
     /// Its InternalIP addresses, at most one per family, the primary first.
     pub addresses: Vec<IpAddr>,
     /// The ranges its pods get addresses from (`spec.podCIDRs`), at most one per family; empty until assigned.

@@ -140,6 +140,7 @@ mod tests {
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             pod_cidrs: pods.iter().map(|text| text.parse().unwrap()).collect(),
             leaving: false,
+            uid: "".into(),
             labels: BTreeMap::new(),
         }
     }

@@ -93,6 +93,7 @@ pub(super) fn sample_node(node: &SampleNode) -> Node {
         addresses: FAMILIES.map(|family| address_of(family, node.address)).into(),
         pod_cidrs: FAMILIES.map(|family| range_of(family, node.pods, 24)).into(),
         leaving: false,
+        uid: "".into(),
         labels: BTreeMap::from([("topology.kubernetes.io/zone".into(), node.zone.into())]),
     }
 }

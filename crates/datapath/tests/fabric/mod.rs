@@ -170,6 +170,7 @@ fn cluster_on(members: &[usize], underlay: &[IpFamily]) -> Cluster {
             addresses: underlay.iter().map(|family| node_address(*family, index)).collect(),
             pod_cidrs: FAMILIES.map(|family| pod_range(family, index)).into(),
             leaving: false,
+            uid: "".into(),
             labels: std::collections::BTreeMap::new(),
         };
         cluster.nodes.insert(node.name.clone(), Arc::new(node));

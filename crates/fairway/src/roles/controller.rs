@@ -203,9 +203,10 @@ impl Controller {
             tell.tell(step.rejected);
             due = step.next;
             for (node, given) in step.give {
-                match kubeapi::give_pod_ranges(self.client.clone(), node.as_str(), &given).await {
+                let (name, uid) = (node.name.as_str(), node.uid.as_str());
+                match kubeapi::give_pod_ranges(self.client.clone(), (name, uid), &given).await {
                     Ok(()) => {
-                        info!(%node, ?given, "node got ranges of pod addresses");
+                        info!(node = name, ?given, "node got ranges of pod addresses");
                         self.metrics.given.inc();
                         ranges.given(node, given);
                     }

@@ -18,7 +18,8 @@ pub fn node(object: &api::Node) -> Admitted<Node> {
     let addresses = addresses(&mut door, object);
     let pod_cidrs = pod_cidrs(&mut door, object);
     let leaving = is_leaving(object);
-    door.admit(Some(Node { name, addresses, pod_cidrs, leaving, labels: labels(&object.metadata) }))
+    let uid = object.metadata.uid.as_deref().unwrap_or_default().into();
+    door.admit(Some(Node { name, uid, addresses, pod_cidrs, leaving, labels: labels(&object.metadata) }))
 }
 
 fn is_leaving(object: &api::Node) -> bool {

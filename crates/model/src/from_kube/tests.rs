@@ -351,7 +351,7 @@ fn a_slice_of_names_is_refused() {
 fn a_node_becomes_a_fact() {
     let admitted = node(&read(
         "
-        metadata: {name: n1, labels: {zone: a}}
+        metadata: {name: n1, uid: u1, labels: {zone: a}}
         spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd00:1::/64']}
         status:
           addresses:
@@ -366,6 +366,7 @@ fn a_node_becomes_a_fact() {
         addresses: vec!["10.89.0.1".parse().expect("address")],
         pod_cidrs: vec!["10.244.1.0/24".parse().expect("net"), "fd00:1::/64".parse().expect("net")],
         leaving: false,
+        uid: "u1".into(),
         labels: [("zone".into(), "a".into())].into(),
     };
     assert_eq!(admitted.fact, Some(expected));

@@ -175,6 +175,7 @@ mod tests {
             addresses: vec!["10.89.0.1".parse().unwrap()],
             pod_cidrs: vec![],
             leaving,
+            uid: "".into(),
             labels: std::collections::BTreeMap::new(),
         }
     }

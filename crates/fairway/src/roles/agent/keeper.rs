@@ -46,15 +46,26 @@ pub(super) struct Keeper {
 }
 
 /// What the API knows of the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nothing of its network.
     #[default]
     Unreported,
-    /// That its network works.
-    Reported,
+    /// That the network of the node with this uid works.
+    Reported(Name),
     /// There is no such node.
     Missing,
+}
+
+impl Standing {
+    /// What the API knows of the node that has this uid now: of one that is made anew, nothing, even if no snapshot was
+    /// without it.
+    fn of(self, uid: &Name) -> Self {
+        match self {
+            Self::Reported(reported) if reported == *uid => Self::Reported(reported),
+            Self::Unreported | Self::Reported(_) | Self::Missing => Self::Unreported,
+        }
+    }
 }
 
 /// What others of the agent follow.
@@ -96,10 +107,7 @@ impl Keeper {
                 retry = Retry::default();
                 continue;
             };
-            if self.standing == Standing::Missing {
-                // One that is made anew is another, of which nothing is known yet.
-                self.standing = Standing::Unreported;
-            }
+            self.standing = std::mem::take(&mut self.standing).of(&node.uid);
             match self.step(cluster, &node).await {
                 Ok(synced) if synced.outcome.routes_failed == 0 => retry = Retry::default(),
                 // Logged where it failed. The rest is in force, so that pods may come.
@@ -143,10 +151,10 @@ impl Keeper {
         self.rejections.tell(self.pod_network.offer(node).await?);
         self.health.serves_pods();
         // Whoever else connects pods tells so himself.
-        if self.pod_network.is_ours() && self.standing != Standing::Reported {
+        if self.pod_network.is_ours() && self.standing == Standing::Unreported {
             let report = kubeapi::report_network_available(self.client.clone(), self.node.as_str(), Timestamp::now());
             timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
-            self.standing = Standing::Reported;
+            self.standing = Standing::Reported(node.uid.clone());
         }
         Ok(())
     }
@@ -230,4 +238,17 @@ fn tell_if_new<T: PartialEq>(to: &watch::Sender<T>, news: T) {
 fn put_right(node: &Name, drift: &Drift) -> Rejected {
     let why = format!("{drift}; it is put right within seconds, but whoever did it may do it again");
     Rejected { object: Subject::node(node), field: "kernel".into(), why, reason: RejectedReason::KernelChanged }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_node_that_is_made_anew_nothing_is_reported() {
+        let reported = || Standing::Reported("first".into());
+        assert_eq!(reported().of(&"first".into()), reported());
+        assert_eq!(reported().of(&"second".into()), Standing::Unreported);
+        assert_eq!(Standing::Missing.of(&"first".into()), Standing::Unreported);
+    }
 }

@@ -139,6 +139,7 @@ mod tests {
             addresses: vec!["10.89.0.1".parse().unwrap()],
             pod_cidrs: vec![],
             leaving: false,
+            uid: "".into(),
             labels: BTreeMap::new(),
         };
         health.queued(Timestamp::now(), &node);

@@ -126,6 +126,7 @@ mod tests {
             addresses: vec![],
             pod_cidrs: vec![range.parse().unwrap()],
             leaving: false,
+            uid: "".into(),
             labels: BTreeMap::new(),
         }
     }

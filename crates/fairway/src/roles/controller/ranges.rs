@@ -16,18 +16,31 @@ pub(super) struct NodeRanges {
     /// How long others may take to give a node its ranges.
     courtesy: Duration,
     /// Nodes without a range, and since when they are known to have none.
-    waiting: BTreeMap<Name, Instant>,
+    waiting: BTreeMap<NodeId, Instant>,
     /// What was given and is not in the snapshot yet.
-    given: BTreeMap<Name, Vec<IpNet>>,
+    given: BTreeMap<NodeId, Vec<IpNet>>,
     /// Nodes that were told why they get nothing.
-    told: BTreeSet<Name>,
+    told: BTreeSet<NodeId>,
+}
+
+/// A node, and none that is made anew under its name: that one has nothing of what this one was given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeId {
+    pub(super) name: Name,
+    pub(super) uid: Name,
+}
+
+impl From<&Node> for NodeId {
+    fn from(node: &Node) -> Self {
+        Self { name: node.name.clone(), uid: node.uid.clone() }
+    }
 }
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
     /// Ranges to be given.
-    pub(super) give: BTreeMap<Name, Vec<IpNet>>,
+    pub(super) give: BTreeMap<NodeId, Vec<IpNet>>,
     /// Nodes that get none and have not been told.
     pub(super) rejected: Vec<Rejected>,
     /// When to look again even if nothing changes.
@@ -45,7 +58,7 @@ impl NodeRanges {
     }
 
     /// Notes that a node was given ranges.
-    pub(super) fn given(&mut self, node: Name, ranges: Vec<IpNet>) {
+    pub(super) fn given(&mut self, node: NodeId, ranges: Vec<IpNet>) {
         self.waiting.remove(&node);
         self.given.insert(node, ranges);
     }
@@ -54,26 +67,28 @@ impl NodeRanges {
     pub(super) fn step(&mut self, cluster: &Cluster, now: Instant) -> Step {
         self.take_in(cluster, now);
         let (due, later): (Vec<_>, Vec<_>) =
-            self.waiting.iter().map(|(name, since)| (name, *since + self.courtesy)).partition(|(_, due)| *due <= now);
-        let due: Vec<Name> = due.into_iter().map(|(name, _)| name.clone()).collect();
+            self.waiting.iter().map(|(node, since)| (node, *since + self.courtesy)).partition(|(_, due)| *due <= now);
+        let ids: BTreeMap<Name, NodeId> = due.into_iter().map(|(node, _)| (node.name.clone(), node.clone())).collect();
+        let due: Vec<Name> = ids.keys().cloned().collect();
         let next = later.into_iter().map(|(_, due)| due).min();
         let Allocation { given, mut rejected } = match self.pools.is_empty() {
             true => Allocation { rejected: due.iter().map(no_pool).collect(), ..Allocation::default() },
             false => allocate(&self.pools, &self.with_given(cluster), &due),
         };
-        rejected.retain(|rejected| self.told.insert(rejected.object.name.clone()));
-        Step { give: given, rejected, next }
+        rejected.retain(|rejected| ids.get(&rejected.object.name).is_none_or(|node| self.told.insert(node.clone())));
+        let give = given.into_iter().filter_map(|(name, ranges)| Some((ids.get(&name)?.clone(), ranges)));
+        Step { give: give.collect(), rejected, next }
     }
 
     fn take_in(&mut self, cluster: &Cluster, now: Instant) {
-        let bare: BTreeSet<&Name> =
-            cluster.nodes.values().filter(|node| node.pod_cidrs.is_empty()).map(|node| &node.name).collect();
-        self.given.retain(|name, _| bare.contains(name));
-        self.waiting.retain(|name, _| bare.contains(name));
-        self.told.retain(|name| bare.contains(name));
-        for name in bare {
-            if !self.given.contains_key(name) {
-                self.waiting.entry(name.clone()).or_insert(now);
+        let bare = cluster.nodes.values().filter(|node| node.pod_cidrs.is_empty());
+        let bare: BTreeSet<NodeId> = bare.map(|node| NodeId::from(&**node)).collect();
+        self.given.retain(|node, _| bare.contains(node));
+        self.waiting.retain(|node, _| bare.contains(node));
+        self.told.retain(|node| bare.contains(node));
+        for node in bare {
+            if !self.given.contains_key(&node) {
+                self.waiting.entry(node).or_insert(now);
             }
         }
     }
@@ -81,7 +96,7 @@ impl NodeRanges {
     /// The snapshot as it will be once what was given is in it.
     fn with_given(&self, cluster: &Cluster) -> Cluster {
         let mut cluster = cluster.clone();
-        for (name, ranges) in &self.given {
+        for (NodeId { name, .. }, ranges) in &self.given {
             if let Some(node) = cluster.nodes.get(name) {
                 let node = Node { pod_cidrs: ranges.clone(), ..Node::clone(node) };
                 cluster.nodes.insert(name.clone(), Arc::new(node));
@@ -113,7 +128,7 @@ mod tests {
         for (name, range) in nodes {
             let pod_cidrs = range.parse().into_iter().collect();
             let (addresses, labels) = (Vec::new(), BTreeMap::new());
-            let node = Node { name: (*name).into(), addresses, pod_cidrs, labels, leaving: false };
+            let node = Node { name: (*name).into(), uid: "".into(), addresses, pod_cidrs, labels, leaving: false };
             cluster.nodes.insert(node.name.clone(), Arc::new(node));
         }
         cluster
@@ -125,7 +140,7 @@ mod tests {
     }
 
     fn gives(step: &Step) -> Vec<String> {
-        step.give.iter().map(|(name, ranges)| format!("{name} {}", ranges[0])).collect()
+        step.give.iter().map(|(node, ranges)| format!("{} {}", node.name, ranges[0])).collect()
     }
 
     #[test]
@@ -147,12 +162,28 @@ mod tests {
         let nodes = cluster(&[("a", "")]);
         ranges.step(&nodes, start);
         let step = ranges.step(&nodes, start + COURTESY);
-        for (name, given) in step.give {
-            ranges.given(name, given);
+        for (node, given) in step.give {
+            ranges.given(node, given);
         }
         let stale = cluster(&[("0", ""), ("a", "")]);
         ranges.step(&stale, start + COURTESY);
         assert_eq!(gives(&ranges.step(&stale, start + COURTESY * 2)), ["0 10.0.0.128/25"]);
+    }
+
+    #[test]
+    fn a_node_made_anew_before_the_snapshot_showed_what_its_name_was_given_gets_a_range_too() {
+        let (mut ranges, start) = (ranges(Some("10.0.0.0/24")), Instant::now());
+        let nodes = cluster(&[("a", "")]);
+        ranges.step(&nodes, start);
+        for (node, given) in ranges.step(&nodes, start + COURTESY).give {
+            ranges.given(node, given);
+        }
+        assert_eq!(ranges.step(&nodes, start + COURTESY * 3), Step::default());
+        let mut anew = nodes.clone();
+        let node = Node { uid: "another".into(), ..Node::clone(nodes.nodes.get("a").unwrap()) };
+        anew.nodes.insert("a".into(), Arc::new(node));
+        ranges.step(&anew, start + COURTESY * 3);
+        assert_eq!(gives(&ranges.step(&anew, start + COURTESY * 4)), ["a 10.0.0.0/25"]);
     }
 
     #[test]

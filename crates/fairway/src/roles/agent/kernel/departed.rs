@@ -70,6 +70,7 @@ mod tests {
                 addresses: Vec::new(),
                 pod_cidrs: ranges.iter().map(|range| range.parse().unwrap()).collect(),
                 leaving: false,
+                uid: "".into(),
                 labels: BTreeMap::new(),
             };
             cluster.nodes.insert(node.name.clone(), Arc::new(node));

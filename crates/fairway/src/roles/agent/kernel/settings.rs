@@ -78,6 +78,7 @@ mod tests {
             addresses: Vec::new(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
             leaving: false,
+            uid: "".into(),
             labels: std::collections::BTreeMap::new(),
         };
         let mut cluster = Cluster::default();
