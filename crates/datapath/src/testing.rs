@@ -7,9 +7,11 @@
 
 use std::any::type_name_of_val;
 use std::env;
-use std::io;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use ipnet::IpNet;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -28,29 +31,27 @@ use crate::route::{Rtnetlink, Veth, VethEnd};
 
 /// Set in the process that is inside.
 const INSIDE: &str = "FAIRWAY_TEST_ISOLATED";
-/// No single test may take longer.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// No single test may take longer: on an idle machine all end within a minute, beside forty busy processes within five.
+const DEADLINE: Duration = Duration::from_secs(600);
 /// How long a link may take to carry packets.
 const LINK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs `test` in namespaces of its own; call it as the whole body of a `#[test]` function.
 ///
 /// # Panics
-/// When `test` does, when it takes longer than two minutes, or when the machine gives us no namespaces.
+/// When `test` does, when it takes longer than ten minutes, or when the machine gives us no namespaces.
 #[expect(clippy::panic, reason = "a panic is how a test fails")]
 pub fn isolated(test: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         return test();
     }
     let name = test_name(&test);
-    let output = match spawn_inside(&name).and_then(|child| wait(child, DEADLINE)) {
-        Ok(output) => output,
+    let Ended { status, stdout, stderr } = match run_inside(&name) {
+        Ok(ended) => ended,
         Err(error) => panic!("{}", advice(&error)),
     };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(stdout.contains("1 passed") || !output.status.success(), "the test {name} did not run inside:\n{stdout}");
-    assert!(output.status.success(), "inside its namespaces ({}):\n{stdout}{stderr}", output.status);
+    assert!(stdout.contains("1 passed") || !status.success(), "the test {name} did not run inside:\n{stdout}");
+    assert!(status.success(), "inside its namespaces ({status}):\n{stdout}{stderr}");
     // For whoever asked to see what tests print.
     print!("{stdout}");
 }
@@ -107,15 +108,37 @@ fn test_name<F>(closure: &F) -> String {
     path.split_once("::").map_or(path, |(_crate, name)| name).to_owned()
 }
 
-fn spawn_inside(name: &str) -> io::Result<Child> {
+/// How a test inside its namespaces ended, and what it and whatever it started printed.
+struct Ended {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the test of this name inside; kills it when it takes too long.
+fn run_inside(name: &str) -> io::Result<Ended> {
     let ids = Ids { user: geteuid().as_raw(), group: getegid().as_raw() };
+    // Files and no pipes: a process that a killed test leaves behind would hold a pipe open for ever.
+    let (stdout, stderr) = (memory_file(c"stdout")?, memory_file(c"stderr")?);
     let mut command = Command::new(env::current_exe()?);
     command.args(["--exact", name, "--nocapture", "--test-threads=1", "--include-ignored"]);
-    command.env(INSIDE, "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env(INSIDE, "1").stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: the closure runs between fork and exec of a process that may have threads, where only async-signal-safe
     // calls are allowed: it makes system calls only, formats into a buffer on its stack and takes no lock.
     unsafe { command.pre_exec(move || enter_namespaces(ids)) };
-    command.spawn()
+    let status = wait(command.spawn()?, DEADLINE)?;
+    Ok(Ended { status, stdout: written_to(stdout)?, stderr: written_to(stderr)? })
+}
+
+fn memory_file(name: &CStr) -> io::Result<File> {
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+fn written_to(mut file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[derive(Clone, Copy)]
@@ -136,11 +159,11 @@ fn enter_namespaces(ids: Ids) -> io::Result<()> {
         write_file(c"/proc/self/gid_map", MapLine::to_root(ids.group).as_bytes())?;
     }
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&std::ffi::CStr>, c"/", None::<&std::ffi::CStr>, private, None::<&std::ffi::CStr>)?;
+    mount(None::<&CStr>, c"/", None::<&CStr>, private, None::<&CStr>)?;
     Ok(())
 }
 
-fn write_file(path: &std::ffi::CStr, content: &[u8]) -> io::Result<()> {
+fn write_file(path: &CStr, content: &[u8]) -> io::Result<()> {
     let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     write(&file, content)?;
     Ok(())
@@ -184,8 +207,8 @@ impl MapLine {
     }
 }
 
-/// Collects the output of `child`; kills it when it takes longer than `limit`.
-fn wait(child: Child, limit: Duration) -> io::Result<Output> {
+/// Waits for the end of `child`; kills it when it takes longer than `limit`.
+fn wait(mut child: Child, limit: Duration) -> io::Result<ExitStatus> {
     let id = Pid::from_raw(child.id() as i32);
     let (finished, is_finished) = mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
@@ -193,10 +216,10 @@ fn wait(child: Child, limit: Duration) -> io::Result<Output> {
             let _ = kill(id, Signal::SIGKILL);
         }
     });
-    let output = child.wait_with_output();
+    let status = child.wait();
     drop(finished);
     let _ = watchdog.join();
-    output
+    status
 }
 
 fn advice(error: &io::Error) -> String {
