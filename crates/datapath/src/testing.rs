@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -34,7 +35,7 @@ const INSIDE: &str = "FAIRWAY_TEST_ISOLATED";
 /// No single test may take longer: on an idle machine all end within a minute, beside forty busy processes within five.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// How long a link may take to carry packets.
-const LINK_DEADLINE: Duration = Duration::from_secs(10);
+const LINK_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs `test` in namespaces of its own; call it as the whole body of a `#[test]` function.
 ///
@@ -98,8 +99,28 @@ pub fn other_machine(addresses: &[[IpNet; 2]]) -> Netns {
         here.add_address(near.index, *own).unwrap();
         there.add_address(far.index, *remote).unwrap();
     }
-    here.wait_until_running(UPLINK, LINK_DEADLINE).unwrap();
+    // Either end drops what is sent before it runs, and on a busy machine one does long before the other.
+    for end in [&mut here, &mut there] {
+        end.wait_until_running(UPLINK, LINK_DEADLINE).unwrap();
+        assert!(end.require_link(UPLINK).unwrap().is_running, "{UPLINK} does not run");
+    }
+    addresses.iter().for_each(|[own, _]| wait_until_heard(own.addr(), &other));
     other
+}
+
+/// Waits until what another machine sends to an address of this namespace arrives. On a busy machine a neighbour that is
+/// asked for while its link comes up is not found for seconds, and what waits for it is lost.
+#[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+fn wait_until_heard(own: IpAddr, other: &Netns) {
+    let any: IpAddr = if own.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let receiver = wait_for("an address of our own", LINK_DEADLINE, || UdpSocket::bind((own, 0)).ok());
+    receiver.set_nonblocking(true).unwrap();
+    let to = receiver.local_addr().unwrap();
+    wait_for("the other machine", LINK_DEADLINE, || {
+        // Without an address it may send from it cannot, yet.
+        let _ = other.run(|| UdpSocket::bind((any, 0))?.send_to(b"x", to)).unwrap();
+        receiver.recv(&mut [0]).ok()
+    });
 }
 
 /// The path of the test function whose body the closure is, as libtest names it.
