@@ -10,7 +10,7 @@ use datapath::{Netns, netns, sysctl};
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-const SECONDS: Duration = Duration::from_secs(10);
+const SECONDS: Duration = Duration::from_secs(30);
 
 fn end(name: &str) -> VethEnd<'_> {
     VethEnd { name, mac: None, netns: None }
@@ -109,6 +109,10 @@ fn a_bridge_carries_packets_between_its_ports() {
         let server = nodes[1].run(|| UdpSocket::bind("10.89.0.2:0").unwrap()).unwrap();
         server.set_read_timeout(Some(SECONDS)).unwrap();
         let client = nodes[0].run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        for node in &nodes {
+            Rtnetlink::open_in(node).unwrap().wait_until_running("eth0", SECONDS).unwrap();
+        }
+        ["node1", "node2", "br0"].iter().for_each(|link| host.wait_until_running(link, SECONDS).unwrap());
         client.send_to(b"hello", server.local_addr().unwrap()).unwrap();
         let mut buffer = [0; 16];
         let (length, from) = server.recv_from(&mut buffer).unwrap();
