@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::runtime::{Node, SECONDS, Said, address, finish, seen_by, uplink};
+use crate::runtime::{Node, SECONDS, Said, address, finish, seen_by, time_of_an_addition, uplink};
 use compile::ruleset::Operation;
 use datapath::nft::Table;
 use datapath::route::{RouteFilter, Rtnetlink, Veth, VethEnd};
@@ -451,10 +451,7 @@ fn a_call_killed_at_any_point_is_cleaned_by_deletion() {
     isolated(|| {
         let node = Node::new();
         let _pod = node.container("pod");
-        let started = Instant::now();
-        assert!(finish(node.start("ADD", "pod", &node.config)).is_success);
-        let whole = started.elapsed();
-        assert!(node.call("DEL", "pod").is_success);
+        let whole = time_of_an_addition(&node, "pod", &node.config);
         let mut interrupted = 0;
         for step in 0..40 {
             let mut child = node.start("ADD", "pod", &node.config);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::runtime::{Node, address, finish};
+use crate::runtime::{Node, SECONDS, address, finish, time_of_an_addition};
 use compile::{NodeView, Plan};
 use datapath::nft::Table;
 use datapath::route::{Route, Rtnetlink};
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 const NODE: [&str; 2] = ["10.89.0.1", "fd00:89::1"];
 const OTHER: [&str; 2] = ["10.89.0.2", "fd00:89::2"];
 const TARGET: u16 = 8080;
+/// How long silence is listened to.
+const SILENCE: Duration = Duration::from_millis(500);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -71,22 +73,21 @@ fn pod(node: &Node, name: &str, mappings: &[Value]) -> Pod {
 fn seen_over_tcp(server: &Pod, client: &Netns, to: SocketAddr) -> io::Result<IpAddr> {
     let own = server.addresses.iter().find(|own| own.is_ipv4() == to.is_ipv4()).unwrap();
     let listener = server.netns.run(|| TcpListener::bind((*own, TARGET)).unwrap()).unwrap();
-    client.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(2))).unwrap()?;
+    client.run(|| TcpStream::connect_timeout(&to, SECONDS)).unwrap()?;
     Ok(listener.accept().unwrap().1.ip())
 }
 
 /// Whether anybody takes a connection.
 fn is_open(client: &Netns, to: SocketAddr) -> bool {
-    client.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(2))).unwrap().is_ok()
+    client.run(|| TcpStream::connect_timeout(&to, SECONDS)).unwrap().is_ok()
 }
 
 /// A question over UDP and whom the pod saw; `Err` when there is no answer.
 fn seen_over_udp(server: &Pod, client: &UdpSocket, to: SocketAddr) -> io::Result<IpAddr> {
     let own = server.addresses.iter().find(|own| own.is_ipv4() == to.is_ipv4()).unwrap();
     let service = server.netns.run(|| UdpSocket::bind((*own, TARGET)).unwrap()).unwrap();
-    let patience = Some(Duration::from_secs(1));
-    service.set_read_timeout(patience).unwrap();
-    client.set_read_timeout(patience).unwrap();
+    service.set_read_timeout(Some(SECONDS)).unwrap();
+    client.set_read_timeout(Some(SECONDS)).unwrap();
     client.send_to(b"who am I?", to)?;
     let mut buffer = [0; 16];
     let (_, from) = service.recv_from(&mut buffer)?;
@@ -162,7 +163,7 @@ fn a_port_at_an_address_of_another_machine_takes_nothing_from_it() {
         for family in 0..2 {
             let to = at(OTHER[family], 80);
             let listener = other.run(|| TcpListener::bind(to).unwrap()).unwrap();
-            host.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)).unwrap()).unwrap();
+            host.run(|| TcpStream::connect_timeout(&to, SECONDS).unwrap()).unwrap();
             assert_eq!(listener.accept().unwrap().1.ip(), ip(NODE[family]));
         }
     });
@@ -175,7 +176,6 @@ fn a_port_at_the_loopback_address_is_for_the_node_alone() {
         let pods = ["127.0.0.1", ""].map(|address| mapping(address, if address.is_empty() { 81 } else { 80 }, "udp"));
         let server = pod(&node, "server", &pods);
         let service = server.netns.run(|| UdpSocket::bind((server.addresses[0], TARGET)).unwrap()).unwrap();
-        service.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         // A machine that sends to its neighbour what is for nobody but itself.
         let mut links = Rtnetlink::open_in(&other).unwrap();
         let link = links.links().unwrap().into_iter().find(|link| link.name != "lo").unwrap();
@@ -185,8 +185,10 @@ fn a_port_at_the_loopback_address_is_for_the_node_alone() {
         let mut buffer = [0; 1];
         for port in [80, 81] {
             udp_client(&other, OTHER[0]).send_to(b"x", at("127.0.0.1", port)).unwrap();
+            service.set_read_timeout(Some(SILENCE)).unwrap();
             assert!(service.recv_from(&mut buffer).is_err(), "port {port} from another machine");
             udp_client(&Netns::current().unwrap(), "127.0.0.1").send_to(b"x", at("127.0.0.1", port)).unwrap();
+            service.set_read_timeout(Some(SECONDS)).unwrap();
             assert!(service.recv_from(&mut buffer).is_ok(), "port {port} from the node");
         }
     });
@@ -289,10 +291,7 @@ fn a_call_killed_at_any_point_leaves_no_port_after_deletion() {
         let mut config = node.config.clone();
         config["runtimeConfig"] = json!({ "portMappings": [mapping("", 80, "tcp"), mapping("", 53, "udp")] });
         let _pod = node.container("pod");
-        let started = Instant::now();
-        assert!(node.call_with("ADD", "pod", &config).is_success);
-        let whole = started.elapsed();
-        assert!(node.call_with("DEL", "pod", &config).is_success);
+        let whole = time_of_an_addition(&node, "pod", &config);
         let mut interrupted = 0;
         for step in 0..30 {
             let mut child = node.start("ADD", "pod", &config);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use datapath::route::Rtnetlink;
-use datapath::testing::isolated;
+use datapath::testing::{isolated, wait_for};
 use datapath::{Netns, sysctl};
 use serde_json::{Value, json};
 
@@ -104,9 +104,13 @@ fn what_a_container_receives_and_sends_is_limited_each_on_its_own() {
         let own: IpAddr = "10.89.0.1".parse().unwrap();
         assert!(transfer(&free, &receiver, address(&receiver_said.output), LENGTH) > slowest, "received too fast");
         assert!(transfer(&sender, &host, own, LENGTH) > slowest, "sent too fast");
-        assert!(transfer(&receiver, &host, own, LENGTH) < slowest, "sending is not limited");
-        assert!(transfer(&host, &sender, address(&sender_said.output), LENGTH) < slowest, "receiving is not limited");
-        assert!(transfer(&host, &free, address(&free_said.output), LENGTH) < slowest, "nothing is limited");
+        // A busy machine may be slow as well, but what is limited is never fast.
+        let wait_for_speed = |what, from: &Netns, to: &Netns, address| {
+            wait_for(what, SECONDS, || (transfer(from, to, address, LENGTH) < slowest).then_some(()));
+        };
+        wait_for_speed("sending without a limit", &receiver, &host, own);
+        wait_for_speed("receiving without a limit", &host, &sender, address(&sender_said.output));
+        wait_for_speed("a container without limits", &host, &free, address(&free_said.output));
         for (name, config, said) in [("receiver", slow_in, receiver_said), ("sender", slow_out, sender_said)] {
             let mut config = config;
             config["prevResult"] = said.output;
@@ -135,16 +139,17 @@ fn a_container_cannot_send_under_an_address_that_is_not_its_own() {
             let eth0 = inside.require_link("eth0").unwrap();
             inside.add_address(eth0.index, stolen.into()).unwrap();
             let receiver = victim.run(|| UdpSocket::bind((to, 0)).unwrap()).unwrap();
-            receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
             let target = receiver.local_addr().unwrap();
             let send = |from: IpAddr| {
                 honest.run(|| UdpSocket::bind((from, 0)).unwrap().send_to(b"x", target).unwrap()).unwrap();
             };
             let mut buffer = [0; 1];
             send(stolen);
+            receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
             assert!(receiver.recv_from(&mut buffer).is_err(), "{stolen} passed");
             let true_address = if to.is_ipv4() { "10.244.1.1" } else { "fd00:10:244:1::1" };
             send(true_address.parse().unwrap());
+            receiver.set_read_timeout(Some(SECONDS)).unwrap();
             assert_eq!(receiver.recv_from(&mut buffer).unwrap().1.ip().to_string(), true_address);
         }
     });
