@@ -35,7 +35,7 @@ async fn what_a_configuration_leaves_as_it_was_keeps_its_cache() {
     served.ask(&query("example.com.", RecordType::A)).await;
     let other = read("other.org:0 {\n bind 127.0.0.1\n errors\n}").unwrap();
     config.blocks.extend(other.blocks);
-    served.server.apply(&config).unwrap();
+    served.apply(&config).unwrap();
     served.ask(&query("example.com.", RecordType::A)).await;
     assert_eq!(upstream.asked(), 1);
 }

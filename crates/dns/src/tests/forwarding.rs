@@ -7,10 +7,9 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::served::{CART, DEADLINE, Served, Upstream, answer, corefile, forwarding, reply_to};
+use super::served::{CART, DEADLINE, Served, Upstream, answer, corefile, forwarding, own_address, reply_to};
 use super::support::{lines, query, with_edns};
 use crate::config::Policy;
 use crate::tests::corefiles::read;
@@ -53,7 +52,7 @@ async fn each_server_is_first_in_turn_if_so_configured() {
 async fn a_silent_server_is_followed_by_the_next() {
     let silent = Upstream::start(|_, _| None).await;
     let working = Upstream::answering().await;
-    let served = Served::start(&forwarding(&[&silent, &working], Duration::from_millis(50)));
+    let served = Served::start(&forwarding(&[&silent, &working], Duration::from_secs(1)));
     assert_eq!(served.ask(&query("example.com.", RecordType::A)).await.answers.len(), 1);
 }
 
@@ -177,9 +176,7 @@ async fn more_waiting_queries_than_allowed_are_refused() {
 
 #[tokio::test]
 async fn a_query_that_comes_back_ends_forwarding_and_not_the_clusters_names() {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    drop(socket);
+    let address = own_address();
     let mut config = read(&corefile(&format!("loop\n forward . {address}"))).unwrap();
     config.blocks[0].served[0].0 = address;
     let served = Served::start(&config);

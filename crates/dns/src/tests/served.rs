@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
@@ -17,12 +17,21 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::support::shop;
 use crate::config::Policy;
-use crate::io::Server;
+use crate::io::{BindError, Server};
 use crate::tests::corefiles::read;
 use crate::{Config, Zones};
 
 /// Far longer than anything here takes, far shorter than a person's patience.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An address that is free over UDP and over TCP, now and whenever it is listened on again: no other process has its
+/// host, no other test its port, and the kernel gives no port as low to a client.
+pub fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    // A process number has 22 bits.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 0x40 | high, middle, low], NEXT.fetch_add(1, Ordering::Relaxed)))
+}
 
 /// Another DNS server, in which every name has one address.
 pub struct Upstream {
@@ -34,7 +43,7 @@ pub struct Upstream {
 impl Upstream {
     /// A server that makes its replies with `reply`, given the query and whether it came over TCP.
     pub async fn start(reply: impl Fn(&Message, bool) -> Option<Vec<u8>> + Clone + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), reply).await
+        Self::start_at(own_address(), reply).await
     }
 
     /// As [`Self::start`], at this address.
@@ -43,7 +52,6 @@ impl Upstream {
         reply: impl Fn(&Message, bool) -> Option<Vec<u8>> + Clone + Send + Sync + 'static,
     ) -> Self {
         let tcp = TcpListener::bind(address).await.unwrap();
-        let address = tcp.local_addr().unwrap();
         let udp = UdpSocket::bind(address).await.unwrap();
         let (cancel, asked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let (reply_udp, count) = (reply.clone(), Arc::clone(&asked));
@@ -97,13 +105,21 @@ pub fn answer(query: &Message, addresses: &[&str]) -> Message {
     reply
 }
 
+/// The configuration with `address` where it names no port.
+fn at(address: SocketAddr, config: &Config) -> Config {
+    let mut config = config.clone();
+    let served = config.blocks.iter_mut().flat_map(|block| &mut block.served);
+    served.filter(|(place, _)| place.port() == 0).for_each(|(place, _)| *place = address);
+    config
+}
+
 pub struct Served {
     pub address: SocketAddr,
     pub server: Server,
     _end: DropGuard,
 }
 
-/// The Corefile of a block for everything, with the cluster's names and `more`.
+/// The Corefile of a block for everything, with the cluster's names and `more`, at an address of the server's own.
 pub fn corefile(more: &str) -> String {
     format!(
         ".:0 {{\n bind 127.0.0.1\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n  pods insecure\n  \
@@ -116,10 +132,15 @@ impl Served {
         let zones = Zones::default();
         zones.update(&shop(), 1234);
         let server = Server::new(zones);
-        server.apply(config).unwrap();
+        server.apply(&at(own_address(), config)).unwrap();
         let cancel = CancellationToken::new();
         tokio::spawn(server.clone().run(cancel.clone()));
         Self { address: server.addresses()[0], server, _end: cancel.drop_guard() }
+    }
+
+    /// Serves what `config` says at the address it has served at.
+    pub fn apply(&self, config: &Config) -> Result<(), BindError> {
+        self.server.apply(&at(self.address, config))
     }
 
     pub fn of(more: &str) -> Self {

@@ -60,10 +60,10 @@ async fn a_new_configuration_takes_effect_and_loses_no_query() {
     let changing = async {
         for round in 0..20 {
             let upstream = if round % 2 == 0 { &new } else { &old };
-            served.server.apply(&forwarding(&[upstream], Duration::from_millis(1500))).unwrap();
+            served.apply(&forwarding(&[upstream], Duration::from_millis(1500))).unwrap();
             tokio::task::yield_now().await;
         }
-        served.server.apply(&forwarding(&[&new], Duration::from_millis(1500))).unwrap();
+        served.apply(&forwarding(&[&new], Duration::from_millis(1500))).unwrap();
     };
     tokio::join!(asking, changing);
     let before = (old.asked(), new.asked());
@@ -79,7 +79,7 @@ async fn a_configuration_that_cannot_be_served_changes_nothing() {
     config.blocks[0].kubernetes.clear();
     let zone = config.blocks[0].served[0].1.clone();
     config.blocks[0].served.push((taken.local_addr().unwrap(), zone));
-    served.server.apply(&config).unwrap_err();
+    served.apply(&config).unwrap_err();
     assert_eq!(served.ask(&query(CART, RecordType::A)).await.answers.len(), 1);
 }
 
@@ -118,7 +118,7 @@ async fn names_in_the_corefile_are_answered_and_others_fall_through() {
 async fn counters_go_on_when_the_configuration_changes() {
     let served = Served::of("");
     served.ask(&query(CART, RecordType::A)).await;
-    served.server.apply(&read(&corefile("errors")).unwrap()).unwrap();
+    served.apply(&read(&corefile("errors")).unwrap()).unwrap();
     served.ask(&query(CART, RecordType::A)).await;
     assert_eq!(served.count("coredns_dns_responses_total"), 2.0);
 }
