@@ -1,5 +1,7 @@
 //! A namespace kept at a wanted state.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+use std::process::Command;
 
 use compile::plan::{self, Hop};
 use compile::ruleset::{Operation, Ruleset};
@@ -129,6 +131,29 @@ fn a_set_of_another_shape_replaces_the_table_in_one_transaction() {
         let outcome = Datapath::open().unwrap().apply(&wanted(&new)).unwrap();
         assert_eq!((outcome.transactions, outcome.listed), (1, true));
         assert!(holds(&new));
+    });
+}
+
+/// Runs `nft` in our namespace.
+fn nft(arguments: &[&str]) {
+    let mut command = Command::new("nft");
+    command.args(arguments).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+    let output = command.output().expect("the program nft, of the Debian package nftables");
+    assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_element_for_every_other_key_is_noticed_and_replaced() {
+    isolated(|| {
+        let full = support::everything();
+        let mut datapath = Datapath::open().unwrap();
+        datapath.apply(&wanted(&full)).unwrap();
+        assert!(holds(&full));
+        nft(&["add element inet fairway services { * : drop }"]);
+        assert!(!holds(&full));
+        assert_eq!(datapath.audit().unwrap(), [Drift::TableChanged]);
+        datapath.apply(&wanted(&full)).unwrap();
+        assert!(holds(&full));
     });
 }
 

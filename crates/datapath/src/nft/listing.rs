@@ -140,6 +140,7 @@ fn entries(attributes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(_, entry)| entry)
 }
 
+/// None when it is no element of ours, such as one for all keys that have none of their own, which has no key.
 fn parse_element(attributes: &[u8]) -> Option<ListedElement> {
     let (mut key, mut key_end, mut data, mut note, mut flags) = (None, None, None, None, 0);
     for (attribute, value) in parse_attributes(attributes) {
@@ -193,10 +194,11 @@ pub(super) enum Assembled {
 /// The piece in one message of a listing of a set of this shape, but for what is expected, which is crossed off.
 pub(super) fn parse_piece(spec: &SetSpec, attributes: &[u8], expected: &mut Expected) -> Piece {
     if spec.interval && spec.key.len() == 1 {
-        return Piece::Ends(entries(attributes).filter_map(parse_element).collect());
+        let ends: Option<Vec<ListedElement>> = entries(attributes).map(parse_element).collect();
+        return ends.map_or_else(|| Piece::Elements(vec![None]), Piece::Ends);
     }
     let others = entries(attributes).filter(|entry| !expected.cross_off(entry));
-    Piece::Elements(others.filter_map(parse_element).map(|element| assemble_element(spec, &element)).collect())
+    Piece::Elements(others.map(|entry| assemble_element(spec, &parse_element(entry)?)).collect())
 }
 
 /// Puts the pieces of a listing together with the elements that were found as expected.
@@ -281,6 +283,7 @@ mod tests {
     use compile::ruleset::Value;
 
     use super::*;
+    use crate::netlink::Attributes;
     use compile::ruleset::FieldType;
     use proptest::prelude::*;
 
@@ -337,6 +340,22 @@ mod tests {
         let port = (ElementKey::Exact([Value::Port(80)].into()), None);
         assert_eq!(assembled(&[0, 80]), Assembled::Whole([port].into_iter().collect()));
         assert_eq!(assembled(&[80]), Assembled::Foreign);
+    }
+
+    #[test]
+    fn an_element_without_a_key_is_foreign_in_a_set_of_any_shape() {
+        let mut listed = Attributes::new();
+        listed.nest(element::LIST_ELEMENTS, |list| {
+            // As the kernel lists one for all other keys: NFT_SET_ELEM_CATCHALL.
+            list.nest(LIST_ELEMENT, |entry| {
+                entry.u32_be(element::FLAGS, 2);
+            });
+        });
+        for interval in [false, true] {
+            let spec = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval, dynamic: None };
+            let piece = parse_piece(&spec, listed.as_bytes(), &mut Expected::of(&spec, None));
+            assert_eq!(assemble(&spec, vec![piece], Elements::new()), Assembled::Foreign);
+        }
     }
 
     proptest! {
