@@ -179,6 +179,21 @@ fn every_destination_is_known_and_the_way_to_it() {
         assert_eq!(host.link_towards(ip("198.51.100.7")).unwrap(), None);
         assert_eq!(host.link_towards(ip("192.0.2.9")).unwrap(), Some(link.index));
         assert_eq!(host.link_out_to(ip("10.0.0.1")).unwrap(), None, "there is no way");
+        assert_eq!(host.link_out_to(ip("203.0.113.7")).unwrap(), None, "it is thrown away");
+        for (range, address) in [("2001:db8:9::/64", "2001:db8:9::1"), ("10.9.0.0/16", "10.9.0.1")] {
+            host.replace_route(&Route::new(net(range), RouteAction::Unreachable)).unwrap();
+            assert_eq!(host.link_out_to(ip(address)).unwrap(), None, "{range} is unreachable");
+            host.delete_route(&Route::new(net(range), RouteAction::Unreachable)).unwrap();
+            for kind in ["blackhole", "prohibit", "throw"] {
+                let ip_route = |verb: &str| {
+                    let run = std::process::Command::new("ip").args(["route", verb, kind, range]).output().unwrap();
+                    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+                };
+                ip_route("add");
+                assert_eq!(host.link_out_to(ip(address)).unwrap(), None, "{kind} {range}");
+                ip_route("del");
+            }
+        }
     });
 }
 

@@ -14,6 +14,11 @@ use crate::netlink::{Attributes, Message, NetlinkError, flag, parse_attributes, 
 /// Length of `struct rtnexthop`; its attributes follow.
 const NEXT_HOP_LEN: usize = 8;
 
+/// What the kernel says where there is no way: no route or an `unreachable` one, and those of the kinds `blackhole`,
+/// `prohibit` and `throw` (`fib_props` of `net/ipv4/fib_semantics.c`, `ip6_rt_init_dst_reject` of `net/ipv6/route.c`).
+const NO_WAY: [Errno; 6] =
+    [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::ENOENT, Errno::EINVAL, Errno::EACCES, Errno::EAGAIN];
+
 impl Rtnetlink {
     /// The link on which `address` is a neighbour, as far as the kernel's routes say; none when it is farther away,
     /// is the namespace's own, or cannot be reached.
@@ -36,9 +41,7 @@ impl Rtnetlink {
         request.address(RTA_DST, address);
         match self.socket.query(RTM_GETROUTE, 0, request.as_bytes(), parse_path) {
             Ok(found) => Ok(found.into_iter().next()),
-            Err(error) if matches!(error.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENOENT)) => {
-                Ok(None)
-            }
+            Err(NetlinkError::Refused(refusal)) if NO_WAY.contains(&refusal.errno) => Ok(None),
             Err(source) => Err(RouteError::ReadRoutes { source }),
         }
     }
