@@ -20,6 +20,15 @@ pub enum NetlinkError {
         #[source]
         source: io::Error,
     },
+    /// The socket's send buffer could not be read or enlarged.
+    #[error("cannot make room for a request of {length} bytes over netlink")]
+    Reserve {
+        /// Length of the request.
+        length: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The request did not reach the kernel.
     #[error("cannot send {length} bytes over netlink")]
     Send {
@@ -58,9 +67,10 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused(refusal) => Some(refusal.errno),
-            Self::Open { source, .. } | Self::Send { source, .. } | Self::Receive { source } => {
-                source.raw_os_error().map(Errno::from_raw)
-            }
+            Self::Open { source, .. }
+            | Self::Reserve { source, .. }
+            | Self::Send { source, .. }
+            | Self::Receive { source } => source.raw_os_error().map(Errno::from_raw),
             Self::Unstable { .. } | Self::Malformed { .. } => None,
         }
     }

@@ -128,7 +128,7 @@ impl Socket {
     pub(crate) fn reserve_send(&mut self, length: usize) -> Result<usize, NetlinkError> {
         /// What the kernel keeps back of the send buffer, generously.
         const RESERVE: usize = 256;
-        let failed = |errno: Errno| NetlinkError::Open { family: "netfilter", source: errno.into() };
+        let failed = |errno: Errno| NetlinkError::Reserve { length, source: errno.into() };
         let capacity = |socket: &Self| getsockopt(&socket.socket, sockopt::SndBuf).map_err(failed);
         if capacity(self)? < length + RESERVE {
             let wanted = length + RESERVE;
@@ -150,8 +150,7 @@ impl Socket {
     ///
     /// The kernel works a datagram off before `send` returns, so all answers there will ever be are there by then.
     pub(crate) fn exchange(&mut self, datagram: &[u8]) -> Result<Vec<(u32, Option<KernelRefusal>)>, NetlinkError> {
-        // What an exchange that failed half-way left behind is no answer to this one.
-        while !matches!(self.receive(MsgFlags::MSG_DONTWAIT), Ok(None)) {}
+        self.drain()?;
         self.send(datagram)?;
         let mut answers = Vec::new();
         while let Some(length) = self.receive(MsgFlags::MSG_DONTWAIT)? {
@@ -160,6 +159,19 @@ impl Socket {
             }
         }
         Ok(answers)
+    }
+
+    /// Reads what an exchange that failed half-way left behind, which is no answer to the next.
+    fn drain(&mut self) -> Result<(), NetlinkError> {
+        loop {
+            match self.receive(MsgFlags::MSG_DONTWAIT) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                // That some did not fit is told once; so is one that is too long, which is gone with that.
+                Err(error) if matches!(error.errno(), Some(Errno::ENOBUFS | Errno::EMSGSIZE)) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn send_one(&mut self, kind: u16, flags: u16, payload: &[u8]) -> Result<u32, NetlinkError> {

@@ -66,7 +66,7 @@ impl Table {
     pub fn apply(&mut self, operations: &[Operation]) -> Result<Applied, NftError> {
         let first_sequence = self.socket.reserve_sequences(operations.len());
         let encoded = Encoded::new(operations, first_sequence)?;
-        let length_max = self.socket.reserve_send(encoded.len()).map_err(|source| NftError::Connect { source })?;
+        let length_max = self.socket.reserve_send(encoded.len()).map_err(|source| NftError::Send { source })?;
         let mut applied = Applied::default();
         for transaction in encoded.transactions(length_max) {
             self.transact(&transaction, operations, first_sequence)?;
