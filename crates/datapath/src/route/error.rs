@@ -40,6 +40,13 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// The number of a namespace could not be read.
+    #[error("cannot read the number that a namespace has in this one")]
+    ReadNetnsNumber {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// There is no such link.
     #[error("there is no link {name}")]
     NoLink {
@@ -172,8 +179,19 @@ pub enum RouteError {
         source: NetlinkError,
     },
     /// A tunnel could not be told where an end of it is.
-    #[error("cannot set or forget the way to {mac} on link {link}")]
-    ChangeForwarding {
+    #[error("cannot set the way to {mac} on link {link}")]
+    SetForwarding {
+        /// The other end's Ethernet address.
+        mac: MacAddress,
+        /// The link.
+        link: LinkIndex,
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
+    /// A tunnel could not be made to forget where an end of it is.
+    #[error("cannot forget the way to {mac} on link {link}")]
+    DeleteForwarding {
         /// The other end's Ethernet address.
         mac: MacAddress,
         /// The link.
@@ -189,9 +207,18 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
-    /// It could not be read or changed who computes a link's checksums.
-    #[error("cannot find out or change who computes the checksums of {link}")]
-    ChecksumOffload {
+    /// It could not be read who computes a link's checksums.
+    #[error("cannot find out who computes the checksums of {link}")]
+    ReadChecksumOffload {
+        /// The link's name.
+        link: String,
+        /// Why.
+        #[source]
+        source: Errno,
+    },
+    /// Somebody else could not be made to compute a link's checksums.
+    #[error("cannot change who computes the checksums of {link}")]
+    SetChecksumOffload {
         /// The link's name.
         link: String,
         /// Why.
@@ -212,10 +239,11 @@ impl RouteError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Namespace(_) | Self::NoLink { .. } => None,
-            Self::ChecksumOffload { source, .. } => Some(*source),
+            Self::ReadChecksumOffload { source, .. } | Self::SetChecksumOffload { source, .. } => Some(*source),
             Self::Connect { source }
             | Self::CreateLink { source, .. }
             | Self::ReadLinks { source }
+            | Self::ReadNetnsNumber { source }
             | Self::ChangeLink { source, .. }
             | Self::DeleteLink { source, .. }
             | Self::AddAddress { source, .. }
@@ -229,7 +257,8 @@ impl RouteError {
             | Self::ReadShaping { source, .. }
             | Self::SetNeighbour { source, .. }
             | Self::DeleteNeighbour { source, .. }
-            | Self::ChangeForwarding { source, .. }
+            | Self::SetForwarding { source, .. }
+            | Self::DeleteForwarding { source, .. }
             | Self::ReadForwarding { source }
             | Self::ReadNeighbours { source } => source.errno(),
         }

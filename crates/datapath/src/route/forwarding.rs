@@ -20,7 +20,7 @@ impl Rtnetlink {
         request.put(NDA_LLADDR, &mac.0).address(NDA_DST, endpoint);
         self.socket
             .request(RTM_NEWNEIGH, flag::CREATE | flag::REPLACE, request.as_bytes())
-            .map_err(|source| RouteError::ChangeForwarding { mac, link, source })
+            .map_err(|source| RouteError::SetForwarding { mac, link, source })
     }
 
     /// Has a VXLAN device forget where `mac` is. Tells whether it knew.
@@ -30,7 +30,7 @@ impl Rtnetlink {
         match self.socket.request(RTM_DELNEIGH, 0, request.as_bytes()) {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(false),
-            Err(source) => Err(RouteError::ChangeForwarding { mac, link, source }),
+            Err(source) => Err(RouteError::DeleteForwarding { mac, link, source }),
         }
     }
 

@@ -208,7 +208,7 @@ impl Rtnetlink {
             Ok(number.and_then(|(_, value)| parse_u32(value)))
         };
         let found = self.socket.query(RTM_GETNSID, 0, request.as_bytes(), parse);
-        let found = found.map_err(|source| RouteError::ReadLinks { source })?;
+        let found = found.map_err(|source| RouteError::ReadNetnsNumber { source })?;
         Ok(found.first().filter(|number| **number != NOT_NUMBERED).map(|number| NetnsNumber(*number)))
     }
 
