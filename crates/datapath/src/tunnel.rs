@@ -8,7 +8,7 @@ use compile::plan::{Checksums, Tunnel};
 use ipnet::IpNet;
 use model::MacAddress;
 
-use crate::route::{LinkIndex, RouteError, Rtnetlink, Vxlan};
+use crate::route::{Link, LinkIndex, RouteError, Rtnetlink, Vxlan};
 use crate::sysctl;
 
 /// What its `ifalias` says it is for.
@@ -110,7 +110,7 @@ fn keys_missing<K: Ord + Copy, V>(wanted: &BTreeMap<K, V>, held: &BTreeMap<K, V>
 pub fn read(links: &mut Rtnetlink) -> Result<Option<Tunnel>, RouteError> {
     let Some(vxlan) = links.vxlan(DEVICE)? else { return Ok(None) };
     let link = links.require_link(DEVICE)?;
-    let Some(mac) = link.mac.filter(|_| link.is_up) else { return Ok(None) };
+    let Some(mac) = link.mac.filter(|_| link.is_up && link.is_ours()) else { return Ok(None) };
     let (are_apart, deprecated) = (are_addresses_apart(), links.deprecated_addresses()?);
     let is_as_given = |given: &(LinkIndex, IpNet)| given.1.addr().is_ipv4() || deprecated.contains(given) == are_apart;
     let given = links.addresses()?.into_iter().filter(|(on, _)| *on == link.index).filter(is_as_given);
@@ -208,6 +208,7 @@ fn make(links: &mut Rtnetlink, wanted: &Tunnel) -> Result<LinkIndex, RouteError>
     let vxlan = Vxlan { network: wanted.network, local: wanted.endpoint, port: wanted.port };
     let device = links.create_vxlan(DEVICE, &vxlan, wanted.mac, wanted.mtu)?.index;
     links.mark_as_ours(device, PURPOSE)?;
+    links.set_up(device)?;
     Ok(device)
 }
 
@@ -234,10 +235,16 @@ pub(crate) fn reduce(links: &mut Rtnetlink, changes: &Changes) -> Result<(), Rou
 }
 
 fn remove(links: &mut Rtnetlink) -> Result<(), RouteError> {
-    if let Some(link) = links.link(DEVICE)? {
-        links.delete_link(link.index)?;
+    let Some(link) = links.link(DEVICE)? else { return Ok(()) };
+    if !link.is_ours() && !is_half_made(&link) {
+        return Err(RouteError::NotOurs { name: link.name });
     }
-    Ok(())
+    links.delete_link(link.index).map(drop)
+}
+
+/// Whether it is as an agent leaves it that ends between making a device and marking it, which cannot be one request.
+fn is_half_made(link: &Link) -> bool {
+    link.kind.as_deref() == Some(Vxlan::KIND) && link.alias.is_none() && !link.is_up
 }
 
 #[cfg(test)]

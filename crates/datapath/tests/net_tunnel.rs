@@ -9,7 +9,7 @@ use std::time::Duration;
 use compile::RoutingMode;
 use compile::plan::Checksums;
 use compile::sample::{PLAIN_PORT, plain_service, plain_slice};
-use datapath::route::{RouteAction, RouteFilter};
+use datapath::route::{MacAddress, RouteAction, RouteFilter, Vxlan};
 use datapath::testing::{isolated, wait_for};
 use datapath::{ChecksumProbe, Netns, probe_checksums, sysctl};
 use fabric::{FAMILIES, Fabric, Hardware, MTU, node_address, pod_address, tunnel_address};
@@ -351,6 +351,26 @@ fn a_device_somebody_removed_or_set_down_is_made_anew_with_all_that_leads_throug
         fabric.restart(0);
         fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]);
         expect_pods_to_meet(&fabric);
+    });
+}
+
+#[test]
+fn a_device_of_somebody_else_with_the_tunnels_name_is_left_alone() {
+    isolated(|| {
+        let mut fabric = Fabric::make();
+        let theirs = Vxlan { network: 7, local: node_address(IpFamily::V4, 0), port: 8472.try_into().expect("a port") };
+        let mac = MacAddress([2, 0, 0, 0, 0, 7]);
+        let mut links = fabric.nodes[0].links();
+        let device = links.create_vxlan("fw-vxlan", &theirs, mac, 1400).expect("a device").index;
+        links.set_alias(device, "a customer's").expect("marked");
+        assert!(fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]).routes_failed > 0, "there can be no tunnel");
+        let held = links.require_link("fw-vxlan").expect("theirs");
+        assert_eq!((held.index, held.alias.as_deref()), (device, Some("a customer's")));
+        links.delete_link(device).expect("deleted");
+        // As an agent leaves it that ended before it marked the device: down, and nobody's.
+        links.create_vxlan("fw-vxlan", &theirs, mac, 1400).expect("a device");
+        assert_eq!(fabric.apply(0, RoutingMode::Auto, &[0, 1, 2]).routes_failed, 0);
+        assert!(links.require_link("fw-vxlan").expect("the tunnel").is_ours());
     });
 }
 

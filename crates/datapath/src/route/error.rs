@@ -53,6 +53,12 @@ pub enum RouteError {
         /// The name looked for.
         name: String,
     },
+    /// There is a link of the name that ours is to have, and it is somebody else's.
+    #[error("the link {name} is not Fairway's; rename it, or remove it: ip link delete {name}")]
+    NotOurs {
+        /// The name.
+        name: String,
+    },
     /// A link could not be changed.
     #[error("cannot set {change} of link {link}")]
     ChangeLink {
@@ -238,7 +244,7 @@ impl RouteError {
     /// The kernel's errno, when it was the kernel that said no.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Namespace(_) | Self::NoLink { .. } => None,
+            Self::Namespace(_) | Self::NoLink { .. } | Self::NotOurs { .. } => None,
             Self::ReadChecksumOffload { source, .. } | Self::SetChecksumOffload { source, .. } => Some(*source),
             Self::Connect { source }
             | Self::CreateLink { source, .. }

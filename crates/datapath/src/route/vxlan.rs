@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use nix::errno::Errno;
 
 use super::link::{
-    IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_GETLINK, header,
+    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_GETLINK, header,
 };
 use super::{Link, LinkIndex, MacAddress, RouteError, Rtnetlink};
 use crate::netlink::{Attributes, Message, NetlinkError, parse_address, parse_attributes, parse_text, parse_u32};
@@ -17,7 +17,6 @@ const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_LOCAL6: u16 = 17;
-const KIND: &str = "vxlan";
 
 /// A VXLAN device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +29,19 @@ pub struct Vxlan {
     pub port: NonZeroU16,
 }
 
+impl Vxlan {
+    /// The driver's name.
+    pub(crate) const KIND: &str = "vxlan";
+}
+
 impl Rtnetlink {
-    /// Makes a VXLAN device, up, and returns it. Refused with `EEXIST` when the name is taken or another device has the
+    /// Makes a VXLAN device, down, and returns it. Refused with `EEXIST` when the name is taken or another device has the
     /// same network and port, with `EOPNOTSUPP` when the kernel has no VXLAN.
     pub fn create_vxlan(&mut self, name: &str, vxlan: &Vxlan, mac: MacAddress, mtu: u32) -> Result<Link, RouteError> {
-        let mut request = Attributes::append_to(header(LinkIndex(0), IFF_UP, IFF_UP));
+        let mut request = Attributes::append_to(header(LinkIndex(0), 0, 0));
         request.text(IFLA_IFNAME, name).u32(IFLA_MTU, mtu).put(IFLA_ADDRESS, &mac.0);
         request.nest(IFLA_LINKINFO, |info| {
-            info.text(IFLA_INFO_KIND, KIND).nest(IFLA_INFO_DATA, |data| {
+            info.text(IFLA_INFO_KIND, Vxlan::KIND).nest(IFLA_INFO_DATA, |data| {
                 let local = if vxlan.local.is_ipv4() { IFLA_VXLAN_LOCAL } else { IFLA_VXLAN_LOCAL6 };
                 data.u32(IFLA_VXLAN_ID, vxlan.network).address(local, vxlan.local);
                 data.u8(IFLA_VXLAN_LEARNING, 0).u16_be(IFLA_VXLAN_PORT, vxlan.port.get());
@@ -67,7 +71,7 @@ fn parse(message: &Message<'_>) -> Result<Option<Vxlan>, NetlinkError> {
     let info = parse_attributes(rest).filter(|(kind, _)| *kind == IFLA_LINKINFO);
     for (kind, value) in info.flat_map(|(_, value)| parse_attributes(value)) {
         match kind {
-            IFLA_INFO_KIND => is_vxlan = parse_text(value) == KIND,
+            IFLA_INFO_KIND => is_vxlan = parse_text(value) == Vxlan::KIND,
             IFLA_INFO_DATA => {
                 for (kind, value) in parse_attributes(value) {
                     match kind {
