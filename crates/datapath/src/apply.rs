@@ -110,7 +110,8 @@ pub enum RouteState {
     LedByOthers,
     /// No link leads to its next hop, and no other route to its destination.
     Unreachable,
-    /// The kernel refused it, or the tunnel it leads through. That was logged.
+    /// The kernel refused it, or the tunnel it leads through, or no link leads to its next hop and the routes of others
+    /// could not be listed. That was logged.
     Failed,
 }
 

@@ -75,17 +75,32 @@ impl RouteChanges {
 
 /// Where somebody else's routes lead to, and not to everything there is. Listed once, when it is first asked for.
 #[derive(Debug, Default)]
-struct Others(Option<Vec<IpNet>>);
+enum Others {
+    #[default]
+    Unlisted,
+    Listed(Vec<IpNet>),
+    /// The listing failed, which was told.
+    Unknown,
+}
 
 impl Others {
-    fn lead_to(&mut self, destination: IpNet, list: impl FnOnce() -> Result<Vec<Route>, RouteError>) -> bool {
-        let ranges = self.0.get_or_insert_with(|| {
-            let routes = list().unwrap_or_default().into_iter();
-            outermost(routes.filter(leads_on).map(|route| route.destination).collect())
-        });
+    /// Whether one leads there; none when that cannot be known.
+    fn lead_to(&mut self, destination: IpNet, list: impl FnOnce() -> Result<Vec<Route>, RouteError>) -> Option<bool> {
+        if matches!(self, Self::Unlisted) {
+            *self = match list() {
+                Ok(routes) => Self::Listed(outermost(
+                    routes.into_iter().filter(leads_on).map(|route| route.destination).collect(),
+                )),
+                Err(error) => {
+                    warn(&error);
+                    Self::Unknown
+                }
+            };
+        }
+        let Self::Listed(ranges) = self else { return None };
         // Sorted and apart: only the last that begins no later can contain it.
         let before = ranges.partition_point(|range| range.network() <= destination.network());
-        ranges[..before].last().is_some_and(|range| range.contains(&destination))
+        Some(ranges[..before].last().is_some_and(|range| range.contains(&destination)))
     }
 }
 
@@ -110,20 +125,24 @@ impl Datapath {
                     held.insert(place(route), route.hop);
                     outcome.routes_set += 1;
                 }
-                // Not ours, so that it is looked for again with the next change.
-                Err(DatapathError::Unreachable { destination, .. })
-                    if others.lead_to(destination, || self.links.routes(RouteFilter::Main)) =>
-                {
-                    self.led_by_others.insert(destination);
+                Err(DatapathError::Unreachable { destination, via }) => {
+                    match others.lead_to(destination, || self.links.routes(RouteFilter::Main)) {
+                        // Not ours, so that it is looked for again with the next change.
+                        Some(true) => {
+                            self.led_by_others.insert(destination);
+                        }
+                        Some(false) => {
+                            outcome.routes_failed += 1;
+                            self.unreachable.insert(destination, via);
+                            if known.get(&destination) != Some(&via) {
+                                warn(&DatapathError::Unreachable { destination, via });
+                            }
+                        }
+                        None => outcome.routes_failed += 1,
+                    }
                 }
                 Err(error) => {
                     outcome.routes_failed += 1;
-                    if let DatapathError::Unreachable { destination, via } = error {
-                        self.unreachable.insert(destination, via);
-                        if known.get(&destination) == Some(&via) {
-                            continue;
-                        }
-                    }
                     warn(&error);
                 }
             }
@@ -220,7 +239,21 @@ mod tests {
                 listed += 1;
                 Ok(routes.clone())
             });
-            assert_eq!(found, is_led, "{range}");
+            assert_eq!(found, Some(is_led), "{range}");
+        }
+        assert_eq!(listed, 1);
+    }
+
+    #[test]
+    fn routes_of_others_that_cannot_be_listed_are_neither_there_nor_not() {
+        let mut listed = 0;
+        let mut others = Others::default();
+        for range in ["10.244.3.0/24", "10.244.9.0/24"] {
+            let found = others.lead_to(range.parse().unwrap(), || {
+                listed += 1;
+                Err(RouteError::NoLink { name: "any error".to_owned() })
+            });
+            assert_eq!(found, None, "{range}");
         }
         assert_eq!(listed, 1);
     }
