@@ -67,17 +67,30 @@ pub enum ConntrackError {
         #[source]
         source: NetlinkError,
     },
-    /// A flow could not be removed.
-    #[error("cannot remove the tracked flow from {client} to {frontend}")]
+    /// Some flows could not be removed; the others are.
+    #[error("cannot remove {} tracked flows: {}", .failures.len(), sentences(.failures))]
     Delete {
-        /// Who sent its first packet.
-        client: SocketAddr,
-        /// Where to.
-        frontend: SocketAddr,
-        /// Why.
-        #[source]
-        source: NetlinkError,
+        /// At least one.
+        failures: Vec<FlowKept>,
     },
+}
+
+/// A flow that could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("from {} to {}: {source}", .flow.client, .flow.frontend)]
+pub struct FlowKept {
+    /// The flow.
+    pub flow: Flow,
+    /// Why.
+    #[source]
+    pub source: NetlinkError,
+}
+
+/// The first of them, as the others mostly fail alike.
+fn sentences(failures: &[FlowKept]) -> String {
+    const TOLD: usize = 3;
+    let told: Vec<String> = failures.iter().take(TOLD).map(ToString::to_string).collect();
+    told.join("; ")
 }
 
 /// A tracked flow; its destination is translated when the backend is not the frontend.
@@ -148,30 +161,23 @@ impl Conntrack {
             .map_err(|source| ConntrackError::List { source })
     }
 
-    /// All UDP flows, translated or not, IPv4 first, in the kernel's order. Takes time in proportion to their number, and
-    /// before Linux 5.8 to that of all it tracks.
-    fn udp_flows(&mut self) -> Result<Vec<Flow>, ConntrackError> {
-        let is_udp = |flow: &Flow| flow.protocol == UDP;
-        let mut flows = Vec::new();
-        for family in [FAMILY_V4, FAMILY_V6] {
-            let parse = |message: &Message<'_>| Ok(parse_flow(message, 0).filter(is_udp));
-            let listed = self.socket.query(GET, flag::DUMP, &udp_of(family), parse);
-            flows.extend(listed.map_err(|source| ConntrackError::List { source })?);
-        }
-        Ok(flows)
-    }
-
     /// Removes the UDP flows, translated or not, that `is_wanted` does not want and returns them.
     ///
-    /// Asked about each flow, with nothing remembered between calls: call it whenever backends may have gone. Flows
-    /// that end meanwhile are fine.
+    /// Asked about each flow, of a listing that is begun anew perhaps more than once, with nothing remembered between
+    /// calls: call it whenever backends may have gone. Flows that end meanwhile are fine. One that cannot be removed does
+    /// not keep the others. IPv4 first. Takes time in proportion to the UDP flows, before Linux 5.8 to all the kernel
+    /// tracks, and memory to what is removed.
     pub fn remove_udp_flows(&mut self, mut is_wanted: impl FnMut(&Flow) -> bool) -> Result<Vec<Flow>, ConntrackError> {
-        let mut unwanted = self.udp_flows()?;
-        unwanted.retain(|flow| !is_wanted(flow));
-        for flow in &unwanted {
-            self.delete(flow)?;
+        let mut is_unwanted = |flow: &Flow| flow.protocol == UDP && !is_wanted(flow);
+        let mut unwanted = Vec::new();
+        for family in [FAMILY_V4, FAMILY_V6] {
+            let parse = |message: &Message<'_>| Ok(parse_flow(message, 0).filter(&mut is_unwanted));
+            let listed = self.socket.query(GET, flag::DUMP, &udp_of(family), parse);
+            unwanted.extend(listed.map_err(|source| ConntrackError::List { source })?);
         }
-        Ok(unwanted)
+        let delete = |flow: &Flow| self.delete(flow).err().map(|source| FlowKept { flow: *flow, source });
+        let failures: Vec<FlowKept> = unwanted.iter().filter_map(delete).collect();
+        if failures.is_empty() { Ok(unwanted) } else { Err(ConntrackError::Delete { failures }) }
     }
 
     /// Removes the UDP flows, translated or not, of which `is_meant` holds, so that their next packets are judged anew.
@@ -180,18 +186,14 @@ impl Conntrack {
         self.remove_udp_flows(|flow| !is_meant(flow)).map(|removed| removed.len())
     }
 
-    fn delete(&mut self, flow: &Flow) -> Result<(), ConntrackError> {
+    fn delete(&mut self, flow: &Flow) -> Result<(), NetlinkError> {
         let family = if flow.client.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
         let mut request = Attributes::append_to(vec![family, 0, 0, 0]);
         put_tuple(&mut request, CTA_TUPLE_ORIG, flow.protocol, (flow.client, flow.frontend));
         request.u32_be(CTA_ID, flow.id);
         match self.socket.request(DELETE, 0, request.as_bytes()) {
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(()),
-            deleted => deleted.map_err(|source| ConntrackError::Delete {
-                client: flow.client,
-                frontend: flow.frontend,
-                source,
-            }),
+            deleted => deleted,
         }
     }
 }
