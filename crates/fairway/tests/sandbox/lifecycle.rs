@@ -3,10 +3,13 @@
 use std::net::TcpListener;
 use std::{fs, io};
 
-use crate::harness::{Place, processes_naming, until};
+use apiserver::client::{Client, PODS};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use sandbox::machine::StateDir;
+use serde_json::{Value, json};
+
+use crate::harness::{Place, processes_naming, until};
 
 fn status(place: &Place) -> Vec<Value> {
     let said = place.run(&["status", "-o", "json"]);
@@ -131,6 +134,36 @@ fn every_killed_role_starts_again_and_finds_its_state() {
     }
     until("the sandbox is whole again", || status(&place)[0]["state"] == "Ready");
     assert_eq!(status(&place)[0]["readyPods"], status(&place)[0]["pods"]);
+}
+
+/// Ended processes that nobody has waited for, of a node of a sandbox.
+fn zombies(place: &Place, name: &str, node: i32) -> usize {
+    let children = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        (fields.next()? == "Z" && fields.next()?.parse() == Ok(node)).then_some(())
+    });
+    assert_eq!(role(place, name, "node"), [node]);
+    children.count()
+}
+
+#[test]
+fn containers_that_ended_leave_no_process() {
+    let place = Place::new();
+    let name = place.up(&["--nodes", "1"]);
+    let [node] = role(&place, &name, "node")[..] else { panic!("one node") };
+    let api = Client::unix(StateDir::new(&place.state(), &name).unwrap().api_socket());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pod = json!({
+        "metadata": { "name": "short" },
+        "spec": { "restartPolicy": "Never", "containers": [{ "name": "short", "image": "busybox", "args": ["true"] }] },
+    });
+    runtime.block_on(api.create(&PODS, "default", &pod)).unwrap();
+    until("its container has ended", || {
+        let pod = runtime.block_on(api.get(&PODS, "default", "short")).unwrap();
+        pod["status"]["phase"] == "Succeeded"
+    });
+    until("no process is left of it", || zombies(&place, &name, node) == 0);
 }
 
 #[test]

@@ -98,14 +98,17 @@ impl Container {
             // Late or broken, the line stays empty.
             let _ = tokio::time::timeout(START_PATIENCE, stdout.read_line(&mut line)).await;
         }
-        match serde_json::from_str(&line) {
+        let started = serde_json::from_str(&line);
+        if started.is_err() {
+            // Whatever it is doing, it is not what we need.
+            let _ = shim.start_kill();
+        }
+        // How the container ended is in its directory; but a process that nobody waits for never goes.
+        tokio::spawn(async move { shim.wait().await });
+        match started {
             Ok(Started::Running(running)) => Ok(Self::watched(place, running, changed)),
             Ok(Started::Failed(exit)) => Err(StartError::Program(exit)),
-            Err(_) => {
-                // Whatever it is doing, it is not what we need.
-                let _ = shim.start_kill();
-                Err(StartError::Silent { directory })
-            }
+            Err(_) => Err(StartError::Silent { directory }),
         }
     }
 
