@@ -2,9 +2,11 @@
 //! API.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Call};
 use crate::auth::{Identity, rbac};
@@ -18,6 +20,8 @@ const NAMESPACE_RESOURCE: GroupResource = GroupResource::of("", "namespaces");
 /// The name of the API inside the cluster.
 const SERVICE: &str = "kubernetes";
 const PORT_NAME: &str = "https";
+/// How often that Service is looked after.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the API of a cluster is.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,23 @@ impl Cluster {
             }
         }
         ensure(api, "", "services", &self.service()).await?;
+        self.create_endpoints(api).await
+    }
+
+    /// Makes the Service and its endpoints again whenever somebody deleted them, until the server stops.
+    pub async fn keep(&self, api: &Api, stop: &CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+            let restored = match create_missing(api, "", "services", &self.service()).await {
+                Ok(()) => self.create_endpoints(api).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = restored {
+                tracing::warn!(%error, "cannot restore Service {SERVICE}");
+            }
+        }
+    }
+
+    async fn create_endpoints(&self, api: &Api) -> Result<(), ApiError> {
         if self.advertise.ip().is_loopback() {
             // Nobody but this machine can reach it; the API refuses such endpoints.
             return Ok(());

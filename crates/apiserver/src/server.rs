@@ -127,7 +127,8 @@ impl Server {
         let catalog = Catalog::new(config.advertise.to_string(), &store);
         let (store, tokens) = (Arc::new(store), Tokens::new(config.token_key));
         let api = Api { store, tokens, admission, catalog, clock: config.clock };
-        bootstrap::Cluster { api_address, advertise: config.advertise }.create(&api).await?;
+        let cluster = bootstrap::Cluster { api_address, advertise: config.advertise };
+        cluster.create(&api).await?;
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
         let handler = Arc::new(Handler {
@@ -147,6 +148,8 @@ impl Server {
         }
         let (expiring, expiry_stop) = (handler.clone(), stop.clone());
         tasks.spawn(async move { expiry::remove_old_events(&expiring.api, &expiry_stop).await });
+        let (kept, keep_stop) = (handler.clone(), stop.clone());
+        tasks.spawn(async move { cluster.keep(&kept.api, &keep_stop).await });
         tasks.close();
         Ok(Running { handler, stop, tasks })
     }
