@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::IpFamily;
+use model::{IpFamily, RESERVED_RANGES};
 
 /// A node has this many addresses for each pod it may run at once, so that an address rests before it is used again.
 const ADDRESSES_PER_POD: u64 = 2;
@@ -17,29 +17,10 @@ const CANDIDATES: [IpNet; 3] = [
 ];
 /// At most this many bits number the parts of an IPv6 range: kube-controller-manager ends at once with more.
 const MAX_PART_BITS: u8 = 16;
-/// What neither a pod nor a Service can have an address of.
-const RESERVED: [(IpNet, &str); 8] = [
-    (v4(0, 0, 8), "addresses of no machine"),
-    (v4(127, 0, 8), "loopback addresses"),
-    (v4(169, 254, 16), "link-local addresses, where the pods' gateway is"),
-    (v4(224, 0, 4), "multicast groups"),
-    (v4(240, 0, 4), "addresses kept for later"),
-    (v6(0, 8), "where the loopback address is"),
-    (v6(0xfe80, 10), "link-local addresses"),
-    (v6(0xff00, 8), "multicast groups"),
-];
 const CANDIDATES_V6: [IpNet; 2] = [
     IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0)), 48),
     IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
 ];
-
-const fn v4(first: u8, second: u8, prefix: u8) -> IpNet {
-    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(first, second, 0, 0)), prefix)
-}
-
-const fn v6(first: u16, prefix: u8) -> IpNet {
-    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)), prefix)
-}
 
 /// What a cluster is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +110,9 @@ impl Demand {
     }
 }
 
-/// What `range` overlaps of which neither a pod nor a Service can have an address, and what that is.
-pub fn reserved_part(range: IpNet) -> Option<(IpNet, &'static str)> {
-    RESERVED.into_iter().find(|(reserved, _)| overlap(range, *reserved))
-}
-
 /// What `range` overlaps of that which is taken, and of that which neither pods nor Services can have addresses of.
 pub fn overlaps(range: IpNet, taken: &[(IpNet, String)]) -> Vec<Objection> {
-    let reserved = RESERVED.iter().map(|(other, what)| (*other, *what));
+    let reserved = RESERVED_RANGES.iter().map(|(other, what)| (*other, *what));
     let all = reserved.chain(taken.iter().map(|(other, what)| (*other, what.as_str())));
     let overlapping = all.filter(|(other, _)| overlap(range, *other));
     overlapping.map(|(with, what)| Objection::Overlaps { with, what: what.to_owned() }).collect()

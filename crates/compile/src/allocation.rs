@@ -60,7 +60,7 @@ pub fn allocate(pools: &[Pool], cluster: &Cluster, wanting: &[Name]) -> Allocati
     let mut allocation = Allocation::default();
     let taken: Vec<IpNet> = cluster.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied()).collect();
     let mut cutters: Vec<Cutter> = pools.iter().map(|pool| Cutter::new(*pool, &taken)).collect();
-    let is_bare = |name: &&Name| cluster.nodes.get(*name).is_some_and(|node| node.pod_cidrs.is_empty());
+    let is_bare = |name: &&Name| cluster.nodes.get(*name).is_some_and(|node| node.waits_for_ranges());
     for name in wanting.iter().filter(is_bare) {
         // All or nothing: the API takes a node's ranges once and for all.
         if let Some(full) = cutters.iter().find(|cutter| cutter.next.is_none()) {
@@ -141,6 +141,7 @@ fn number(address: IpAddr) -> u128 {
 mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use model::Node;
     use proptest::prelude::*;
@@ -157,7 +158,16 @@ mod tests {
 
     fn insert(cluster: &mut Cluster, name: &str, pod_cidrs: Vec<IpNet>) {
         let (addresses, labels) = (Vec::new(), BTreeMap::new());
-        let node = Node { name: name.into(), uid: "".into(), addresses, pod_cidrs, labels, leaving: false };
+        let node = Node {
+            name: name.into(),
+            addresses,
+            pod_cidrs,
+            uid: "".into(),
+            has_refused_range: false,
+            labels,
+            leaving: false,
+            created: Duration::ZERO,
+        };
         cluster.nodes.insert(node.name.clone(), Arc::new(node));
     }
 

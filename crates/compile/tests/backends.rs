@@ -1,6 +1,7 @@
 //! What is said of each endpoint of a Service is what becomes of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use compile::plan::{BackendState, Dispatch, Hints, SliceFault, backends, hints, left_out};
 use compile::sample::{self, Choices, FAMILIES, NODES};
@@ -102,8 +103,16 @@ fn hints_are_told_with_why_they_have_no_effect() {
         let mut cluster = cluster_of([EndpointSlice { endpoints, ..sample::plain_slice(&service, []) }]);
         let labels = zone.map(|zone| ("topology.kubernetes.io/zone".into(), zone.into())).into_iter().collect();
         let name = Name::from(NODES[0].name);
-        let node =
-            Node { name: name.clone(), uid: "".into(), addresses: vec![], pod_cidrs: vec![], leaving: false, labels };
+        let node = Node {
+            name: name.clone(),
+            addresses: vec![],
+            pod_cidrs: vec![],
+            uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: Duration::ZERO,
+            labels,
+        };
         cluster.nodes.insert(name, node.into());
         hints(&view(), &cluster, &service).remove(0).2
     };

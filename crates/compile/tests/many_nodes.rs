@@ -27,8 +27,10 @@ fn node(number: u16) -> Node {
             Ipv6Addr::new(0xfd00, 0x89, 0, 0, 0, 0, 0, number).into(),
         ],
         pod_cidrs: pods.to_vec(),
-        leaving: false,
         uid: "".into(),
+        has_refused_range: false,
+        leaving: false,
+        created: Duration::ZERO,
         labels: BTreeMap::new(),
     }
 }

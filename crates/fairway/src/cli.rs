@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use compile::address_plan::reserved_part;
 use ipnet::IpNet;
+use model::reserved_part;
 use sandbox::machine::Shape;
 
 use crate::roles;

@@ -107,12 +107,18 @@ pub struct RejectionSender(mpsc::Sender<Vec<Rejected>>);
 impl RejectionSender {
     /// Has these told on their objects, in time; whether they will be, which they are not when too many wait. Never waits
     /// itself.
+    #[must_use = "what was not taken is lost unless it is told again"]
     pub fn tell(&self, rejected: Vec<Rejected>) -> bool {
         let is_taken = rejected.is_empty() || self.0.try_send(rejected).is_ok();
         if !is_taken {
             debug!("rejections not told: too many at once");
         }
         is_taken
+    }
+
+    /// The same for what nobody can tell again: it is dropped when too many wait.
+    pub fn tell_or_drop(&self, rejected: Vec<Rejected>) {
+        let _is_taken = self.tell(rejected);
     }
 }
 

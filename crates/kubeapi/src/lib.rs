@@ -18,6 +18,7 @@ mod pace;
 mod presence;
 mod service_record;
 mod watch;
+mod write;
 
 pub use access::{ApiAccess, ConnectError, Session};
 pub use events::{
@@ -27,10 +28,14 @@ pub use events::{
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use lease::{Candidate, Timing};
-pub use load_balancer::{StatusError, publish_addresses, publish_pool_status};
-pub use node::{NodeRangesError, NodeStatusError, give_pod_ranges, report_network_available};
+pub use load_balancer::{publish_addresses, publish_pool_status};
+pub use node::{give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};
 pub use presence::{PRESENCE_LABEL, Presence};
 pub use service_record::{ServiceRecordError, read_service_record};
 pub use watch::ClusterWatch;
+pub use write::WriteError;
+
+/// The name under which the controller writes: it is noted beside each field, and in Events.
+pub const CONTROLLER: &str = "fairway-controller";

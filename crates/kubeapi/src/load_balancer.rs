@@ -8,34 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use model::from_kube::{ALLOCATED_CONDITION, LoadBalancerPool, READY_CONDITION};
-use model::{Name, NamespacedName, PoolStatus, Service as Fact, ServiceKind};
+use model::{Name, NamespacedName, PoolStatus, Service as Fact, ServiceKind, Subject};
 use serde_json::{Value, json};
 use tracing::warn;
 
+use crate::CONTROLLER;
 use crate::events::report_done;
 use crate::kinds::Kind;
-
-/// Who writes, as the API server notes beside each field and in Events.
-const COMPONENT: &str = "fairway-controller";
-
-/// A status could not be written; another try may help.
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    /// The API server refused it, or does not answer. That it changed while it was written is one of its reasons.
-    #[error("cannot write the status of {object}")]
-    Write {
-        /// The object.
-        object: String,
-        /// Why not.
-        source: Box<kube::Error>,
-    },
-    /// What was decided is out of date.
-    #[error("cannot write the status of {object}: it is not as it was when that was decided")]
-    Changed {
-        /// The object.
-        object: String,
-    },
-}
+use crate::write::WriteError;
 
 /// Says in the status of a Service which load balancer addresses it has, and tells it in an Event. Of the two lists the
 /// first is what the status had when it was decided; it is left alone if it has something else by now.
@@ -44,23 +24,24 @@ pub async fn publish_addresses(
     service: &NamespacedName,
     (held, addresses): (&[IpAddr], &[IpAddr]),
     now: Timestamp,
-) -> Result<(), StatusError> {
-    let object = format!("Service {service}");
-    let failed = |source| StatusError::Write { object: object.clone(), source: Box::new(source) };
+) -> Result<(), WriteError> {
+    let object = Subject::service(service);
+    let unread = |source| WriteError::Unread { object: object.clone(), source: Box::new(source) };
     let api: Api<Service> = Api::namespaced(client.clone(), service.namespace.as_str());
-    let known = api.get_status(service.name.as_str()).await.map_err(failed)?;
+    let known = api.get_status(service.name.as_str()).await.map_err(unread)?;
     if !has_addresses(&known, held) {
-        return Err(StatusError::Changed { object });
+        return Err(WriteError::Changed { object });
     }
     let conditions = known.status.and_then(|status| status.conditions).unwrap_or_default();
     let mut status = service_status(addresses, &conditions, now);
     // Refused if anybody writes in between.
     status["metadata"] = json!({ "resourceVersion": known.metadata.resource_version });
     let patch = Patch::Strategic(status);
-    let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await.map_err(failed)?;
+    let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await;
+    let written = written.map_err(|error| WriteError::of(object, error))?;
     let (reason, message) = told(addresses);
     // The addresses are in force whether or not it is told.
-    if let Err(error) = report_done(client, &written.reference(), (reason, &message), COMPONENT).await {
+    if let Err(error) = report_done(client, &written.reference(), (reason, &message), CONTROLLER).await {
         warn!(%error, %service, "cannot write an event");
     }
     Ok(())
@@ -98,12 +79,14 @@ pub async fn publish_pool_status(
     pool: &Name,
     status: &PoolStatus,
     now: Timestamp,
-) -> Result<(), StatusError> {
-    let failed = |source| StatusError::Write { object: format!("LoadBalancerPool {pool}"), source: Box::new(source) };
+) -> Result<(), WriteError> {
+    let object = Subject::pool(pool);
+    let unread = |source| WriteError::Unread { object: object.clone(), source: Box::new(source) };
     let api: Api<LoadBalancerPool> = Api::all(client.clone());
-    let known = api.get_status(pool.as_str()).await.map_err(failed)?.status.conditions;
+    let known = api.get_status(pool.as_str()).await.map_err(unread)?.status.conditions;
     let patch = Patch::Merge(pool_status(status, &known, now));
-    api.patch_status(pool.as_str(), &parameters(), &patch).await.map(drop).map_err(failed)
+    let written = api.patch_status(pool.as_str(), &parameters(), &patch).await;
+    written.map(drop).map_err(|error| WriteError::of(object, error))
 }
 
 fn pool_status(status: &PoolStatus, known: &[Condition], now: Timestamp) -> Value {
@@ -126,7 +109,7 @@ fn since(known: &[Condition], (kind, status): (&str, &str), now: Timestamp) -> T
 }
 
 fn parameters() -> PatchParams {
-    PatchParams { field_manager: Some(COMPONENT.into()), ..PatchParams::default() }
+    PatchParams { field_manager: Some(CONTROLLER.into()), ..PatchParams::default() }
 }
 
 #[cfg(test)]

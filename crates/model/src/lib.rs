@@ -16,6 +16,7 @@ mod node_networks;
 mod pod;
 mod port;
 mod rejected;
+mod reserved;
 mod selector;
 mod service;
 
@@ -30,6 +31,7 @@ pub use node_networks::NodeNetworks;
 pub use pod::Pod;
 pub use port::{PortRange, Protocol};
 pub use rejected::{Rejected, RejectedReason, Subject};
+pub use reserved::{RESERVED_RANGES, reserved_part};
 pub use selector::{Requirement, Selector, SelectorOperator};
 pub use service::{
     Affinity, Clients, Endpoint, EndpointPort, EndpointSlice, IpFamily, Service, ServiceKind, ServicePort, TargetPort,

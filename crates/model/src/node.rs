@@ -1,6 +1,7 @@
 //! Nodes.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -17,8 +18,13 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The ranges its pods get addresses from (`spec.podCIDRs`), at most one per family; empty until assigned.
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether some of what `spec.podCIDRs` has was refused. The API server lets nobody change it, so that such a node
+    /// is not one that waits for ranges even if it has none that can be used.
+    pub has_refused_range: bool,
     /// Whether it is on its way out: being deleted, or about to be by the cluster's autoscaler. Load balancers are told.
     pub leaving: bool,
+    /// When it was made, as time since 1970.
+    pub created: Duration,
     /// Labels, sorted by key.
     pub labels: std::collections::BTreeMap<Name, Name>,
 }
@@ -26,6 +32,11 @@ pub struct Node {
 impl Node {
     /// The label that names a node's zone.
     const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+    /// Whether it may still be given ranges of pod addresses.
+    pub fn waits_for_ranges(&self) -> bool {
+        self.pod_cidrs.is_empty() && !self.has_refused_range
+    }
 
     /// Its zone, when it is in one.
     pub fn zone(&self) -> Option<&Name> {

@@ -142,22 +142,16 @@ impl Network {
         let ranges = cluster.nodes.values().flat_map(|node| &node.pod_cidrs);
         let families = ranges.map(|range| IpFamily::of(range.network())).collect();
         let mut tunnel = cluster.nodes.get(&view.name).and_then(|own| Tunnel::of(own, &view.routing, &families));
-        let mut taken: Apart<&Node> = Apart::default();
+        let mut overlaps = overlaps(cluster);
         let mut routes: BTreeMap<IpNet, Hop> = BTreeMap::new();
-        if let Some(own) = cluster.nodes.get(&view.name) {
-            for range in outermost(own.pod_cidrs.clone()) {
-                // These are apart, so none is refused.
-                let _ = taken.insert(range, own);
-            }
-        }
         for node in cluster.nodes.values().filter(|node| node.name != view.name) {
             if node.pod_cidrs.is_empty() {
                 self.peers.push(PeerPath { node: node.name.clone(), pods: None, way: Err(NoWay::NoRange) });
             }
             for pods in node.pod_cidrs.iter().copied() {
-                let way = match taken.insert(pods, node) {
-                    Err((range, other)) => Err(NoWay::Overlap { pods, range: *range, node: other.name.clone() }),
-                    Ok(()) => way(view, &self.own_addresses, (node, pods), tunnel.as_mut()),
+                let way = match overlaps.remove(&(&node.name, pods)) {
+                    Some(overlap) => Err(overlap),
+                    None => way(view, &self.own_addresses, (node, pods), tunnel.as_mut()),
                 };
                 routes.extend(way.as_ref().ok().map(|way| (pods, way.hop)));
                 self.peers.push(PeerPath { node: node.name.clone(), pods: Some(pods), way });
@@ -178,6 +172,28 @@ impl Network {
             Some(Rejected { object, field, why: no_way.to_string(), reason })
         })
     }
+}
+
+/// The ranges of pods that do not count, by node, because they overlap one of an older node.
+///
+/// A node that comes later, with a range mistyped or of its own choice, takes nothing from those that work: not by its
+/// name, and not by a range that is narrower. Its age is the one thing about a node that only the API server decides.
+/// Every node decides alike, one whose own range it is too.
+fn overlaps(cluster: &Cluster) -> BTreeMap<(&Name, IpNet), NoWay> {
+    let mut nodes: Vec<&Node> = cluster.nodes.values().map(Arc::as_ref).collect();
+    // Stable: of the same age they are in the order of their names.
+    nodes.sort_by_key(|node| node.created);
+    let mut taken: Apart<&Name> = Apart::default();
+    let mut overlaps = BTreeMap::new();
+    for node in nodes {
+        for pods in node.pod_cidrs.iter().copied() {
+            if let Err((range, other)) = taken.insert(pods, &node.name) {
+                let overlap = NoWay::Overlap { pods, range: *range, node: Name::clone(other) };
+                overlaps.insert((&node.name, pods), overlap);
+            }
+        }
+    }
+    overlaps
 }
 
 /// Ranges of clients inside, and of those among them whose answers may not come back by this node.
@@ -229,4 +245,39 @@ fn way(
     let tunnel = tunnel.ok_or_else(|| NoWay::NoOwnAddress { node: view.name.clone() })?;
     let (gateway, to) = tunnel.add_peer(node, pods).ok_or(NoWay::OtherFamily { pods, own: tunnel.endpoint })?;
     Ok(Way { hop: Hop::Tunnel(gateway), to, mtu: tunnel.mtu, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sample;
+
+    /// The destinations of the ways from `viewer` to other nodes' pods, among nodes with these ranges; the later in the
+    /// list the younger.
+    fn reached_from(viewer: &str, nodes: &[(&str, &str)]) -> Vec<String> {
+        let mut cluster = Cluster::default();
+        for (age, (name, range)) in (1..).zip(nodes) {
+            let known = sample::plain_cluster(0, 0).nodes.values().next().cloned().unwrap();
+            let (name, pod_cidrs) = (Name::from(*name), vec![range.parse().unwrap()]);
+            let node = Node { name, pod_cidrs, created: Duration::from_secs(age), ..Node::clone(&known) };
+            cluster.nodes.insert(node.name.clone(), Arc::new(node));
+        }
+        let peers = Network::of(&NodeView::new(viewer), &cluster).peers;
+        let reached = peers.iter().filter(|peer| peer.way.is_ok());
+        reached.filter_map(|peer| Some(peer.pods?.to_string())).collect()
+    }
+
+    #[test]
+    fn a_node_that_comes_later_takes_no_range_from_those_that_work() {
+        let old = [("b", "10.244.1.0/24"), ("c", "10.244.2.0/24"), ("d", "10.244.3.0/24")];
+        for newcomer in ["10.0.0.0/8", "10.244.2.0/24", "10.244.2.0/25"] {
+            let all: Vec<_> = old.into_iter().chain([("a", newcomer)]).collect();
+            assert_eq!(reached_from("b", &all), ["10.244.2.0/24", "10.244.3.0/24"], "{newcomer}");
+        }
+        let all: Vec<_> = old.into_iter().chain([("a", "10.0.0.0/8")]).collect();
+        let from_newcomer = ["10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"];
+        assert_eq!(reached_from("a", &all), from_newcomer, "the newcomer decides like all others");
+    }
 }

@@ -37,7 +37,7 @@ pub struct Way {
 pub enum NoWay {
     /// The node has no range of pods yet.
     NoRange,
-    /// The range overlaps one of a node that comes before.
+    /// The range overlaps one of an older node.
     Overlap {
         /// The range.
         pods: IpNet,

@@ -139,8 +139,10 @@ mod tests {
             name: "n".into(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             pod_cidrs: pods.iter().map(|text| text.parse().unwrap()).collect(),
-            leaving: false,
             uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: std::time::Duration::ZERO,
             labels: BTreeMap::new(),
         }
     }

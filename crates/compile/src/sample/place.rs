@@ -92,8 +92,10 @@ pub(super) fn sample_node(node: &SampleNode) -> Node {
         name: node.name.into(),
         addresses: FAMILIES.map(|family| address_of(family, node.address)).into(),
         pod_cidrs: FAMILIES.map(|family| range_of(family, node.pods, 24)).into(),
-        leaving: false,
         uid: "".into(),
+        has_refused_range: false,
+        leaving: false,
+        created: std::time::Duration::ZERO,
         labels: BTreeMap::from([("topology.kubernetes.io/zone".into(), node.zone.into())]),
     }
 }

@@ -169,8 +169,10 @@ fn cluster_on(members: &[usize], underlay: &[IpFamily]) -> Cluster {
             name: name(index).into(),
             addresses: underlay.iter().map(|family| node_address(*family, index)).collect(),
             pod_cidrs: FAMILIES.map(|family| pod_range(family, index)).into(),
-            leaving: false,
             uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: Duration::ZERO,
             labels: std::collections::BTreeMap::new(),
         };
         cluster.nodes.insert(node.name.clone(), Arc::new(node));

@@ -3,8 +3,10 @@
 //! It gives nodes ranges of pod addresses when nobody else does: most clusters have their controller manager do that,
 //! some do not. And it gives Services of type LoadBalancer their addresses.
 
+mod backoff;
 mod load_balancer;
 mod metrics;
+mod news;
 mod ranges;
 
 use std::net::SocketAddr;
@@ -14,27 +16,29 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{ArgAction, ValueEnum};
 use compile::allocation::Pool;
-use kubeapi::{Candidate, Client, ClusterWatch, ObjectKind, RejectionSender, Timing};
-use model::Cluster;
+use ipnet::IpNet;
+use kubeapi::{CONTROLLER, Candidate, Client, ClusterWatch, ObjectKind, RejectionSender, Timing};
+use model::{Cluster, Node};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::api_args::ApiArgs;
 use super::ranges::Ranges;
 use super::status_pages::{Page, StatusPages};
 use load_balancer::LoadBalancer;
 use metrics::Metrics;
+use news::News;
 use ranges::NodeRanges;
 
-/// The name under which the controller writes to the API, and of its Lease.
-const COMPONENT: &str = "fairway-controller";
 /// How long a node's ranges are left to others, where they may be about to give some.
 const COURTESY: Duration = Duration::from_secs(10);
-/// The pause before a new try after a failure.
-const RETRY: Duration = Duration::from_secs(1);
+/// A write that no snapshot showed for so long was undone before one could: what the snapshot says counts again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// When what too many waited to be told is told again.
+const RETELL: Duration = Duration::from_secs(1);
 
 /// Options of the controller.
 #[derive(Debug, clap::Args)]
@@ -97,8 +101,13 @@ pub async fn run(args: ControllerArgs, cancel: CancellationToken) -> Result<()> 
     };
     let pages = StatusPages::bind(args.status_bind_address).await?;
     let timing = Timing::new(Duration::from_secs(args.lease_duration));
-    let candidate =
-        Candidate::new(controller.client.clone(), &args.lease_namespace, COMPONENT, args.identity.clone(), timing);
+    let candidate = Candidate::new(
+        controller.client.clone(),
+        &args.lease_namespace,
+        manifests::CONTROLLER,
+        args.identity.clone(),
+        timing,
+    );
     tokio::join!(
         pages.serve(pages_of(&controller.metrics), cancel.clone()),
         controller.run(candidate, &cancel), //
@@ -154,7 +163,7 @@ impl Controller {
                 term.cancel();
             };
             tokio::join!(leading, self.lead(&term));
-            self.metrics.leads.set(0);
+            self.metrics.resign();
             candidate.resign().await;
         }
         // The end may have come while the Lease was being claimed.
@@ -178,7 +187,7 @@ impl Controller {
                     self.give_ranges(pools, snapshots, &tell).await;
                 }
             }),
-            term.run_until_cancelled(kubeapi::report_rejections(rejections, &self.client, COMPONENT)),
+            term.run_until_cancelled(kubeapi::report_rejections(rejections, &self.client, CONTROLLER)),
             // The agents tell what of a Node cannot be admitted.
             async { while nodes.next_refusal().await.is_some() {} },
         );
@@ -192,6 +201,7 @@ impl Controller {
         tell: &RejectionSender,
     ) {
         let mut ranges = NodeRanges::new(pools.to_vec(), self.courtesy);
+        let mut news = News::default();
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -199,24 +209,29 @@ impl Controller {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
-            let step = ranges.step(&cluster, Instant::now());
-            tell.tell(step.rejected);
-            due = step.next;
-            for (node, given) in step.give {
-                let (name, uid) = (node.name.as_str(), node.uid.as_str());
-                match kubeapi::give_pod_ranges(self.client.clone(), (name, uid), &given).await {
-                    Ok(()) => {
-                        info!(node = name, ?given, "node got ranges of pod addresses");
-                        self.metrics.given.inc();
-                        ranges.given(node, given);
-                    }
-                    Err(error) => {
-                        warn!(%error, cause = ?std::error::Error::source(&error), "trying again");
-                        due = Some(Instant::now() + RETRY);
-                    }
+            let now = Instant::now();
+            let step = ranges.step(&cluster, now);
+            let is_told = news.tell(&step.rejected, |news| tell.tell(news));
+            for (name, given) in step.give {
+                if let Some(node) = cluster.nodes.get(&name) {
+                    self.give(&mut ranges, node, given).await;
                 }
             }
             self.metrics.waiting.set(ranges.waiting() as i64);
+            let retell = (!is_told).then(|| Instant::now() + RETELL);
+            due = retell.into_iter().chain(ranges.next(now)).min();
+        }
+    }
+
+    async fn give(&self, ranges: &mut NodeRanges, node: &Node, given: Vec<IpNet>) {
+        let Node { name, uid, .. } = node;
+        match kubeapi::give_pod_ranges(self.client.clone(), (name, uid), &given).await {
+            Ok(()) => {
+                info!(node = %name, ?given, "node got ranges of pod addresses");
+                self.metrics.given.inc();
+                ranges.wrote(name, given, Instant::now());
+            }
+            Err(error) => ranges.failed(name, given, &error, Instant::now()),
         }
     }
 }

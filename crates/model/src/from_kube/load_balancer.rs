@@ -207,7 +207,7 @@ fn address_wish(door: &mut Door, spec: &api::ServiceSpec, annotation: Option<&st
     Some(AddressWish { field, addresses })
 }
 
-fn created(metadata: &ObjectMeta) -> Duration {
+pub(super) fn created(metadata: &ObjectMeta) -> Duration {
     let seconds = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

@@ -3,8 +3,9 @@
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as api;
 
+use super::load_balancer::created;
 use super::{Admitted, Door, Repeated, labels};
-use crate::Node;
+use crate::{Node, reserved_part};
 
 /// The taint of a node that the cluster's autoscaler is about to delete (KEP-3836).
 const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
@@ -16,10 +17,18 @@ pub fn node(object: &api::Node) -> Admitted<Node> {
     let mut door = Door::new("Node", &object.metadata);
     let Some(name) = door.name(&object.metadata) else { return door.admit(None) };
     let addresses = addresses(&mut door, object);
-    let pod_cidrs = pod_cidrs(&mut door, object);
-    let leaving = is_leaving(object);
-    let uid = object.metadata.uid.as_deref().unwrap_or_default().into();
-    door.admit(Some(Node { name, uid, addresses, pod_cidrs, leaving, labels: labels(&object.metadata) }))
+    let (pod_cidrs, has_refused_range) = pod_cidrs(&mut door, object);
+    let fact = Node {
+        name,
+        uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
+        addresses,
+        pod_cidrs,
+        has_refused_range,
+        leaving: is_leaving(object),
+        created: created(&object.metadata),
+        labels: labels(&object.metadata),
+    };
+    door.admit(Some(fact))
 }
 
 fn is_leaving(object: &api::Node) -> bool {
@@ -36,13 +45,15 @@ fn addresses(door: &mut Door, object: &api::Node) -> Vec<std::net::IpAddr> {
     door.routable_addresses(texts, Repeated::Family)
 }
 
-fn pod_cidrs(door: &mut Door, object: &api::Node) -> Vec<IpNet> {
-    let Some(spec) = &object.spec else { return Vec::new() };
-    let texts = match (&spec.pod_cidrs, &spec.pod_cidr) {
+/// The ranges of its pods, and whether some were refused.
+fn pod_cidrs(door: &mut Door, object: &api::Node) -> (Vec<IpNet>, bool) {
+    let Some(spec) = &object.spec else { return (Vec::new(), false) };
+    let texts = match (&spec.pod_cidrs, spec.pod_cidr.as_deref()) {
         (Some(many), _) if !many.is_empty() => super::indexed("spec.podCIDRs", many.iter().map(String::as_str)),
-        (_, Some(one)) => vec![("spec.podCIDR".to_owned(), one.as_str())],
+        (_, Some(one)) if !one.is_empty() => vec![("spec.podCIDR".to_owned(), one)],
         _ => Vec::new(),
     };
+    let count = texts.len();
     let mut nets: Vec<IpNet> = Vec::new();
     for (field, text) in texts {
         let Some(net) = pod_cidr(door, &field, text) else { continue };
@@ -52,17 +63,17 @@ fn pod_cidrs(door: &mut Door, object: &api::Node) -> Vec<IpNet> {
             nets.push(net);
         }
     }
-    nets
+    let has_refused = nets.len() < count;
+    (nets, has_refused)
 }
 
+/// A range that pods can have addresses of. All nodes route it to this one: with a /0 none would reach anything else.
 fn pod_cidr(door: &mut Door, field: &str, text: &str) -> Option<IpNet> {
-    let Ok(net) = text.parse::<IpNet>() else {
-        door.reject(field, format!("\"{text}\" is not a range of addresses; it must be like 10.244.1.0/24"));
-        return None;
-    };
-    if net != net.trunc() {
-        door.reject(field, format!("{net} has bits set beyond its prefix; it must be {}", net.trunc()));
-        return None;
-    }
-    Some(net)
+    let net = door.range(field, text)?;
+    let Some((reserved, what)) = reserved_part(net) else { return Some(net) };
+    door.reject(
+        field,
+        format!("{net} overlaps {reserved}, {what}; it must be a range that pods can have addresses of"),
+    );
+    None
 }

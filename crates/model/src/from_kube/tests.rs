@@ -351,7 +351,7 @@ fn a_slice_of_names_is_refused() {
 fn a_node_becomes_a_fact() {
     let admitted = node(&read(
         "
-        metadata: {name: n1, uid: u1, labels: {zone: a}}
+        metadata: {name: n1, uid: u1, creationTimestamp: '1970-01-01T00:01:00Z', labels: {zone: a}}
         spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd00:1::/64']}
         status:
           addresses:
@@ -365,22 +365,43 @@ fn a_node_becomes_a_fact() {
         name: "n1".into(),
         addresses: vec!["10.89.0.1".parse().expect("address")],
         pod_cidrs: vec!["10.244.1.0/24".parse().expect("net"), "fd00:1::/64".parse().expect("net")],
-        leaving: false,
         uid: "u1".into(),
+        has_refused_range: false,
+        leaving: false,
+        created: Duration::from_mins(1),
         labels: [("zone".into(), "a".into())].into(),
     };
     assert_eq!(admitted.fact, Some(expected));
 }
 
 #[test]
-fn an_odd_pod_range_is_refused_and_the_node_stands() {
+fn an_odd_pod_range_is_refused_and_the_node_stands_as_one_that_has_some() {
     for (text, why) in [
-        ("", "\"\" is not a range of addresses; it must be like 10.244.1.0/24"),
-        ("10.244.1.7/24", "10.244.1.7/24 has bits set beyond its prefix; it must be 10.244.1.0/24"),
+        ("ten", "\"ten\" is not a range of addresses; it must be like 10.244.1.0/24"),
+        (
+            "0.0.0.0/0",
+            "0.0.0.0/0 overlaps 0.0.0.0/8, addresses of no machine; it must be a range that pods can have addresses of",
+        ),
+        (
+            "::/0",
+            "::/0 overlaps ::/8, where the loopback address is; it must be a range that pods can have addresses of",
+        ),
     ] {
         let admitted = node(&read(&format!("{{metadata: {{name: n1}}, spec: {{podCIDR: '{text}'}}}}")));
         assert_eq!(refusals(&admitted), [format!("Node n1: spec.podCIDR: {why}")]);
-        assert_eq!(admitted.fact.expect("a fact").pod_cidrs, []);
+        let fact = admitted.fact.expect("a fact");
+        assert_eq!((fact.pod_cidrs.as_slice(), fact.waits_for_ranges()), (&[][..], false));
+    }
+}
+
+#[test]
+fn bits_beyond_the_prefix_of_a_pod_range_are_ignored_and_an_empty_one_is_none() {
+    for (text, ranges, waits) in [("10.244.1.7/24", vec!["10.244.1.0/24"], false), ("", vec![], true)] {
+        let admitted = node(&read(&format!("{{metadata: {{name: n1}}, spec: {{podCIDR: '{text}'}}}}")));
+        assert_eq!(refusals(&admitted), [""; 0]);
+        let fact = admitted.fact.expect("a fact");
+        let found: Vec<String> = fact.pod_cidrs.iter().map(ToString::to_string).collect();
+        assert_eq!((found, fact.waits_for_ranges()), (ranges.into_iter().map(str::to_owned).collect(), waits));
     }
 }
 

@@ -174,8 +174,10 @@ mod tests {
             name: "node1".into(),
             addresses: vec!["10.89.0.1".parse().unwrap()],
             pod_cidrs: vec![],
-            leaving,
             uid: "".into(),
+            has_refused_range: false,
+            leaving,
+            created: Duration::ZERO,
             labels: std::collections::BTreeMap::new(),
         }
     }

@@ -75,7 +75,7 @@ async fn serve_place(place: Place, checks: HealthChecks, cancel: CancellationTok
         }
         Err(error) => {
             warn!(service = %place.service, address = %place.address, %error, "cannot serve the health check of a Service");
-            checks.rejections.tell(vec![place.rejected(&checks.node, &error)]);
+            checks.rejections.tell_or_drop(vec![place.rejected(&checks.node, &error)]);
         }
     }
 }

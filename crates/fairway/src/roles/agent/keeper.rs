@@ -134,7 +134,7 @@ impl Keeper {
     async fn step(&mut self, cluster: Cluster, node: &Node) -> Result<Synced> {
         self.health.queued(Timestamp::now(), node);
         let (mut synced, flows) = self.sync_kernel(cluster).await?;
-        self.rejections.tell(std::mem::take(&mut synced.rejected));
+        self.rejections.tell_or_drop(std::mem::take(&mut synced.rejected));
         self.health.synced(&synced, Timestamp::now());
         debug!(outcome = ?synced.outcome, reconciled = ?synced.reconciled, took = ?synced.took, "in step");
         self.offer_pods(node).await?;
@@ -148,11 +148,11 @@ impl Keeper {
             debug!(node = %self.node, "no range of pod addresses yet");
             return Ok(());
         }
-        self.rejections.tell(self.pod_network.offer(node).await?);
+        self.rejections.tell_or_drop(self.pod_network.offer(node).await?);
         self.health.serves_pods();
         // Whoever else connects pods tells so himself.
         if self.pod_network.is_ours() && self.standing == Standing::Unreported {
-            let report = kubeapi::report_network_available(self.client.clone(), self.node.as_str(), Timestamp::now());
+            let report = kubeapi::report_network_available(self.client.clone(), &self.node, Timestamp::now());
             timeout(REPORT_PATIENCE, report).await.context("the API server does not answer")??;
             self.standing = Standing::Reported(node.uid.clone());
         }
@@ -198,7 +198,7 @@ impl Keeper {
         for drift in &drifts {
             warn!("{drift}; putting it right");
         }
-        self.rejections.tell(drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
+        self.rejections.tell_or_drop(drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
         Ok(drifts.is_empty() && !audit.has_new_networks)
     }
 }

@@ -138,8 +138,10 @@ mod tests {
             name: "node1".into(),
             addresses: vec!["10.89.0.1".parse().unwrap()],
             pod_cidrs: vec![],
-            leaving: false,
             uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: Duration::ZERO,
             labels: BTreeMap::new(),
         };
         health.queued(Timestamp::now(), &node);

@@ -125,8 +125,10 @@ mod tests {
             name: "node1".into(),
             addresses: vec![],
             pod_cidrs: vec![range.parse().unwrap()],
-            leaving: false,
             uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: Duration::ZERO,
             labels: BTreeMap::new(),
         }
     }

@@ -2,26 +2,23 @@
 
 mod unseen;
 
-use std::collections::BTreeSet;
-use std::error::Error as _;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use compile::load_balancer::{Assignment, assign};
 use jiff::Timestamp;
-use kubeapi::{Client, ClusterWatch, ObjectKind, RejectionSender, StatusError};
-use model::{Cluster, NamespacedName, Rejected};
+use kubeapi::{CONTROLLER, Client, ClusterWatch, ObjectKind, RejectionSender, WriteError};
+use model::{Cluster, NamespacedName, Subject};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::COMPONENT;
+use super::RETELL;
+use super::backoff::Backoff;
 use super::metrics::Metrics;
+use super::news::News;
 use unseen::{Unseen, addresses_of};
-
-/// The pause before a new try after a failure.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Gives Services their load balancer addresses.
 pub(super) struct LoadBalancer {
@@ -41,14 +38,14 @@ impl LoadBalancer {
         let snapshots = watch.snapshots();
         tokio::join!(
             term.run_until_cancelled(self.follow(snapshots, &tell)),
-            term.run_until_cancelled(kubeapi::report_refusals(&mut watch, rejections, &self.client, COMPONENT)),
+            term.run_until_cancelled(kubeapi::report_refusals(&mut watch, rejections, &self.client, CONTROLLER)),
         );
         watch.join().await;
     }
 
     async fn follow(&self, mut snapshots: watch::Receiver<Option<Cluster>>, tell: &RejectionSender) {
-        let mut told = BTreeSet::new();
-        let mut unseen = Unseen::default();
+        let mut news = News::default();
+        let mut writes = Writes::default();
         let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -57,102 +54,94 @@ impl LoadBalancer {
             }
             due = None;
             let Some(cluster) = snapshots.borrow_and_update().clone() else { continue };
-            let cluster = unseen.lay_over(cluster, Instant::now());
+            let now = Instant::now();
+            let cluster = writes.unseen.lay_over(cluster, now);
             let assignment = assign(&cluster, self.is_default);
             self.metrics.without_address.set(count_without(&assignment));
-            let is_told = tell_news(&mut told, &assignment.rejected, |news| tell.tell(news));
-            let failed = self.write(&cluster, &assignment, &mut unseen).await;
-            for error in &failed {
-                warn!(%error, cause = ?error.source(), "trying again");
-            }
-            let retry = (!failed.is_empty() || !is_told).then(|| Instant::now() + RETRY);
-            due = retry.into_iter().chain(unseen.next()).min();
+            let is_told = news.tell(&assignment.rejected, |news| tell.tell(news));
+            self.write(&cluster, &assignment, &mut writes).await;
+            let retell = (!is_told).then(|| Instant::now() + RETELL);
+            due = [retell, writes.unseen.next(), writes.backoff.next(now)].into_iter().flatten().min();
         }
     }
 
-    /// Writes what differs, and tells what failed. One that cannot be written, as one deleted meanwhile, does not keep the
-    /// others from theirs. Services first: what a pool says of itself follows from them.
-    async fn write(&self, cluster: &Cluster, assignment: &Assignment, unseen: &mut Unseen) -> Vec<StatusError> {
-        let mut failed = Vec::new();
+    /// Writes what differs. One that cannot be written, as one deleted meanwhile, does not keep the others from theirs.
+    /// Services first: what a pool says of itself follows from them.
+    async fn write(&self, cluster: &Cluster, assignment: &Assignment, writes: &mut Writes) {
         for (service, addresses) in &assignment.addresses {
-            if says(cluster, service, addresses) {
-                continue;
-            }
-            let held = cluster.services.get(service).map(|service| addresses_of(service)).unwrap_or_default();
-            match kubeapi::publish_addresses(&self.client, service, (held, addresses), Timestamp::now()).await {
-                Ok(()) => {
-                    unseen.wrote(cluster, service, addresses, Instant::now());
-                    info!(%service, ?addresses, "load balancer addresses");
-                    self.metrics.addresses_given.inc();
-                }
-                Err(error) => failed.push(error),
+            if !says(cluster, service, addresses) && writes.is_due(&Subject::service(service)) {
+                self.write_addresses(cluster, (service, addresses), writes).await;
             }
         }
         for (name, status) in &assignment.pools {
-            if cluster.pools.get(name).is_some_and(|pool| pool.status != *status) {
-                let written = kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await;
-                failed.extend(written.err());
+            let object = Subject::pool(name);
+            let is_other = cluster.pools.get(name).is_some_and(|pool| pool.status != *status);
+            if is_other && writes.is_due(&object) {
+                match kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await {
+                    Ok(()) => writes.backoff.succeeded(&object),
+                    Err(error) => writes.backoff.failed(object, &error, Instant::now()),
+                }
             }
         }
-        failed
+        writes.backoff.retain(|object| exists(cluster, object));
+    }
+
+    async fn write_addresses(
+        &self,
+        cluster: &Cluster,
+        (service, addresses): (&NamespacedName, &[IpAddr]),
+        writes: &mut Writes,
+    ) {
+        let object = Subject::service(service);
+        let held = cluster.services.get(service).map(|service| addresses_of(service)).unwrap_or_default();
+        let written = kubeapi::publish_addresses(&self.client, service, (held, addresses), Timestamp::now()).await;
+        // Nobody else gets addresses that this one may have.
+        if written.as_ref().err().is_none_or(WriteError::may_be_in_force) {
+            writes.unseen.wrote(cluster, service, addresses, Instant::now());
+        }
+        match written {
+            Ok(()) => {
+                writes.backoff.succeeded(&object);
+                info!(%service, ?addresses, "load balancer addresses");
+                self.metrics.addresses_given.inc();
+            }
+            Err(error) => writes.backoff.failed(object, &error, Instant::now()),
+        }
+    }
+}
+
+/// What is remembered of writes from one snapshot to the next.
+#[derive(Debug, Default)]
+struct Writes {
+    unseen: Unseen,
+    backoff: Backoff,
+}
+
+impl Writes {
+    /// Whether an object may be written now, as its last write did not fail just now.
+    fn is_due(&self, object: &Subject) -> bool {
+        self.backoff.due(object).is_none_or(|due| due <= Instant::now())
+    }
+}
+
+/// Whether a Service, or a pool, is still there.
+fn exists(cluster: &Cluster, object: &Subject) -> bool {
+    match &object.namespace {
+        Some(namespace) => {
+            cluster.services.contains_key(&NamespacedName::new(namespace.clone(), object.name.clone())) //
+        }
+        None => cluster.pools.contains_key(&object.name),
     }
 }
 
 /// Whether the status of a Service says already that it has these addresses.
-fn says(cluster: &Cluster, service: &NamespacedName, addresses: &[std::net::IpAddr]) -> bool {
+fn says(cluster: &Cluster, service: &NamespacedName, addresses: &[IpAddr]) -> bool {
     let Some(service) = cluster.services.get(service) else { return true };
     let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given);
     addresses_of(service) == addresses && is_given != addresses.is_empty()
 }
 
-/// Tells what was not told before, and whether that was taken; what is no longer so is told again when it is so again.
-fn tell_news(
-    told: &mut BTreeSet<(String, String)>,
-    rejected: &[Rejected],
-    tell: impl FnOnce(Vec<Rejected>) -> bool,
-) -> bool {
-    let key = |rejected: &Rejected| (rejected.object.to_string(), rejected.why.clone());
-    let now: BTreeSet<_> = rejected.iter().map(key).collect();
-    told.retain(|known| now.contains(known));
-    let news = rejected.iter().filter(|rejected| !told.contains(&key(rejected))).cloned().collect();
-    let is_taken = tell(news);
-    if is_taken {
-        *told = now;
-    }
-    is_taken
-}
-
 fn count_without(assignment: &Assignment) -> i64 {
     let without = assignment.addresses.values().filter(|addresses| addresses.is_empty()).count();
     i64::try_from(without).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use model::{RejectedReason, Subject};
-
-    use super::*;
-
-    fn rejected(why: &str) -> Rejected {
-        let object = Subject::service(&NamespacedName::new("shop", "web"));
-        Rejected { object, field: "spec.type".into(), why: why.into(), reason: RejectedReason::IPPoolExhausted }
-    }
-
-    #[test]
-    fn what_stays_wrong_is_told_once_and_what_comes_back_again() {
-        let mut told = BTreeSet::new();
-        let mut news = |rejected: &[Rejected], is_taken| {
-            let mut count = 0;
-            tell_news(&mut told, rejected, |news| {
-                count = news.len();
-                is_taken
-            });
-            count
-        };
-        assert_eq!(news(&[rejected("full")], false), 1);
-        assert_eq!(news(&[rejected("full")], true), 1, "too many waited the last time");
-        assert_eq!(news(&[rejected("full")], true), 0);
-        assert_eq!(news(&[], true), 0);
-        assert_eq!(news(&[rejected("full")], true), 1);
-    }
 }

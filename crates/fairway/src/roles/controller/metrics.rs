@@ -19,6 +19,13 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
+    /// Notes that this replica leads no more: what is wrong now the one that does says.
+    pub(super) fn resign(&self) {
+        for gauge in [&self.leads, &self.waiting, &self.without_address] {
+            gauge.set(0);
+        }
+    }
+
     /// Makes them visible in `registry`.
     pub(super) fn register(&self, registry: &mut Registry) {
         let controller = registry.sub_registry_with_prefix("fairway_controller");
@@ -33,5 +40,21 @@ impl Metrics {
             without,
         );
         controller.register("nodes_without_range", "Nodes that have no range of pod addresses", self.waiting.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_leads_no_more_says_nothing_of_the_cluster() {
+        let metrics = Metrics::default();
+        let gauges = [&metrics.leads, &metrics.waiting, &metrics.without_address];
+        for gauge in gauges {
+            gauge.set(3);
+        }
+        metrics.resign();
+        assert_eq!(gauges.map(Gauge::get), [0, 0, 0]);
     }
 }

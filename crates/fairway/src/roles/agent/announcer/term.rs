@@ -155,7 +155,7 @@ impl Term {
             *left -= 1;
             *left > 0
         });
-        self.rejections.tell(self.off_network.take(Instant::now()));
+        self.rejections.tell_or_drop(self.off_network.take(Instant::now()));
         self.doubles.forget(&self.held.borrow(), Instant::now());
         self.metrics.doubles.set(self.doubles.count());
     }
@@ -165,7 +165,7 @@ impl Term {
     fn defend(&mut self, claim: &Neighbour) {
         let now = Instant::now();
         let told = self.doubles.take(claim, &self.held.borrow(), now);
-        self.rejections.tell(told);
+        self.rejections.tell_or_drop(told);
         if self.doubles.may_defend(claim.address, now) {
             self.fresh.entry(claim.address).or_insert(1);
         }

@@ -69,8 +69,10 @@ mod tests {
                 name: (*name).into(),
                 addresses: Vec::new(),
                 pod_cidrs: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-                leaving: false,
                 uid: "".into(),
+                has_refused_range: false,
+                leaving: false,
+                created: Duration::ZERO,
                 labels: BTreeMap::new(),
             };
             cluster.nodes.insert(node.name.clone(), Arc::new(node));

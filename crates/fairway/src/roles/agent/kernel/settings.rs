@@ -77,8 +77,10 @@ mod tests {
             name: "node1".into(),
             addresses: Vec::new(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
-            leaving: false,
             uid: "".into(),
+            has_refused_range: false,
+            leaving: false,
+            created: Duration::ZERO,
             labels: std::collections::BTreeMap::new(),
         };
         let mut cluster = Cluster::default();

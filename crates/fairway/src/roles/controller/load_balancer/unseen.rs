@@ -8,8 +8,7 @@ use std::time::Duration;
 use model::{Cluster, NamespacedName, Service, ServiceKind};
 use tokio::time::Instant;
 
-/// A write that no snapshot showed for so long was undone before one could: what the snapshot says counts again.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::roles::controller::PATIENCE;
 
 /// What is remembered from one snapshot of the Services to the next, so that no address is given to a second Service
 /// before the first is seen to have it.
