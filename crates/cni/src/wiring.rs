@@ -90,7 +90,8 @@ pub(crate) fn host_end(host: &mut Rtnetlink, netns: &Path, interface: &str) -> R
 
 fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Link) -> Result<Attachment, CniError> {
     let purpose = wiring.pod.unwrap_or(&wiring.owner.container);
-    host.mark_as_ours(link.index, purpose)?;
+    // What it sends passes the guard against spoofing, which is stricter than the kernel.
+    host.mark_as_guarded(link.index, purpose)?;
     sysctl::write(&format!("ipv4/conf/{}/proxy_arp", link.name), "0")?;
     let mut container = Rtnetlink::open_in(netns)?;
     let inside = container.require_link(&wiring.owner.interface)?;

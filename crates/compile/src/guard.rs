@@ -3,6 +3,11 @@
 //! The CNI plugin makes a route to each address of a pod, to the pod's link and no other. So a packet that came in by a
 //! pod's link has the pod's source exactly when an answer would leave by the same link; the kernel is asked that about
 //! every packet from a pod, and there is nothing to keep up to date.
+//!
+//! It is about a thirtieth of what a byte to and fro between two pods of a node costs. A set of links and addresses in
+//! place of the routes costs as much: half of it is the chain, whatever it asks. `rp_filter` would cost less, but drops
+//! only after connection tracking saw the packet, so that a forged reset would end others' connections, and knows
+//! IPv4 alone.
 
 use std::collections::BTreeMap;
 

@@ -74,6 +74,18 @@ fn a_veth_pair_joins_two_namespaces() {
 }
 
 #[test]
+fn a_guarded_link_is_ours_and_takes_packets_under_the_nodes_addresses() {
+    isolated(|| {
+        let mut host = Rtnetlink::open().unwrap();
+        let link = host.create_veth(&Veth { end: end("fw0"), peer: end("fw1"), mtu: 1500 }).unwrap();
+        let accepts_local = |name: &str| sysctl::read(&format!("ipv4/conf/{name}/accept_local")).unwrap();
+        host.mark_as_guarded(link.index, "shop/cart").unwrap();
+        assert_eq!(host.require_link("fw0").unwrap().alias.as_deref(), Some("fairway:shop/cart"));
+        assert_eq!((accepts_local("fw0").as_str(), accepts_local("fw1").as_str()), ("1", "0"));
+    });
+}
+
+#[test]
 fn a_taken_name_is_refused_with_the_kernels_words() {
     isolated(|| {
         let mut host = Rtnetlink::open().unwrap();

@@ -35,6 +35,34 @@ fn pods_and_their_node_reach_each_other_without_translation() {
 }
 
 #[test]
+fn the_guard_alone_keeps_a_pod_from_sending_under_the_nodes_address() {
+    isolated(|| {
+        uplink("10.89.0.1/24", 1500);
+        let node = Node::new();
+        let (client, client_result) = node.add("client");
+        let (server, server_result) = node.add("server");
+        let mut inside = Rtnetlink::open_in(&client).unwrap();
+        let loopback = inside.require_link("lo").unwrap().index;
+        inside.add_address(loopback, "10.89.0.1/32".parse().unwrap()).unwrap();
+        let server = server.run(|| UdpSocket::bind((address(&server_result), 0)).unwrap()).unwrap();
+        server.set_read_timeout(Some(SECONDS)).unwrap();
+        let (own, forged) = (address(&client_result), "10.89.0.1".parse().unwrap());
+        let send = |source: IpAddr| {
+            let socket = client.run(|| UdpSocket::bind((source, 0)).unwrap()).unwrap();
+            socket.send_to(&[0], server.local_addr().unwrap()).unwrap();
+        };
+        let heard = || server.recv_from(&mut [0]).unwrap().1.ip();
+        send(forged);
+        send(own);
+        assert_eq!(heard(), own, "what was sent first is not heard first");
+        // The kernel does not look for the node's addresses a second time, which every packet would pay for.
+        Table::open().unwrap().apply(&[Operation::FlushChain("spoofing_guard".into())]).unwrap();
+        send(forged);
+        assert_eq!(heard(), forged);
+    });
+}
+
+#[test]
 fn a_result_says_what_was_made() {
     isolated(|| {
         uplink("10.89.0.1/24", 1450);

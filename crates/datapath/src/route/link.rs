@@ -23,8 +23,14 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INET_CONF: u16 = 1;
+/// Of `linux/ip.h`.
+const IPV4_DEVCONF_ACCEPT_LOCAL: u16 = 23;
+/// Of `linux/socket.h`.
+const AF_INET: u16 = 2;
 /// Of `linux/net_namespace.h`.
 const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
@@ -244,16 +250,30 @@ impl Rtnetlink {
 
     /// Marks a link as ours: its `ifalias` becomes our prefix and `purpose`, cut to the 255 bytes the kernel keeps.
     pub fn mark_as_ours(&mut self, link: LinkIndex, purpose: &str) -> Result<(), RouteError> {
-        self.set_alias(link, &format!("{}{purpose}", crate::OWNER.alias_prefix))
+        self.set_alias(link, &our_alias(purpose))
+    }
+
+    /// [Marks as ours](Self::mark_as_ours) a link of which something else drops what comes under wrong addresses, and
+    /// spares it the kernel's own search for packets under the node's (`accept_local`, IPv4).
+    ///
+    /// Once any range is routed to the node itself, that search is a lookup of the source of every packet
+    /// (`fib_validate_source` in `net/ipv4/fib_frontend.c`). `rp_filter` looks it up in any case.
+    pub fn mark_as_guarded(&mut self, link: LinkIndex, purpose: &str) -> Result<(), RouteError> {
+        self.change_link(link, "alias and settings", header(link, 0, 0), |request| {
+            put_alias(request, &our_alias(purpose));
+            request.nest(IFLA_AF_SPEC, |families| {
+                families.nest(AF_INET, |family| {
+                    family.nest(IFLA_INET_CONF, |settings| {
+                        settings.u32(IPV4_DEVCONF_ACCEPT_LOCAL, 1);
+                    });
+                });
+            });
+        })
     }
 
     /// Sets the `ifalias` of a link, cut to the 255 bytes the kernel keeps.
     pub fn set_alias(&mut self, link: LinkIndex, alias: &str) -> Result<(), RouteError> {
-        const ALIAS_MAX: usize = 255;
-        let alias = &alias[..alias.floor_char_boundary(ALIAS_MAX)];
-        self.change_link(link, "alias", header(link, 0, 0), |request| {
-            request.put(IFLA_IFALIAS, alias.as_bytes());
-        })
+        self.change_link(link, "alias", header(link, 0, 0), |request| put_alias(request, alias))
     }
 
     /// Makes `port` a port of `bridge`.
@@ -304,6 +324,15 @@ fn put_end(request: &mut Attributes, end: &VethEnd<'_>, mtu: u32) {
     if let Some(netns) = end.netns {
         put_netns(request, netns);
     }
+}
+
+fn our_alias(purpose: &str) -> String {
+    format!("{}{purpose}", crate::OWNER.alias_prefix)
+}
+
+fn put_alias(request: &mut Attributes, alias: &str) {
+    const ALIAS_MAX: usize = 255;
+    request.put(IFLA_IFALIAS, &alias.as_bytes()[..alias.floor_char_boundary(ALIAS_MAX)]);
 }
 
 fn put_netns(request: &mut Attributes, netns: &Netns) {
