@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use apiserver::client::{Client, ClientError, ENDPOINT_SLICES, ListOptions, SERVICES};
+use compile::plan::serving_nodes;
+use model::{Cluster, IpFamily, Name, TrafficPolicy, from_kube};
 use sandbox::machine::{HostLink, Record, Spec, StateDir, enter_namespaces};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -90,18 +92,40 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<(Value, Ve
     Ok((service, slices.items))
 }
 
+/// Why no node answers at a Service's node ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NoNode {
+    /// Its policy keeps to nodes with an endpoint, and none has one that serves.
+    NoEndpoint,
+    /// The nodes have no address of its first family.
+    NoAddress(IpFamily),
+    /// It cannot be served at all: what was refused of it, and why.
+    Refused(String),
+}
+
 /// Where node ports of a Service answer: at a node's address of its first family, under externalTrafficPolicy Local of a
-/// node with an endpoint; none if there is none.
-fn node_address(service: &Value, slices: &[Value], spec: &Spec) -> Option<IpAddr> {
-    let is_ipv6 = service["spec"]["ipFamilies"][0] == "IPv6";
-    let is_local = service["spec"]["externalTrafficPolicy"] == "Local";
-    let endpoints = || slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let has_endpoint = |node: &str| {
-        endpoints().any(|endpoint| endpoint["nodeName"] == node && endpoint["conditions"]["ready"] != false)
+/// node with an endpoint.
+fn node_address(service: &Value, slices: &[Value], spec: &Spec) -> Result<IpAddr, NoNode> {
+    let unreadable = |error: serde_json::Error| NoNode::Refused(error.to_string());
+    let admitted = from_kube::service(&serde_json::from_value(service.clone()).map_err(unreadable)?);
+    let Some(service) = admitted.fact else {
+        return Err(NoNode::Refused(admitted.rejected.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")));
     };
-    let mut nodes = spec.node_names().enumerate().filter(|(_, node)| !is_local || has_endpoint(node));
-    let (index, _) = nodes.next()?;
-    spec.node_addresses(index).into_iter().find(|address| address.is_ipv6() == is_ipv6)
+    let mut cluster = Cluster::default();
+    for slice in slices {
+        let admitted = from_kube::endpoint_slice(&serde_json::from_value(slice.clone()).map_err(unreadable)?);
+        admitted.fact.into_iter().for_each(|slice| cluster.insert_slice(slice));
+    }
+    let family = service.kind.families().first().copied().unwrap_or(IpFamily::V4);
+    let serving = serving_nodes(&service, family, &cluster);
+    let answers = |node: &String| match service.external_policy {
+        TrafficPolicy::Cluster => true,
+        TrafficPolicy::Local => serving.contains(&Name::from(node.as_str())),
+    };
+    let mut nodes = spec.node_names().enumerate().filter(|(_, node)| answers(node));
+    let (index, _) = nodes.next().ok_or(NoNode::NoEndpoint)?;
+    let mut addresses = spec.node_addresses(index).into_iter();
+    addresses.find(|address| IpFamily::of(*address) == family).ok_or(NoNode::NoAddress(family))
 }
 
 /// A socket in this machine's own network.
@@ -141,7 +165,7 @@ fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(Door, Targe
 }
 
 /// Where the ports of a Service are reached: at its load balancer address, or at the node's port.
-fn targets_of(service: &Value, node: Option<IpAddr>) -> Result<Vec<Target>> {
+fn targets_of(service: &Value, node: Result<IpAddr, NoNode>) -> Result<Vec<Target>> {
     let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
     let load_balancer: Option<IpAddr> = ingress.as_str().and_then(|text| text.parse().ok());
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -154,30 +178,35 @@ fn targets_of(service: &Value, node: Option<IpAddr>) -> Result<Vec<Target>> {
         };
         let address = match load_balancer {
             Some(address) => SocketAddr::new(address, number(&port["port"])?),
-            None => SocketAddr::new(node?, number(&port["nodePort"])?),
+            None => SocketAddr::new(*node.as_ref().ok()?, number(&port["nodePort"])?),
         };
         let name = port["name"].as_str().map_or_else(|| port["port"].to_string(), str::to_owned);
         Some(Target { port: name, protocol, address })
     };
     let targets: Vec<Target> = ports.iter().filter_map(target).collect();
-    ensure!(!targets.is_empty(), "{}", why_unreached(service, node.is_some()));
+    ensure!(!targets.is_empty(), "{}", why_unreached(service, node.as_ref().err()));
     Ok(targets)
 }
 
 /// Why a Service is not reached from outside the cluster, and the way out.
-fn why_unreached(service: &Value, has_node: bool) -> String {
+fn why_unreached(service: &Value, no_node: Option<&NoNode>) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (metadata, spec) = (&service["metadata"], &service["spec"]);
     let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
     let of = format!("Service {namespace}/{name}");
     match text(&spec["type"]).as_str() {
         "ExternalName" => format!("{of} is another name for {}: ask for that", text(&spec["externalName"])),
-        "NodePort" | "LoadBalancer" if !has_node => {
-            format!(
-                "{of} has externalTrafficPolicy Local, and no node has a ready endpoint of it; see: kubectl get pods"
-            )
-        }
-        "NodePort" | "LoadBalancer" => format!("{of} has no TCP or UDP port; only these are forwarded"),
+        "NodePort" | "LoadBalancer" => match no_node {
+            None => format!("{of} has no TCP or UDP port; only these are forwarded"),
+            Some(NoNode::NoEndpoint) => format!(
+                "{of} has externalTrafficPolicy Local, and no node has an endpoint of it that serves; \
+                 see: kubectl get pods"
+            ),
+            Some(NoNode::NoAddress(family)) => {
+                format!("{of} is of family {family}, and the nodes have no address of it")
+            }
+            Some(NoNode::Refused(why)) => format!("{of} is not served: {why}"),
+        },
         _ if spec["clusterIP"] == "None" => {
             format!("{of} is headless: its pods are reached by its name, from inside the cluster alone")
         }
@@ -254,7 +283,7 @@ mod tests {
     }
 
     fn addresses(service: &Value) -> Vec<String> {
-        targets_of(service, Some(Ipv4Addr::new(10, 89, 0, 1).into()))
+        targets_of(service, Ok(Ipv4Addr::new(10, 89, 0, 1).into()))
             .unwrap()
             .iter()
             .map(|target| format!("{} {}", target.port, target.protocol.url(target.address)))
@@ -277,34 +306,67 @@ mod tests {
             ..Shape::default()
         };
         let spec = Spec::new(shape).unwrap();
-        let endpoint = |node: &str, ready: bool| json!({ "nodeName": node, "conditions": { "ready": ready } });
-        let slices = [json!({ "endpoints": [endpoint("node2", false), endpoint("node3", true)] })];
-        for (families, policy, slices, expected) in [
-            (json!(["IPv4", "IPv6"]), "Cluster", &slices[..], Some("10.89.0.1")),
-            (json!(["IPv6"]), "Cluster", &slices, Some("fd00:10:89::1")),
-            (json!(["IPv4"]), "Local", &slices, Some("10.89.0.3")),
-            (json!(["IPv4"]), "Local", &[], None),
+        let endpoint = |last: u8, family: &str, node: &str, conditions: &Value| {
+            let address = if family == "IPv4" { format!("10.244.0.{last}") } else { format!("fd00:10:244::{last}") };
+            json!({ "addresses": [address], "nodeName": node, "conditions": conditions })
+        };
+        let slice = |name: &str, family: &str, endpoints: &[Value]| {
+            let labels = json!({ "kubernetes.io/service-name": "web" });
+            json!({ "metadata": { "namespace": "shop", "name": name, "labels": labels },
+                "addressType": family, "ports": [{ "port": 8080 }], "endpoints": endpoints })
+        };
+        let unready = endpoint(2, "IPv4", "node2", &json!({ "ready": false }));
+        let leaving = endpoint(4, "IPv4", "node2", &json!({ "ready": false, "serving": true, "terminating": true }));
+        let ready = endpoint(3, "IPv4", "node3", &json!({}));
+        let ready6 = endpoint(3, "IPv6", "node2", &json!({}));
+        let found = |families: &Value, spec_change: &Value, slices: &[Value]| {
+            let mut service = json!({ "metadata": { "namespace": "shop", "name": "web" }, "spec": {
+                "type": "NodePort", "ipFamilies": families, "ports": [{ "port": 80, "nodePort": 30080 }],
+                "clusterIP": if families[0] == "IPv4" { "10.96.0.1" } else { "fd00:10:96::1" },
+            } });
+            for (field, value) in spec_change.as_object().unwrap() {
+                service["spec"][field] = value.clone();
+            }
+            node_address(&service, slices, &spec).map(|address| address.to_string())
+        };
+        let (four, six, local) = (json!(["IPv4"]), json!(["IPv6"]), json!({ "externalTrafficPolicy": "Local" }));
+        let published = json!({ "externalTrafficPolicy": "Local", "publishNotReadyAddresses": true });
+        let of_four = |endpoints: &[Value]| slice("four", "IPv4", endpoints);
+        for (families, change, slices, expected) in [
+            (&four, &json!({}), vec![], Ok("10.89.0.1")),
+            (&six, &json!({}), vec![], Ok("fd00:10:89::1")),
+            (&four, &local, vec![of_four(&[unready.clone(), ready.clone()])], Ok("10.89.0.3")),
+            (&four, &local, vec![of_four(&[leaving.clone(), ready.clone()])], Ok("10.89.0.3")),
+            (&four, &local, vec![of_four(&[leaving])], Ok("10.89.0.2")),
+            (&four, &published, vec![of_four(&[unready.clone()])], Ok("10.89.0.2")),
+            (&four, &local, vec![of_four(&[unready])], Err(NoNode::NoEndpoint)),
+            (&four, &local, vec![slice("six", "IPv6", &[ready6.clone()])], Err(NoNode::NoEndpoint)),
+            (&six, &local, vec![of_four(&[ready]), slice("six", "IPv6", &[ready6])], Ok("fd00:10:89::2")),
+            (&four, &local, vec![], Err(NoNode::NoEndpoint)),
         ] {
-            let service = json!({ "spec": { "ipFamilies": families, "externalTrafficPolicy": policy } });
-            let found = node_address(&service, slices, &spec).map(|address| address.to_string());
-            assert_eq!(found.as_deref(), expected, "{service}");
+            let said = found(families, change, &slices);
+            assert_eq!(said, expected.map(str::to_owned), "{families} {change} {slices:?}");
         }
     }
 
     #[test]
     fn a_service_that_is_not_reached_from_outside_is_refused_with_the_way_out() {
-        let refusal = |spec: Value, node: Option<IpAddr>| {
+        let refusal = |spec: Value, node: Result<IpAddr, NoNode>| {
             let service = json!({ "metadata": { "namespace": "shop", "name": "web" }, "spec": spec });
             targets_of(&service, node).unwrap_err().to_string()
         };
-        let node = Some(Ipv4Addr::LOCALHOST.into());
+        let node = || Ok(Ipv4Addr::LOCALHOST.into());
         let ports = json!([{ "port": 80, "nodePort": 30080 }]);
         for (spec, node, expected) in [
-            (json!({ "type": "ClusterIP", "ports": [{ "port": 80 }] }), node, "kubectl patch svc web -n shop"),
-            (json!({ "type": "ClusterIP", "clusterIP": "None", "ports": [{ "port": 80 }] }), node, "is headless"),
-            (json!({ "type": "ExternalName", "externalName": "example.org" }), node, "another name for example.org"),
-            (json!({ "type": "NodePort", "ports": ports }), None, "externalTrafficPolicy Local"),
-            (json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "SCTP" }] }), node, "no TCP or UDP port"),
+            (json!({ "type": "ClusterIP", "ports": [{ "port": 80 }] }), node(), "kubectl patch svc web -n shop"),
+            (json!({ "type": "ClusterIP", "clusterIP": "None", "ports": [{ "port": 80 }] }), node(), "is headless"),
+            (json!({ "type": "ExternalName", "externalName": "example.org" }), node(), "another name for example.org"),
+            (json!({ "type": "NodePort", "ports": ports }), Err(NoNode::NoEndpoint), "externalTrafficPolicy Local"),
+            (
+                json!({ "type": "NodePort", "ports": [{ "port": 80, "protocol": "SCTP" }] }),
+                node(),
+                "no TCP or UDP port",
+            ),
         ] {
             let said = refusal(spec, node);
             assert!(said.contains("Service shop/web") && said.contains(expected), "{said}");
