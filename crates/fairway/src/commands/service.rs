@@ -9,6 +9,7 @@ mod kernel;
 mod print;
 mod reached;
 mod report;
+mod standing;
 mod words;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use nix::unistd::gethostname;
 use super::block_on;
 use super::snapshot::read_snapshot;
 use crate::cli::{ClusterArgs, ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
+use kernel::{OwnKernel, Unseen};
 use report::ServiceReport;
 
 /// The exit code of a command that could not find out what it was asked.
@@ -48,7 +50,7 @@ pub fn run(args: &ServiceArgs) -> Result<ExitCode> {
     };
     match action {
         ServiceAction::List(args) => Ok(list(args, &world)),
-        ServiceAction::Show(args) => show(args, &world),
+        ServiceAction::Show(args) => show(args, world),
     }
 }
 
@@ -68,7 +70,7 @@ fn list(args: &ListArgs, world: &World) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
+fn show(args: &ShowArgs, world: World) -> Result<ExitCode> {
     let key = NamespacedName::new(args.scope.namespace.as_str(), args.name.as_str());
     let Some(record) = &world.record else {
         bail!("there is no Service {key}; fairway service list -A shows all there are");
@@ -79,7 +81,7 @@ fn show(args: &ShowArgs, world: &World) -> Result<ExitCode> {
     };
     let mut report = world.report(service).with_record(record.clone());
     report.reached = reached::from_here(&args.scope.cluster, &report);
-    report.kernel = kernel::compare(&world.plan.elements_of(&key));
+    report.kernel = Some(world.kernel.and_then(|kernel| kernel.compare(&world.plan.elements_of(&key))));
     match args.scope.output {
         ServiceOutput::Json => say!("{:#}", json::one(&report)),
         ServiceOutput::Table => print::one(&world.view.name, &report, false),
@@ -94,15 +96,17 @@ struct World {
     /// What the API has of the Service that was asked for, when it has it.
     record: Option<ServiceRecord>,
     view: NodeView,
+    /// The node's kernel, where this machine is the node.
+    kernel: Result<OwnKernel, Unseen>,
     plan: Plan,
 }
 
 impl World {
     fn read(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<Self> {
         let (cluster, record) = block_on(read_api(scope, asked))??;
-        let view = kernel::completed(NodeView::new(node(scope, &cluster)?), &cluster);
+        let (view, kernel) = kernel::completed(NodeView::new(node(scope, &cluster)?), &cluster);
         let plan = Plan::of(view.clone(), &cluster);
-        Ok(Self { cluster, record, view, plan })
+        Ok(Self { cluster, record, view, kernel, plan })
     }
 
     fn report(&self, service: &Service) -> ServiceReport {

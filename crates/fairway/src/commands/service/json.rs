@@ -27,7 +27,8 @@ pub(super) fn one(report: &ServiceReport) -> Value {
         "delegatedBy": record.and_then(|record| record.delegated_by.as_deref()),
         "unmetConditions": record.map(|record| &record.unmet),
         "servedByLoadBalancer": record.map(|record| &record.proxied),
-        "kernel": report.kernel.as_ref().map(KernelReport::to_json),
+        "kernel": report.kernel.as_ref().and_then(|kernel| kernel.as_ref().ok()).map(KernelReport::to_json),
+        "kernelUnseen": report.kernel.as_ref().and_then(|kernel| kernel.as_ref().err()).map(ToString::to_string),
     })
 }
 
@@ -73,8 +74,8 @@ fn backends(report: &ServiceReport) -> Vec<Value> {
         json!({
             "endpoint": backend.socket, "portName": backend.port.as_str(),
             "node": backend.node.as_ref().map(Name::as_str), "pod": backend.pod.as_ref().map(ToString::to_string),
-            "serves": backend.state.serves(), "servesLocally": backend.serves_locally,
-            "state": report.state_of(backend),
+            "serves": report.standing_of(backend).serves(), "servesLocally": backend.serves_locally,
+            "state": report.standing_of(backend).to_string(),
         })
     });
     backends.collect()

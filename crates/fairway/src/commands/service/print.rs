@@ -62,7 +62,7 @@ fn backends(report: &ServiceReport, wide: bool) {
     };
     let serving = report.backends.iter().map(|each| {
         let mut row = row(each.socket.to_string(), Some(&each.port), each.node.as_ref(), each.serves_locally);
-        row.extend(last(report.state_of(each), each.pod.as_ref().map(ToString::to_string)));
+        row.extend(last(report.standing_of(each).to_string(), each.pod.as_ref().map(ToString::to_string)));
         row
     });
     let left_out = report.left_out.iter().map(|each| {
@@ -99,8 +99,10 @@ fn or_dash(name: Option<&Name>) -> String {
 }
 
 fn kernel(report: &ServiceReport) {
-    let Some(kernel) = &report.kernel else {
-        return say!("Run this on a node, as root, to see what its kernel holds.");
+    let kernel = match &report.kernel {
+        None => return,
+        Some(Err(unseen)) => return say!("{unseen}"),
+        Some(Ok(kernel)) => kernel,
     };
     let rows = kernel.elements.iter().map(|(set, element, held)| {
         vec![set.to_string(), element.clone(), if *held { "held" } else { "MISSING" }.to_owned()]

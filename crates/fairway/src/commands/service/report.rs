@@ -1,11 +1,14 @@
 //! What there is to say about a Service.
 
-use compile::plan::{Backend, BackendState, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
+use std::collections::BTreeSet;
+
+use compile::plan::{Backend, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
 use compile::{FrontendKind, NodeView, Plan};
 use model::from_kube::ServiceRecord;
-use model::{Cluster, IpFamily, Name, Service, ServiceKind, TrafficPolicy};
+use model::{Cluster, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
 
-use super::kernel::KernelReport;
+use super::kernel::{KernelReport, Unseen};
+use super::standing::{PolicyPair, Standing};
 use super::words::describe;
 
 /// A Service as one node sees it.
@@ -23,8 +26,8 @@ pub(super) struct ServiceReport {
     pub(super) rejected: Vec<String>,
     /// Where it is reached from this machine's own network, when the cluster is a sandbox here: URLs, or a command.
     pub(super) reached: Vec<String>,
-    /// What this machine's kernel holds; none when it was not asked or is no node.
-    pub(super) kernel: Option<KernelReport>,
+    /// What the node's kernel holds, or why this machine cannot tell; none when it was not asked.
+    pub(super) kernel: Option<Result<KernelReport, Unseen>>,
 }
 
 /// An address of a Service and what is done with connections to it.
@@ -86,36 +89,24 @@ impl ServiceReport {
     }
 
     /// What becomes of an endpoint under the Service's policies.
-    pub(super) fn state_of(&self, backend: &Backend) -> String {
+    pub(super) fn standing_of(&self, backend: &Backend) -> Standing {
         let is_outside = self.frontends.iter().any(|each| each.kind != FrontendKind::ClusterIp);
-        let is_local = |policy| policy == TrafficPolicy::Local;
-        let (internal, external) = (is_local(self.service.internal_policy), is_local(self.service.external_policy));
-        // Names and those that are left out anyway know no policies.
-        let is_elsewhere = matches!(backend.state, BackendState::Serves | BackendState::ServesLast);
-        match (internal, external && is_outside) {
-            _ if backend.serves_locally || !is_elsewhere => backend.state.to_string(),
-            (false, false) => backend.state.to_string(),
-            (true, true) => "left out: it is not on this node (both policies are Local)".to_owned(),
-            (true, false) if !is_outside => "left out: it is not on this node (internalTrafficPolicy Local)".to_owned(),
-            (true, false) => {
-                "serves, but no clients of the cluster IP: it is not on this node (internalTrafficPolicy Local)"
-                    .to_owned()
-            }
-            (false, true) => {
-                "serves, but no clients from outside: it is not on this node (externalTrafficPolicy Local)".to_owned()
-            }
-        }
+        let external = is_outside.then_some(self.service.external_policy);
+        Standing::of(backend, PolicyPair { internal: self.service.internal_policy, external })
     }
 
     /// Whether every port has somebody who serves it; what is left to others, and a name elsewhere, needs nobody here.
+    /// One without ports is not served, but for names, which stand for endpoints whatever their ports.
     pub(super) fn is_served(&self) -> bool {
-        if self.service.delegated || matches!(self.service.kind, ServiceKind::ExternalName { .. }) {
-            return true;
+        let has_backend = |port: &ServicePort| {
+            self.backends.iter().any(|backend| backend.port == port.name && self.standing_of(backend).serves())
+        };
+        match &self.service.kind {
+            ServiceKind::ExternalName { .. } => true,
+            _ if self.service.delegated => true,
+            ServiceKind::Virtual { .. } if self.service.ports.is_empty() => false,
+            ServiceKind::Virtual { .. } | ServiceKind::Headless { .. } => self.service.ports.iter().all(has_backend),
         }
-        self.service
-            .ports
-            .iter()
-            .all(|port| self.backends.iter().any(|backend| backend.port == port.name && backend.state.serves()))
     }
 
     /// The word kubectl has for its kind.
@@ -130,13 +121,18 @@ impl ServiceReport {
         }
     }
 
-    /// How many endpoints serve, and of how many; an endpoint with several ports counts once.
+    /// How many endpoints serve, and of how many; an endpoint with several ports counts once, and so does a pod with an
+    /// address of each family.
     pub(super) fn count(&self) -> (usize, usize) {
-        let distinct = |serving: bool| {
-            let chosen = self.backends.iter().filter(|backend| !serving || backend.state.serves());
-            chosen.map(|backend| backend.socket.ip()).collect::<std::collections::BTreeSet<_>>().len()
+        let distinct = |is_meant: &dyn Fn(&Backend) -> bool| {
+            let meant = self.backends.iter().filter(|backend| is_meant(backend));
+            let names = meant.map(|backend| match &backend.pod {
+                Some(pod) => pod.to_string(),
+                None => backend.socket.ip().to_string(),
+            });
+            names.collect::<BTreeSet<String>>().len()
         };
-        (distinct(true), distinct(false))
+        (distinct(&|backend| self.standing_of(backend).serves()), distinct(&|_| true))
     }
 }
 
@@ -149,14 +145,15 @@ const fn endpoints(dispatch: &Dispatch) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use compile::{NodePortAddresses, PodAddresses};
+    use compile::plan::BackendState;
     use model::from_kube;
     use serde_json::{Value, json};
 
+    use super::super::standing::Policies;
     use super::*;
 
-    /// What is said on node n1 of an endpoint there and of one on n2.
-    fn states(spec: &Value) -> [String; 2] {
+    /// What there is to say on node n1 of a Service with these fields of its spec, and endpoints.
+    fn report(spec: &Value, slices: &[Value]) -> ServiceReport {
         let mut cluster = Cluster::default();
         let mut object = json!({
             "metadata": { "namespace": "shop", "name": "web" },
@@ -167,26 +164,28 @@ mod tests {
         }
         let service = from_kube::service(&serde_json::from_value(object).unwrap()).fact.unwrap();
         cluster.services.insert(service.name.clone(), service.clone().into());
-        let slice = json!({
-            "metadata": { "namespace": "shop", "name": "web", "labels": { "kubernetes.io/service-name": "web" } },
-            "addressType": "IPv4", "ports": [{ "port": 80 }],
-            "endpoints": [
-                { "addresses": ["10.244.1.2"], "nodeName": "n1" }, { "addresses": ["10.244.2.2"], "nodeName": "n2" },
-            ],
-        });
-        cluster.insert_slice(from_kube::endpoint_slice(&serde_json::from_value(slice).unwrap()).fact.unwrap());
-        let view = NodeView {
-            name: "n1".into(),
-            pod_ranges: Vec::new(),
-            service_ranges: Vec::new(),
-            link_addresses: vec!["10.89.0.1".parse().unwrap()],
-            node_port_addresses: NodePortAddresses::All,
-            pod_addresses: PodAddresses::NodeRanges,
-            routing: compile::Routing::default(),
-        };
+        for (index, slice) in slices.iter().enumerate() {
+            let mut slice = slice.clone();
+            let labels = json!({ "kubernetes.io/service-name": "web" });
+            slice["metadata"] = json!({ "namespace": "shop", "name": format!("web-{index}"), "labels": labels });
+            cluster.insert_slice(from_kube::endpoint_slice(&serde_json::from_value(slice).unwrap()).fact.unwrap());
+        }
+        let view = NodeView { link_addresses: vec!["10.89.0.1".parse().unwrap()], ..NodeView::new("n1") };
         let plan = Plan::of(view.clone(), &cluster);
-        let report = ServiceReport::of(&view, &cluster, &plan, &service);
-        [0, 1].map(|index| report.state_of(&report.backends[index]))
+        ServiceReport::of(&view, &cluster, &plan, &service)
+    }
+
+    fn slice(endpoints: &Value) -> Value {
+        json!({ "addressType": "IPv4", "ports": [{ "port": 80 }], "endpoints": endpoints })
+    }
+
+    /// What is said on node n1 of an endpoint there and of one on n2.
+    fn states(spec: &Value) -> [String; 2] {
+        let endpoints = json!([
+            { "addresses": ["10.244.1.2"], "nodeName": "n1" }, { "addresses": ["10.244.2.2"], "nodeName": "n2" },
+        ]);
+        let report = report(spec, &[slice(&endpoints)]);
+        [0, 1].map(|index| report.standing_of(&report.backends[index]).to_string())
     }
 
     #[test]
@@ -210,5 +209,54 @@ mod tests {
         ] {
             assert_eq!(states(&spec), ["serves", expected], "{spec}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_left_out_by_a_policy_does_not_count_as_serving() {
+        let elsewhere = slice(&json!([{ "addresses": ["10.244.2.2"], "nodeName": "n2" }]));
+        let local = |internal: &str, kind: &str| json!({ "type": kind, "internalTrafficPolicy": internal });
+        let said = |spec: &Value| {
+            let report = report(spec, std::slice::from_ref(&elsewhere));
+            (report.standing_of(&report.backends[0]).serves(), report.is_served(), report.count())
+        };
+        let inside_only = json!({ "type": "ClusterIP", "internalTrafficPolicy": "Local", "ports": [{ "port": 80 }] });
+        assert_eq!(said(&inside_only), (false, false, (0, 1)));
+        assert_eq!(said(&local("Local", "NodePort")), (true, true, (1, 1)), "clients from outside meet it");
+        assert_eq!(said(&local("Cluster", "NodePort")), (true, true, (1, 1)));
+    }
+
+    #[test]
+    fn an_endpoint_that_a_policy_keeps_connections_at_serves_though_others_would_go_before_it() {
+        let terminating = json!({ "ready": false, "serving": true, "terminating": true });
+        let endpoints = slice(&json!([
+            { "addresses": ["10.244.1.2"], "nodeName": "n1", "conditions": terminating },
+            { "addresses": ["10.244.2.2"], "nodeName": "n2" },
+        ]));
+        let spec = json!({ "type": "ClusterIP", "internalTrafficPolicy": "Local", "ports": [{ "port": 80 }] });
+        let report = report(&spec, &[endpoints]);
+        let standings: Vec<Standing> = report.backends.iter().map(|backend| report.standing_of(backend)).collect();
+        assert_eq!(standings, [Standing::Here(BackendState::Terminating), Standing::Elsewhere(Policies::Internal)]);
+        assert!(report.is_served());
+    }
+
+    #[test]
+    fn a_service_without_ports_is_not_served_but_a_name_is() {
+        let endpoints = [slice(&json!([{ "addresses": ["10.244.1.2"], "nodeName": "n1" }]))];
+        let refused = json!({ "ports": [{ "port": 0 }] });
+        assert!(!report(&refused, &endpoints).is_served());
+        assert!(report(&json!({ "clusterIP": "None", "ports": [] }), &endpoints).is_served());
+    }
+
+    #[test]
+    fn a_pod_with_an_address_of_each_family_is_one_endpoint() {
+        let of_pod = |address: &str, family: &str| {
+            let pod = json!({ "kind": "Pod", "namespace": "shop", "name": "web-7" });
+            let mut slice = slice(&json!([{ "addresses": [address], "nodeName": "n1", "targetRef": pod }]));
+            slice["addressType"] = family.into();
+            slice
+        };
+        let slices = [of_pod("10.244.1.2", "IPv4"), of_pod("fd00:10:244:1::2", "IPv6")];
+        let both = json!({ "clusterIPs": ["10.96.0.10", "fd00:10:96::a"], "ipFamilies": ["IPv4", "IPv6"] });
+        assert_eq!(report(&both, &slices).count(), (1, 1));
     }
 }
