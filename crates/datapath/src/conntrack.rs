@@ -335,7 +335,8 @@ mod tests {
             }
             let mut sent = |family| conntrack.socket.query(GET, flag::DUMP, &udp_of(family), |_| Ok(Some(()))).unwrap();
             assert_eq!([FAMILY_V4, FAMILY_V6].map(|family| sent(family).len()), [1, 1]);
-            let clients: Vec<SocketAddr> = conntrack.udp_flows().unwrap().iter().map(|flow| flow.client).collect();
+            let removed = conntrack.remove_udp_flows(|_| false).unwrap();
+            let clients: Vec<SocketAddr> = removed.iter().map(|flow| flow.client).collect();
             assert_eq!(clients, [end("192.0.2.1", 3), end("2001:db8::1", 3)]);
         });
     }

@@ -398,7 +398,8 @@ fn with_local_policy_only_nodes_with_an_endpoint_answer() {
 #[test]
 fn with_local_policy_a_node_whose_endpoints_get_nothing_does_not_answer() {
     let local = json!({ "has": ["10.0.0.1"], "spec": { "externalTrafficPolicy": "Local" } });
-    let at = |endpoint: &Value, port: &str| world().service("a", 1, &local).slice("a", port, &[endpoint.clone()]);
+    let at =
+        |endpoint: &Value, port: &str| world().service("a", 1, &local).slice("a", port, std::slice::from_ref(endpoint));
     let on_n2 = |conditions: &Value| json!({ "addresses": ["10.244.0.1"], "nodeName": "n2", "conditions": conditions });
     let terminating = on_n2(&json!({ "ready": false, "serving": true, "terminating": true }));
     let unready = on_n2(&json!({ "ready": false, "serving": true, "terminating": false }));
