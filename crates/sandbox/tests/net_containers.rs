@@ -133,7 +133,8 @@ fn stop_asks_first_and_kills_when_grace_is_over() {
 }
 
 fn a_terminal_is_one_for_the_program_too() {
-    let mut spec = shell("tty; stty size; read line; echo got $line");
+    // It looks at the size when it is told to go on, which is after the resizing.
+    let mut spec = shell("tty; read line; stty size; echo got $line");
     (spec.terminal, spec.stdin) = (true, Stdin::Once);
     let container = Container::start(spec);
     let mut client = container.connect();

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// How long a test waits for something before it gives up.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";

@@ -79,7 +79,7 @@ async fn a_watch_ends_in_time_and_says_before_how_far_it_got() {
     let cluster = Cluster::start().await;
     let from = revision(&cluster).await;
     let started = Instant::now();
-    let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}&timeoutSeconds=3&allowWatchBookmarks=true");
+    let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}&timeoutSeconds=10&allowWatchBookmarks=true");
     let mut events = cluster.watch(&path).await;
     // A change elsewhere moves the revision that the bookmark tells.
     cluster.create("/api/v1/namespaces/default/secrets", &json!({ "metadata": { "name": "s" } })).await;

@@ -24,7 +24,7 @@ pub type Test = (&'static str, fn());
 
 /// Set in the process that is inside.
 const INSIDE: &str = "FAIRWAY_TEST_INSIDE";
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `tests`, or as one of the node's helpers what the arguments ask for.
 pub fn run(tests: &[Test]) -> ExitCode {
