@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,11 +26,13 @@ use tokio::runtime::Runtime;
 use crate::permissions::{self, Account};
 
 /// Far longer than anything here takes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// What roles do, without the steps of the libraries below them.
 const LOG: &str = "debug,hyper_util=info,kube_client=info,rustls=info,tower=info";
 pub const NODE: &str = "node1";
 pub const NODE_ADDRESS: &str = "10.89.0.1";
+/// No client gets this port for its own, so it is free whenever the API server starts again.
+const API_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 
 /// A running API server, and this namespace made a node.
 pub struct World {
@@ -61,7 +63,7 @@ impl World {
             runtime: Runtime::new().unwrap(),
             client: Client::unix(directory.path().join("api.sock")),
             authority: Authority::create(Timestamp::now()).unwrap(),
-            address: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+            address: API_ADDRESS,
             server: None,
             directory,
         };
