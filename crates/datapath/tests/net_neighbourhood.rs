@@ -4,7 +4,7 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
+use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse, probe};
 use datapath::neighbourhood::{NeighbourSocket, SolicitedGroups};
 use datapath::route::{MacAddress, Rtnetlink};
 use datapath::testing::{UPLINK, isolated, other_machine, wait_for};
@@ -110,6 +110,31 @@ fn questions_of_ipv6_are_heard_though_their_groups_are_not_joined_and_their_answ
             }
             receiver.recv(&mut [0]).ok()
         });
+    });
+}
+
+#[test]
+fn a_silent_holder_of_an_address_answers_a_probe_and_believes_nothing_of_it() {
+    isolated(|| {
+        let family = |own: &str, theirs: &str| [own.parse().unwrap(), theirs.parse().unwrap()];
+        let other = other_machine(&[family("10.0.0.1/24", "10.0.0.7/24"), family("fd00::1/64", "fd00::7/64")]);
+        let (link, mac) = link();
+        let holder = Rtnetlink::open_in(&other).unwrap().require_link(UPLINK).unwrap().mac.unwrap();
+        for (held, free, family) in [("10.0.0.7", "10.0.0.8", IpFamily::V4), ("fd00::7", "fd00::8", IpFamily::V6)] {
+            let socket = NeighbourSocket::open(link.index, mac, family).unwrap();
+            let (held, free): (IpAddr, IpAddr) = (held.parse().unwrap(), free.parse().unwrap());
+            let mut heard = Vec::new();
+            wait_for("an answer to the probe", SECONDS, || {
+                socket.send(&probe(mac, free)).unwrap();
+                socket.send(&probe(mac, held)).unwrap();
+                let frame = socket.receive(Duration::from_millis(100)).unwrap()?;
+                heard.extend(parse(&frame));
+                heard.contains(&Heard::Claim(Neighbour { mac: holder, address: held })).then_some(())
+            });
+            let is_of_free = |heard: &Heard| matches!(heard, Heard::Claim(claim) if claim.address == free);
+            assert!(!heard.iter().any(is_of_free), "nobody has {free}: {heard:?}");
+        }
+        assert!(!believed(&other).contains(&mac.to_string()), "a probe claims nothing: {}", believed(&other));
     });
 }
 

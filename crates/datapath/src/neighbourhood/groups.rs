@@ -45,7 +45,14 @@ impl SolicitedGroups {
 }
 
 fn group_of(address: IpAddr) -> Option<Ipv6Addr> {
-    let IpAddr::V6(address) = address else { return None };
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(solicited_node(address)),
+    }
+}
+
+/// The group that questions for an address are sent to.
+pub(super) const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
-    Some(Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]))
+    Ipv6Addr::from_octets([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }

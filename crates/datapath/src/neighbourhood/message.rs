@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::groups::solicited_node;
 use crate::route::MacAddress;
 
 const BROADCAST: MacAddress = MacAddress([0xff; 6]);
@@ -127,6 +128,17 @@ pub fn announcement(mac: MacAddress, address: IpAddr) -> Vec<Vec<u8>> {
     }
 }
 
+/// The frame that asks whether anybody on the link has `address`, without claiming it: an ARP probe (RFC 5227, 1.1), or the
+/// solicitation by which duplicates are detected (RFC 4862, 5.4.2). Who asks is at `mac`.
+pub fn probe(mac: MacAddress, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => {
+            arp(ARP_REQUEST, (mac, Ipv4Addr::UNSPECIFIED), (MacAddress([0; 6]), address), BROADCAST) //
+        }
+        IpAddr::V6(address) => solicitation(mac, address),
+    }
+}
+
 fn arp(operation: u8, sender: (MacAddress, Ipv4Addr), target: (MacAddress, Ipv4Addr), to: MacAddress) -> Vec<u8> {
     let mut frame = ethernet(to, sender.0, ETHERTYPE_ARP);
     frame.extend(ARP_HEADER);
@@ -143,12 +155,27 @@ fn advertisement(mac: MacAddress, target: Ipv6Addr, to: (MacAddress, Ipv6Addr), 
     message.extend(target.octets());
     message.extend([TARGET_LINK_ADDRESS, 1]);
     message.extend(mac.0);
-    let sum = checksum(target, to.1, &message).to_be_bytes();
+    neighbour_discovery((mac, target), to, message)
+}
+
+/// Of nobody yet, so that it may not say where its sender is (RFC 4861, 4.3).
+fn solicitation(mac: MacAddress, target: Ipv6Addr) -> Vec<u8> {
+    let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(target.octets());
+    let group = solicited_node(target);
+    let [.., a, b, c, d] = group.octets();
+    // The Ethernet group of an IPv6 group (RFC 2464, 7).
+    let group_mac = MacAddress([0x33, 0x33, a, b, c, d]);
+    neighbour_discovery((mac, Ipv6Addr::UNSPECIFIED), (group_mac, group), message)
+}
+
+/// A frame with an ICMPv6 message, of at most 255 octets, whose checksum is still zero.
+fn neighbour_discovery(from: (MacAddress, Ipv6Addr), to: (MacAddress, Ipv6Addr), mut message: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(from.1, to.1, &message).to_be_bytes();
     message[2..4].copy_from_slice(&sum);
-    let mut frame = ethernet(to.0, mac, ETHERTYPE_IPV6);
-    // A message is 32 octets long.
-    frame.extend([0x60, 0, 0, 0, 0, 32, ICMPV6, HOP_LIMIT]);
-    frame.extend(target.octets());
+    let mut frame = ethernet(to.0, from.0, ETHERTYPE_IPV6);
+    frame.extend([0x60, 0, 0, 0, 0, message.len() as u8, ICMPV6, HOP_LIMIT]);
+    frame.extend(from.1.octets());
     frame.extend(to.1.octets());
     frame.extend(message);
     frame
@@ -208,14 +235,21 @@ mod tests {
 
     #[test]
     fn a_probe_is_a_question_and_no_claim() {
-        let probe = arp(
-            ARP_REQUEST,
-            (THEIRS, Ipv4Addr::UNSPECIFIED),
-            (MacAddress([0; 6]), "10.0.0.7".parse().unwrap()),
-            BROADCAST,
-        );
-        let asker = Neighbour { mac: THEIRS, address: Ipv4Addr::UNSPECIFIED.into() };
-        assert_eq!(parse(&probe), [Heard::Question { target: address("10.0.0.7"), asker }]);
+        for (target, unspecified) in [("10.0.0.7", "0.0.0.0"), ("fd00::7", "::")] {
+            let asker = Neighbour { mac: THEIRS, address: address(unspecified) };
+            let heard = parse(&probe(THEIRS, address(target)));
+            assert_eq!(heard, [Heard::Question { target: address(target), asker }], "{target}");
+        }
+    }
+
+    #[test]
+    fn a_probe_of_ipv6_goes_to_the_group_of_its_address_with_a_right_checksum() {
+        let frame = probe(OURS, address("fd00::12:3456"));
+        assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
+        let group = "ff02::1:ff12:3456".parse().unwrap();
+        assert_eq!(frame[ETHERNET_LEN + 24..ETHERNET_LEN + IPV6_LEN], Ipv6Addr::octets(&group));
+        // Over a message with its checksum in it the sum is zero.
+        assert_eq!(checksum(Ipv6Addr::UNSPECIFIED, group, &frame[ETHERNET_LEN + IPV6_LEN..]), 0);
     }
 
     #[test]
@@ -229,7 +263,7 @@ mod tests {
         assert_eq!(frame[ETHERNET_LEN + IPV6_LEN + 4], SOLICITED | OVERRIDE);
     }
 
-    fn solicitation(source: &str, target: &str) -> Vec<u8> {
+    fn solicitation_of(source: &str, target: &str) -> Vec<u8> {
         let (IpAddr::V6(source), IpAddr::V6(target)) = (address(source), address(target)) else { panic!() };
         let mut frame = ethernet(ALL_NODES_MAC, THEIRS, ETHERTYPE_IPV6);
         frame.extend([0x60, 0, 0, 0, 0, 24, ICMPV6, HOP_LIMIT]);
@@ -244,8 +278,11 @@ mod tests {
     fn a_solicitation_says_who_asks_unless_it_asks_before_it_has_an_address() {
         let asker = |text| Neighbour { mac: THEIRS, address: address(text) };
         let question = |text| Heard::Question { target: address("fd00::7"), asker: asker(text) };
-        assert_eq!(parse(&solicitation("fd00::2", "fd00::7")), [Heard::Claim(asker("fd00::2")), question("fd00::2")]);
-        assert_eq!(parse(&solicitation("::", "fd00::7")), [question("::")]);
+        assert_eq!(
+            parse(&solicitation_of("fd00::2", "fd00::7")),
+            [Heard::Claim(asker("fd00::2")), question("fd00::2")]
+        );
+        assert_eq!(parse(&solicitation_of("::", "fd00::7")), [question("::")]);
     }
 
     #[test]
