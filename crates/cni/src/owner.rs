@@ -26,10 +26,8 @@ impl Owner {
 
     /// 48 bits.
     fn hash(&self) -> u64 {
-        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
         let text = [self.container.as_bytes(), b"\0", self.interface.as_bytes()].concat();
-        text.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME)) >> 16
+        model::fnv1a(&text) >> 16
     }
 }
 

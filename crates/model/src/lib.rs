@@ -5,6 +5,7 @@
 //! This crate is pure: no I/O, no clock, no randomness, no logging.
 
 mod cluster;
+mod digest;
 mod fitness;
 pub mod from_kube;
 mod load_balancer;
@@ -21,6 +22,7 @@ mod selector;
 mod service;
 
 pub use cluster::Cluster;
+pub use digest::fnv1a;
 pub use fitness::Fitness;
 pub use load_balancer::{AddressPool, AddressRange, AddressWish, LOAD_BALANCER_CLASS, LoadBalancerRequest, PoolStatus};
 pub use mac::MacAddress;

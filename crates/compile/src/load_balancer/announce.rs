@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use model::{Cluster, IpFamily, Name, NamespacedName, NodeNetworks, Service, ServiceKind, TrafficPolicy};
 
+use super::choice;
 use crate::plan::serving_nodes;
 
 /// Whoever sets this label on a node wants no load balancer to send to it, whatever its value
@@ -97,13 +98,5 @@ pub(super) fn rank(node: &Name, address: IpAddr) -> u64 {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     };
-    hash(octets.iter().chain(node.as_str().as_bytes()))
-}
-
-/// FNV-1a with its bits mixed at the end, the same in every version.
-pub(super) fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
-    let hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 33)
+    choice(octets.iter().chain(node.as_str().as_bytes()))
 }

@@ -14,10 +14,9 @@ use std::net::IpAddr;
 
 use model::{
     Cluster, IpFamily, LoadBalancerRequest, Name, NamespacedName, PoolStatus, Rejected, RejectedReason, Service,
-    ServiceKind, Subject, TrafficPolicy,
+    ServiceKind, Subject, TrafficPolicy, fnv1a,
 };
 
-use announce::hash;
 pub use announce::{Announcement, Answerer, announcements};
 pub use candidates::takes_part;
 use pools::Pools;
@@ -100,8 +99,8 @@ impl<'a> Claim<'a> {
     /// again when its status is lost or it is made anew.
     fn preference(&self) -> u64 {
         match &self.request.sharing_key {
-            Some(key) => hash(key.as_str().as_bytes().iter()),
-            None => hash(self.service.name.to_string().as_bytes().iter()),
+            Some(key) => choice(key.as_str().as_bytes()),
+            None => choice(self.service.name.to_string().as_bytes()),
         }
     }
 
@@ -133,3 +132,10 @@ impl<'a> Claim<'a> {
 
 #[cfg(test)]
 mod tests;
+/// The number by which something is chosen for these bytes, the same on every node and in every version. What follows
+/// from FNV-1a alone is too much alike for bytes that differ in few bits, so these are mixed.
+fn choice<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    let hash = fnv1a(bytes);
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
+}

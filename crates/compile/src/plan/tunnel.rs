@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
-use model::{IpFamily, MacAddress, Node};
+use model::{IpFamily, MacAddress, Node, fnv1a};
 
 use super::{Checksums, Routing};
 
@@ -109,17 +109,10 @@ fn mac(endpoint: IpAddr) -> MacAddress {
             MacAddress([0x02, 0xf4, a, b, c, d])
         }
         IpAddr::V6(address) => {
-            let [.., a, b, c, d, e] = digest(address).to_be_bytes();
+            let [.., a, b, c, d, e] = fnv1a(&address.octets()).to_be_bytes();
             MacAddress([0x06, a, b, c, d, e])
         }
     }
-}
-
-/// FNV-1a, 64 bits: the same on every node and in every version.
-fn digest(address: Ipv6Addr) -> u64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    address.octets().iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// The link-local address that belongs to an Ethernet address (RFC 4291, appendix A).

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use model::{IpFamily, Name};
+use model::{IpFamily, Name, fnv1a};
 
 use super::{FieldType, Value};
 
@@ -25,9 +25,7 @@ impl Rule {
     /// The encoder keeps it in the rule's user data, so that rules read back can be recognised without decoding
     /// them. It is the 64-bit FNV-1a hash of the rule's text, the same in every build.
     pub fn fingerprint(&self) -> u64 {
-        self.to_string()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        fnv1a(self.to_string().as_bytes())
     }
 }
 
