@@ -57,6 +57,21 @@ pub fn announcements(cluster: &Cluster, there: &BTreeMap<Name, NodeNetworks>) ->
     found
 }
 
+/// Every address that Fairway gave, each with whether there is a node that could answer for it.
+pub fn answerable(cluster: &Cluster) -> BTreeMap<IpAddr, bool> {
+    let mut found = BTreeMap::new();
+    for service in cluster.services.values() {
+        for address in given_addresses(service) {
+            let is_served = match service.external_policy {
+                TrafficPolicy::Cluster => true,
+                TrafficPolicy::Local => !serving_nodes(service, IpFamily::of(*address), cluster).is_empty(),
+            };
+            *found.entry(*address).or_default() |= is_served;
+        }
+    }
+    found
+}
+
 pub(super) fn given_addresses(service: &Service) -> &[IpAddr] {
     let is_given = service.load_balancer.as_ref().is_some_and(|request| request.is_given && !request.leaving);
     match &service.kind {

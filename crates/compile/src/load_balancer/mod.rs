@@ -17,7 +17,7 @@ use model::{
     ServiceKind, Subject, TrafficPolicy, fnv1a,
 };
 
-pub use announce::{Announcement, Answerer, announcements};
+pub use announce::{Announcement, Answerer, announcements, answerable};
 pub use candidates::takes_part;
 use pools::Pools;
 

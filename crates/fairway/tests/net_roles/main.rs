@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod agent;
+mod announcer;
 mod check_command;
 mod controller;
 mod dns;

@@ -1,13 +1,16 @@
 //! Load balancer addresses on the network the nodes are on: one node answers for each.
 //!
 //! Which node is decided by `compile::load_balancer::announcements` from the snapshot and the nodes that are there
-//! (`kubeapi::Presence`). The node that is chosen tells everybody, answers whoever asks, and watches for others that do.
+//! (`kubeapi::Presence`). The node that is chosen tells everybody, answers whoever asks, and watches for others that do; of
+//! an address that is new it asks first whether somebody has it.
 
+mod ages;
 mod doubles;
 mod links;
 mod metrics;
 mod off_network;
 mod places;
+mod probes;
 mod teller;
 mod term;
 
@@ -21,11 +24,12 @@ use jiff::Timestamp;
 use kubeapi::{Client, Presence, RejectionSender};
 use model::{Cluster, Name, NamespacedName, NodeNetworks};
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::health::Health;
+use ages::Ages;
 pub(super) use metrics::AnnouncerMetrics;
 use places::{networks_of, read_places};
 use teller::Teller;
@@ -85,15 +89,20 @@ impl Announcer {
     /// The Lease is given back at the end only if this node will not answer again soon: an agent that is started anew finds it,
     /// and no address moves away and back.
     pub(super) async fn run(mut self, cancel: &CancellationToken) {
-        while cancel.run_until_cancelled(self.wait_to_take_part()).await.is_some() {
+        let mut ages = Ages::default();
+        while cancel.run_until_cancelled(self.wait_to_take_part(&mut ages)).await.is_some() {
             let end = cancel.child_token();
             let (to_teller, teller) = Teller::new(self.node.clone(), self.client.clone());
-            let (term, networks) = Term::begin(&self, to_teller, &end);
+            let (term, networks) = Term::begin(&self, (ages, to_teller), &end);
             let owner = (self.node.clone(), networks);
             let place = (self.client.clone(), &*self.namespace);
             let presence = Presence::new(place, PURPOSE, owner, self.lease_duration);
             let (to_present, present) = watch::channel(BTreeMap::new());
-            tokio::join!(presence.keep(&to_present, &end), term.run(present), end.run_until_cancelled(teller.run()),);
+            ((), ages, _) = tokio::join!(
+                presence.keep(&to_present, &end),
+                term.run(present),
+                end.run_until_cancelled(teller.run())
+            );
             if !cancel.is_cancelled() || self.following.is_leaving(&self.node) {
                 presence.leave().await;
             }
@@ -101,7 +110,7 @@ impl Announcer {
     }
 
     /// Ends once this node takes part in answering for addresses.
-    async fn wait_to_take_part(&mut self) {
+    async fn wait_to_take_part(&mut self, ages: &mut Ages) {
         let mut looks = interval(LOOK);
         let mut networks = NodeNetworks::Told(Vec::new());
         loop {
@@ -114,6 +123,9 @@ impl Announcer {
                     Ok(places) => networks = networks_of(&places),
                     Err(error) => warn!(error = format!("{error:#}"), "cannot tell which networks this node is on"),
                 },
+            }
+            if let Some(cluster) = self.following.snapshots.borrow().as_ref() {
+                ages.take(cluster, Instant::now());
             }
             if self.following.takes_part(&self.node, &networks) {
                 return;

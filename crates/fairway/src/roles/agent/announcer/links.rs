@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse};
+use datapath::neighbourhood::message::{Heard, Neighbour, announcement, answer, parse, probe};
 use datapath::neighbourhood::{NeighbourSocket, SolicitedGroups};
 use datapath::route::MacAddress;
 use model::IpFamily;
@@ -28,6 +28,8 @@ const LOOK_UP: Duration = Duration::from_millis(250);
 /// The links, each with a thread that answers.
 pub(super) struct Links {
     held: watch::Receiver<Held>,
+    /// The addresses that are asked for before they are held.
+    probed: watch::Sender<BTreeSet<IpAddr>>,
     metrics: Arc<AnnouncerMetrics>,
     cancel: CancellationToken,
     ears: BTreeMap<Place, Ear>,
@@ -49,10 +51,11 @@ impl Links {
     /// No links yet; all tasks end with `cancel`.
     pub(super) fn new(held: watch::Receiver<Held>, metrics: Arc<AnnouncerMetrics>, cancel: CancellationToken) -> Self {
         let (to_claims, claims) = mpsc::channel(PENDING);
-        Self { held, metrics, cancel, ears: BTreeMap::new(), own: BTreeSet::new(), to_claims, claims }
+        let probed = watch::Sender::new(BTreeSet::new());
+        Self { held, probed, metrics, cancel, ears: BTreeMap::new(), own: BTreeSet::new(), to_claims, claims }
     }
 
-    /// Another machine's next claim of an address that is held here.
+    /// Another machine's next claim of an address that is held or asked for here.
     pub(super) async fn next_claim(&mut self) -> Neighbour {
         loop {
             match self.claims.recv().await {
@@ -100,6 +103,7 @@ impl Links {
             place: place.clone(),
             socket: Arc::clone(&socket),
             held: self.held.clone(),
+            probed: self.probed.subscribe(),
             metrics: Arc::clone(&self.metrics),
             claims: self.to_claims.clone(),
         };
@@ -132,6 +136,24 @@ impl Links {
         }
     }
 
+    /// Makes these the addresses of which claims are heard though they are not held.
+    pub(super) fn hear_of(&self, probed: BTreeSet<IpAddr>) {
+        self.probed.send_if_modified(|known| {
+            let is_new = *known != probed;
+            *known = probed;
+            is_new
+        });
+    }
+
+    /// Asks everybody who has these addresses, without saying that they are here.
+    pub(super) fn probe(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            for (place, ear) in self.ears.iter().filter(|(place, _)| place.may_have(address)) {
+                send(&ear.socket, &probe(place.mac, address));
+            }
+        }
+    }
+
     /// Ends all tasks.
     pub(super) async fn end(self) {
         for ear in self.ears.into_values() {
@@ -148,6 +170,7 @@ struct Listening {
     place: Place,
     socket: Arc<NeighbourSocket>,
     held: watch::Receiver<Held>,
+    probed: watch::Receiver<BTreeSet<IpAddr>>,
     metrics: Arc<AnnouncerMetrics>,
     claims: mpsc::Sender<Neighbour>,
 }
@@ -171,12 +194,16 @@ impl Listening {
                 send(&self.socket, &answer(mac, target, &asker));
                 self.metrics.answered.inc();
             }
-            Heard::Claim(claim) if claim.mac != mac && self.is_held_here(claim.address) => {
+            Heard::Claim(claim) if claim.mac != mac && self.matters_here(claim.address) => {
                 // If there are too many, the next of them will do.
                 let _ = self.claims.try_send(claim);
             }
             Heard::Question { .. } | Heard::Claim(_) => {}
         }
+    }
+
+    fn matters_here(&self, address: IpAddr) -> bool {
+        self.is_held_here(address) || (self.place.may_have(address) && self.probed.borrow().contains(&address))
     }
 
     fn is_held_here(&self, address: IpAddr) -> bool {

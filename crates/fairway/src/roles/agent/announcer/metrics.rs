@@ -12,7 +12,7 @@ pub(in crate::roles::agent) struct AnnouncerMetrics {
     pub(super) answered: Counter,
     /// Announcements that were sent unasked.
     pub(super) announced: Counter,
-    /// Other machines that answer for addresses of this node.
+    /// Other machines that answer for addresses of this node, or keep it from answering.
     pub(super) doubles: Gauge,
 }
 
@@ -23,7 +23,7 @@ impl AnnouncerMetrics {
         announcer.register("addresses", "Load balancer addresses this node answers for", self.addresses.clone());
         announcer.register("answers", "Questions of neighbours that were answered", self.answered.clone());
         announcer.register("announcements", "Addresses announced to all neighbours unasked", self.announced.clone());
-        let doubles = "Other machines that answer for addresses this node answers for";
+        let doubles = "Other machines that have addresses this node answers for or is to";
         announcer.register("duplicates", doubles, self.doubles.clone());
     }
 }

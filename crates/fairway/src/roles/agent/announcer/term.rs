@@ -11,21 +11,24 @@ use jiff::Timestamp;
 use kubeapi::RejectionSender;
 use model::{Name, NodeNetworks};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::ages::Ages;
 use super::doubles::Doubles;
 use super::links::Links;
 use super::off_network::OffNetwork;
 use super::places::{Place, networks_of, read_places};
+use super::probes::{Probes, Step};
 use super::teller::TellerSender;
 use super::{Announcer, AnnouncerMetrics, Following, Held};
 
 /// New announcements are sent again so often after the first, a second apart: a frame may be lost.
 const REPEATS: u32 = 3;
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
-/// How often everything is announced again, for those who missed it all, and the node's networks are looked at.
+/// How often everything is announced again, for those who missed it all, it is asked who else has it, and the node's
+/// networks are looked at.
 const REFRESH: Duration = Duration::from_secs(30);
 
 /// What one term of answering needs.
@@ -42,6 +45,8 @@ pub(super) struct Term {
     addresses: Vec<IpAddr>,
     held: watch::Sender<Held>,
     links: Links,
+    ages: Ages,
+    probes: Probes,
     doubles: Doubles,
     off_network: OffNetwork,
     /// Addresses that are still to be announced so often.
@@ -52,7 +57,7 @@ impl Term {
     /// A term that ends with `end` at the latest, and the networks this node is on meanwhile.
     pub(super) fn begin(
         announcer: &Announcer,
-        teller: TellerSender,
+        (ages, teller): (Ages, TellerSender),
         end: &CancellationToken,
     ) -> (Self, watch::Receiver<NodeNetworks>) {
         let (held, receiver) = watch::channel(Held::new());
@@ -69,6 +74,8 @@ impl Term {
             addresses: Vec::new(),
             held,
             links: Links::new(receiver, Arc::clone(&announcer.metrics), end.clone()),
+            ages,
+            probes: Probes::default(),
             doubles: Doubles::default(),
             off_network: OffNetwork::default(),
             fresh: BTreeMap::new(),
@@ -78,19 +85,24 @@ impl Term {
         (term, networks)
     }
 
-    /// Answers for what this node is chosen for, as long as it takes part.
-    pub(super) async fn run(mut self, mut present: watch::Receiver<BTreeMap<Name, NodeNetworks>>) {
+    /// Answers for what this node is chosen for, as long as it takes part; returns what it has learnt of addresses' ages.
+    pub(super) async fn run(mut self, mut present: watch::Receiver<BTreeMap<Name, NodeNetworks>>) -> Ages {
         let end = self.end.clone();
         let (mut repeats, mut refresh) = (interval(REPEAT_EVERY), interval(REFRESH));
         repeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.probes.next();
             tokio::select! {
                 () = end.cancelled() => break,
                 changed = self.following.snapshots.changed() => if changed.is_err() { break },
                 changed = self.following.in_force.changed() => if changed.is_err() { break },
                 changed = present.changed() => if changed.is_err() { break },
                 claim = self.links.next_claim() => {
-                    self.defend(&claim);
+                    self.take_claim(&claim);
+                    continue;
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.probe();
                     continue;
                 }
                 _ = repeats.tick() => {
@@ -103,7 +115,7 @@ impl Term {
                 }
                 _ = refresh.tick() => {
                     self.look_at_places();
-                    self.links.announce(self.held.borrow().keys().copied());
+                    self.refresh();
                 }
             }
             let there = present.borrow_and_update().clone();
@@ -117,6 +129,7 @@ impl Term {
         self.metrics.doubles.set(0);
         self.end.cancel();
         self.links.end().await;
+        self.ages
     }
 
     /// Decides which of the nodes that are there answers for what, and makes it so here.
@@ -131,12 +144,42 @@ impl Term {
         let all = announcements(&cluster, there);
         self.links.follow(&self.places, all.keys());
         self.off_network.follow(&self.node, &all, Instant::now());
-        let new = self.take_over(own(&self.node, all, &announcements(&in_force, there)));
+        let (chosen, now) = (own(&self.node, all, &announcements(&in_force, there)), Instant::now());
+        self.ages.take(&cluster, now);
+        let at_once = self.probes.follow(chosen, &self.held.borrow(), &self.ages, now);
+        self.answer_for(at_once);
+        self.probe();
+    }
+
+    /// Answers for these addresses and no others from now on, and tells everybody of those that are new.
+    fn answer_for(&mut self, addresses: Held) {
+        let new = self.take_over(addresses);
         self.fresh.retain(|address, _| self.held.borrow().contains_key(address));
         self.links.join_groups();
         self.links.announce(new.keys().copied());
         self.fresh.extend(new.keys().map(|address| (*address, REPEATS)));
         self.tell(&new);
+    }
+
+    /// Asks who has the addresses that are not answered for yet, and answers for those that nobody has.
+    fn probe(&mut self) {
+        let Step { ask, free } = self.probes.step(Instant::now());
+        // Before they are sent: an answer must not be missed.
+        self.links.hear_of(self.probes.addresses());
+        self.links.probe(ask);
+        if !free.is_empty() {
+            free.keys().for_each(|address| self.ages.give_back(*address));
+            let held = self.held.borrow().clone();
+            self.answer_for(held.into_iter().chain(free).collect());
+        }
+    }
+
+    /// Says what is said over and over. Who took an address over at once, as at a failover, learns by the probes whether
+    /// somebody has it who says nothing unasked.
+    fn refresh(&self) {
+        let held: Vec<IpAddr> = self.held.borrow().keys().copied().collect();
+        self.links.announce(held.iter().copied());
+        self.links.probe(held);
     }
 
     /// Reads which networks this node is on; what was known stays when that fails.
@@ -157,7 +200,21 @@ impl Term {
         });
         self.rejections.tell_or_drop(self.off_network.take(Instant::now()));
         self.doubles.forget(&self.held.borrow(), Instant::now());
-        self.metrics.doubles.set(self.doubles.count());
+        self.metrics.doubles.set(self.doubles.count() + self.probes.count_taken());
+    }
+
+    /// Takes in that another machine claims an address that this node answers for or is to.
+    fn take_claim(&mut self, claim: &Neighbour) {
+        match self.probes.take(claim, Instant::now()) {
+            Some(told) => {
+                if !told.is_empty() {
+                    self.ages.take_away(claim.address);
+                    info!(address = %claim.address, mac = %claim.mac, "another machine has this address; not answering");
+                }
+                self.rejections.tell(told);
+            }
+            None => self.defend(claim),
+        }
     }
 
     /// Takes in that another machine claims an address of this node. It is announced with the next repeats: by then a node
