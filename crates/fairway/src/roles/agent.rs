@@ -101,7 +101,7 @@ pub async fn run(args: AgentArgs, cancel: CancellationToken) -> Result<()> {
         run_if(args.announce_l2, announcer.run(&cancel)),
         health_checks::serve(checks, cancel.clone()),
         pages.serve(pages::of_agent(&health, peers, &announcer_metrics), cancel.clone()),
-        run_if(args.kube_proxy_ports, pages::serve_for_kube_proxy(Arc::clone(&health), cancel.clone())),
+        run_if(args.kube_proxy_ports, pages::serve_for_kube_proxy(health, announcer_metrics, cancel.clone())),
         cancel.run_until_cancelled(kubeapi::report_refusals(&mut cluster, rejections, &client, COMPONENT)),
     );
     cluster.join().await;

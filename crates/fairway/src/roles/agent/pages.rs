@@ -33,8 +33,7 @@ pub(super) fn of_agent(
     peers: watch::Receiver<Option<PeerList>>,
     announcer: &AnnouncerMetrics,
 ) -> impl Fn(&str) -> Option<Page> + use<> {
-    let (health, mut registry) = (Arc::clone(health), metrics_of(health));
-    announcer.register(&mut registry);
+    let (health, registry) = (Arc::clone(health), metrics_of(health, announcer));
     move |path| match path {
         "/healthz" => Some(health.healthz(Timestamp::now())),
         "/livez" => Some(health.livez(Timestamp::now())),
@@ -54,7 +53,11 @@ fn peers_page(peers: Option<&PeerList>) -> Page {
 }
 
 /// Serves kube-proxy's pages at kube-proxy's ports, each whenever nobody else does, until `cancel`.
-pub(super) async fn serve_for_kube_proxy(health: Arc<Health>, cancel: CancellationToken) {
+pub(super) async fn serve_for_kube_proxy(
+    health: Arc<Health>,
+    announcer: Arc<AnnouncerMetrics>,
+    cancel: CancellationToken,
+) {
     let places = BTreeSet::from([
         (IpAddr::V4(Ipv4Addr::UNSPECIFIED), HEALTH_PORT),
         (IpAddr::V6(Ipv6Addr::UNSPECIFIED), HEALTH_PORT),
@@ -64,12 +67,20 @@ pub(super) async fn serve_for_kube_proxy(health: Arc<Health>, cancel: Cancellati
     let mut servers = Servers::new(cancel.clone());
     let mut retry = interval(RETRY);
     while cancel.run_until_cancelled(retry.tick()).await.is_some() {
-        servers.keep(&places, |place, cancel| tokio::spawn(serve_place(*place, Arc::clone(&health), cancel))).await;
+        let serve = |place: &SocketAddr, cancel| {
+            tokio::spawn(serve_place(*place, Arc::clone(&health), Arc::clone(&announcer), cancel)) //
+        };
+        servers.keep(&places, serve).await;
     }
     servers.end().await;
 }
 
-async fn serve_place(place: SocketAddr, health: Arc<Health>, cancel: CancellationToken) {
+async fn serve_place(
+    place: SocketAddr,
+    health: Arc<Health>,
+    announcer: Arc<AnnouncerMetrics>,
+    cancel: CancellationToken,
+) {
     let listener = match listen(place) {
         Ok(listener) => listener,
         Err(error) => return debug!(%place, %error, "not answering in kube-proxy's place"),
@@ -78,7 +89,7 @@ async fn serve_place(place: SocketAddr, health: Arc<Health>, cancel: Cancellatio
     let pages = StatusPages::of(listener);
     match place.port() {
         HEALTH_PORT => pages.serve(health_pages(health), cancel).await,
-        _ => pages.serve(status_pages(&health), cancel).await,
+        _ => pages.serve(status_pages(&health, &announcer), cancel).await,
     }
 }
 
@@ -90,8 +101,8 @@ fn health_pages(health: Arc<Health>) -> impl Fn(&str) -> Option<Page> {
     }
 }
 
-fn status_pages(health: &Health) -> impl Fn(&str) -> Option<Page> + use<> {
-    let registry = metrics_of(health);
+fn status_pages(health: &Health, announcer: &AnnouncerMetrics) -> impl Fn(&str) -> Option<Page> + use<> {
+    let registry = metrics_of(health, announcer);
     move |path| match path {
         "/healthz" => Some(Page::fine("ok")),
         "/proxyMode" => Some(Page::fine(PROXY_MODE)),
@@ -100,9 +111,11 @@ fn status_pages(health: &Health) -> impl Fn(&str) -> Option<Page> + use<> {
     }
 }
 
-fn metrics_of(health: &Health) -> Registry {
+/// What both pages of metrics show.
+fn metrics_of(health: &Health, announcer: &AnnouncerMetrics) -> Registry {
     let mut registry = Registry::default();
     health.metrics.register(&mut registry);
+    announcer.register(&mut registry);
     registry
 }
 
@@ -156,9 +169,13 @@ mod tests {
         health
     }
 
-    /// What the agent shows.
+    /// What the agent shows at its own page.
     fn shown() -> Catalogue {
-        let page = of_agent(&experienced(), watch::channel(None).1, &AnnouncerMetrics::default())("/metrics").unwrap();
+        let page = of_agent(&experienced(), watch::channel(None).1, &AnnouncerMetrics::default())("/metrics");
+        catalogue(&page.unwrap())
+    }
+
+    fn catalogue(page: &Page) -> Catalogue {
         let mut found = Catalogue::new();
         for (name, kind) in page.body().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
             let name = match kind {
@@ -194,6 +211,12 @@ mod tests {
         let (shown, documented) = (shown(), documented());
         assert!(shown.len() > 30, "{shown:?}");
         assert_eq!(shown, documented);
+    }
+
+    #[test]
+    fn what_the_agents_own_page_shows_kube_proxys_shows_too() {
+        let page = status_pages(&experienced(), &AnnouncerMetrics::default())("/metrics");
+        assert_eq!(catalogue(&page.unwrap()), shown());
     }
 
     #[test]
