@@ -28,7 +28,7 @@ pub use events::{
 pub use kinds::{ObjectKind, ObjectReference, Refusal};
 pub use kube::Client;
 pub use lease::{Candidate, Timing};
-pub use load_balancer::{publish_addresses, publish_pool_status};
+pub use load_balancer::{publish_addresses, publish_pool_status, publish_release};
 pub use node::{give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};

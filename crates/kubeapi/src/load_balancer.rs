@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use model::from_kube::{ALLOCATED_CONDITION, LoadBalancerPool, READY_CONDITION};
+use model::from_kube::{ALLOCATED_CONDITION, LoadBalancerPool, READY_CONDITION, is_given};
 use model::{Name, NamespacedName, PoolStatus, Service as Fact, ServiceKind, Subject};
 use serde_json::{Value, json};
 use tracing::warn;
@@ -39,12 +39,45 @@ pub async fn publish_addresses(
     let patch = Patch::Strategic(status);
     let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await;
     let written = written.map_err(|error| WriteError::of(object, error))?;
+    tell(client, &written, service, addresses).await;
+    Ok(())
+}
+
+/// Says in the status of a Service that Fairway is not its load balancer any more, and tells it in an Event; nothing if the
+/// status says so already. Addresses that were Fairway's go; what another load balancer has written stays.
+pub async fn publish_release(client: &Client, service: &NamespacedName, now: Timestamp) -> Result<(), WriteError> {
+    let object = Subject::service(service);
+    let unread = |source| WriteError::Unread { object: object.clone(), source: Box::new(source) };
+    let api: Api<Service> = Api::namespaced(client.clone(), service.namespace.as_str());
+    let known = api.get_status(service.name.as_str()).await.map_err(unread)?;
+    let Some(status) = release(&known, now) else { return Ok(()) };
+    let written = api.patch_status(service.name.as_str(), &parameters(), &Patch::Strategic(status)).await;
+    let written = written.map_err(|error| WriteError::of(object, error))?;
+    tell(client, &written, service, &[]).await;
+    Ok(())
+}
+
+/// What is to be written to a Service that is released; nothing if it was before.
+fn release(service: &Service, now: Timestamp) -> Option<Value> {
+    if !is_given(service) {
+        return None;
+    }
+    let conditions = service.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let mut status = service_status(&[], &conditions, now);
+    if service.spec.as_ref().is_some_and(|spec| spec.load_balancer_class.is_some()) {
+        // Who has the class now may have given addresses already.
+        status["status"] = json!({ "conditions": status["status"]["conditions"] });
+    }
+    status["metadata"] = json!({ "resourceVersion": service.metadata.resource_version });
+    Some(status)
+}
+
+/// The addresses are in force whether or not it is told.
+async fn tell(client: &Client, written: &Service, service: &NamespacedName, addresses: &[IpAddr]) {
     let (reason, message) = told(addresses);
-    // The addresses are in force whether or not it is told.
     if let Err(error) = report_done(client, &written.reference(), (reason, &message), CONTROLLER).await {
         warn!(%error, %service, "cannot write an event");
     }
-    Ok(())
 }
 
 fn has_addresses(service: &Service, addresses: &[IpAddr]) -> bool {
@@ -124,6 +157,29 @@ mod tests {
         assert_eq!(status["status"]["loadBalancer"]["ingress"], ingress);
         assert_eq!(status["status"]["conditions"][0]["status"], "True");
         assert_eq!(status["status"]["conditions"][0]["message"], "reached at 10.0.0.1 and fd00::1");
+    }
+
+    #[test]
+    fn a_service_is_released_once_and_keeps_what_another_load_balancer_gave_it() {
+        let service = |class: Option<&str>, status: &str| -> Service {
+            let condition = json!({ "type": ALLOCATED_CONDITION, "status": status, "reason": "", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            let object = json!({
+                "metadata": { "name": "web", "resourceVersion": "7" }, "spec": { "loadBalancerClass": class },
+                "status": { "conditions": [condition] },
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(release(&service(None, "False"), now), None);
+        let ours = release(&service(None, "True"), now).unwrap();
+        assert_eq!(
+            (&ours["status"]["loadBalancer"]["ingress"], &ours["metadata"]["resourceVersion"]),
+            (&json!([]), &json!("7"))
+        );
+        assert_eq!(ours["status"]["conditions"][0]["status"], "False");
+        let theirs = release(&service(Some("example.com/other"), "True"), now).unwrap();
+        assert_eq!(theirs["status"].as_object().unwrap().keys().collect::<Vec<_>>(), ["conditions"]);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Service {
     pub health_check_port: Option<NonZeroU16>,
     /// What it asks of a load balancer; only for those of type LoadBalancer.
     pub load_balancer: Option<Box<LoadBalancerRequest>>,
+    /// Whether its status still says that Fairway gave it load balancer addresses though it asks for none any more.
+    pub was_given: bool,
     /// Whether endpoints that are not ready are published in DNS and served.
     pub publish_not_ready: bool,
     /// Whether its addresses are not for us to serve: another proxy does (label
@@ -52,6 +54,7 @@ impl Service {
             affinity: Affinity::None,
             health_check_port: None,
             load_balancer: None,
+            was_given: false,
             publish_not_ready: false,
             delegated: false,
         }

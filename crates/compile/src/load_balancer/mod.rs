@@ -9,7 +9,7 @@ mod candidates;
 mod pools;
 mod reserved;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use model::{
@@ -27,6 +27,8 @@ pub struct Assignment {
     /// The addresses of every Service that Fairway is the load balancer of, in the order of its families; none for
     /// those that get none.
     pub addresses: BTreeMap<NamespacedName, Vec<IpAddr>>,
+    /// Services that Fairway gave addresses, which they have not any more as they ask for none, or ask another.
+    pub released: BTreeSet<NamespacedName>,
     /// What the status of each pool should say.
     pub pools: BTreeMap<Name, PoolStatus>,
     /// Why Services have no address, or not the one they asked for, and why pools are not used.
@@ -44,7 +46,7 @@ pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
         cluster.services.values().filter_map(|service| Claim::of(cluster, service, is_default)).collect();
     // Those that have something go first, so that nobody new takes it from them; among equals the older one.
     claims.sort_by_key(|claim| (claim.held.is_empty(), claim.request.created, &claim.service.name));
-    let mut assignment = Assignment::default();
+    let mut assignment = Assignment { released: released(cluster, is_default), ..Assignment::default() };
     let mut wanting = Vec::new();
     for claim in &claims {
         match pools.keep(claim) {
@@ -68,6 +70,15 @@ pub fn assign(cluster: &Cluster, is_default: bool) -> Assignment {
     assignment.rejected.extend(pools.rejected());
     assignment.pools = pools.statuses();
     assignment
+}
+
+/// The Services whose status says that Fairway gave them addresses although it is not their load balancer any more.
+fn released(cluster: &Cluster, is_default: bool) -> BTreeSet<NamespacedName> {
+    let is_released = |service: &&Service| match &service.load_balancer {
+        None => service.was_given,
+        Some(request) => request.is_given && !request.is_for_us(is_default),
+    };
+    cluster.services.values().map(AsRef::as_ref).filter(is_released).map(|service| service.name.clone()).collect()
 }
 
 /// A Service that Fairway is the load balancer of.
@@ -130,8 +141,6 @@ impl<'a> Claim<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests;
 /// The number by which something is chosen for these bytes, the same on every node and in every version. What follows
 /// from FNV-1a alone is too much alike for bytes that differ in few bits, so these are mixed.
 fn choice<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
@@ -139,3 +148,6 @@ fn choice<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ pub(super) fn service(choices: &mut Choices<'_>, index: usize) -> Service {
         clients: clients(choices),
         health_check_port: NonZeroU16::new(31_000 + index as u16).filter(|_| choices.once_in(2)),
         load_balancer: None,
+        was_given: false,
         publish_not_ready: choices.once_in(8),
         delegated: choices.once_in(16),
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use apiserver::client::{Client, EVENTS, Gvr, ListOptions, PODS, SERVICES};
+use apiserver::client::{Client, EVENTS, Gvr, ListOptions, PODS, Patch, SERVICES};
 use sandbox::machine::StateDir;
 use serde_json::{Value, json};
 
@@ -129,6 +129,11 @@ fn a_service_gets_an_address_that_is_reached_from_outside_and_from_the_host() {
     forward.kill().unwrap();
     forward.wait().unwrap();
     assert!(answer.starts_with("HTTP/1.") && answer.ends_with("web-node1"), "{answer}");
+
+    let inside = Patch::Merge(json!({ "spec": { "type": "ClusterIP" } }));
+    block_on(client(&sandbox).patch(&SERVICES, NAMESPACE, "web", &inside)).unwrap();
+    let released = || events(&sandbox).into_iter().filter(|event| event["reason"] == "IPReleased").count();
+    until("it is told that the address is given back", || released() == 1);
 }
 
 #[test]

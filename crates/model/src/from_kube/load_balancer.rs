@@ -174,8 +174,7 @@ pub(super) fn request(
         found.map(|text| text.trim()).filter(|text| !text.is_empty())
     };
     let class = spec.load_balancer_class.as_deref().filter(|class| !class.is_empty());
-    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let is_given = conditions.iter().any(|found| found.type_ == ALLOCATED_CONDITION && found.status == "True");
+    let is_given = is_given(object);
     let ingress = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     Some(Box::new(LoadBalancerRequest {
         class: class.map(Name::from),
@@ -190,6 +189,12 @@ pub(super) fn request(
         is_given,
         is_served_by_other: !is_given && ingress.is_some_and(|ingress| !ingress.is_empty()),
     }))
+}
+
+/// Whether the status of a Service says that Fairway gave it addresses.
+pub fn is_given(object: &api::Service) -> bool {
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|found| found.type_ == ALLOCATED_CONDITION && found.status == "True")
 }
 
 /// The annotation goes before the field, which can say one address only.

@@ -17,7 +17,7 @@ mod tests;
 pub use endpoint_slice::endpoint_slice;
 pub use load_balancer::{
     ADDRESSES_ANNOTATION, ALLOCATED_CONDITION, LoadBalancerPool, LoadBalancerPoolSpec, LoadBalancerPoolStatus,
-    POOL_ANNOTATION, READY_CONDITION, SHARING_ANNOTATION, address_pool,
+    POOL_ANNOTATION, READY_CONDITION, SHARING_ANNOTATION, address_pool, is_given,
 };
 pub use node::node;
 pub use pod::{namespace, pod};

@@ -25,6 +25,7 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
     let Some(kind) = kind(&mut door, spec, object.status.as_ref()) else { return door.admit(None) };
     let families = if matches!(kind, ServiceKind::Virtual { .. }) { families(&mut door, spec) } else { Vec::new() };
     check_distribution(&mut door, spec);
+    let load_balancer = load_balancer::request(&mut door, object, families);
     let fact = Service {
         name,
         kind,
@@ -35,7 +36,8 @@ pub fn service(object: &api::Service) -> Admitted<Service> {
         affinity: affinity(&mut door, spec),
         health_check_port: health_check_port(&mut door, spec),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        load_balancer: load_balancer::request(&mut door, object, families),
+        was_given: load_balancer.is_none() && load_balancer::is_given(object),
+        load_balancer,
         delegated: is_delegated(&object.metadata),
     };
     door.admit(Some(fact))

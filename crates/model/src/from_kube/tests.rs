@@ -72,6 +72,7 @@ fn a_node_port_service_becomes_a_fact_in_full() {
         affinity: Affinity::ClientIp { timeout: Duration::from_secs(60) },
         health_check_port: None,
         load_balancer: None,
+        was_given: false,
         publish_not_ready: false,
         delegated: false,
     };

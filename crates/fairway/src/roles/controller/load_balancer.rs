@@ -83,6 +83,18 @@ impl LoadBalancer {
                 }
             }
         }
+        for service in &assignment.released {
+            let object = Subject::service(service);
+            if writes.is_due(&object) {
+                match kubeapi::publish_release(&self.client, service, Timestamp::now()).await {
+                    Ok(()) => {
+                        info!(%service, "load balancer addresses given back");
+                        writes.backoff.succeeded(&object);
+                    }
+                    Err(error) => writes.backoff.failed(object, &error, Instant::now()),
+                }
+            }
+        }
         writes.backoff.retain(|object| exists(cluster, object));
     }
 
