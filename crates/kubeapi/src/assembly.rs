@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::runtime::watcher::Event;
 use model::from_kube::LoadBalancerPool;
 use model::{Cluster, Rejected, SharedMap};
@@ -21,6 +22,7 @@ pub(crate) enum Report {
     Service(Event<Decoded<core::Service>>),
     EndpointSlice(Event<Decoded<discovery::EndpointSlice>>),
     LoadBalancerPool(Event<Decoded<LoadBalancerPool>>),
+    ServiceCidr(Event<Decoded<ServiceCIDR>>),
 }
 
 /// A snapshot under construction.
@@ -33,6 +35,7 @@ pub(crate) struct Assembly {
     services: Table<Decoded<core::Service>>,
     endpoint_slices: Table<Decoded<discovery::EndpointSlice>>,
     pools: Table<Decoded<LoadBalancerPool>>,
+    service_ranges: Table<Decoded<ServiceCIDR>>,
     refusals: Vec<Refusal>,
 }
 
@@ -47,6 +50,7 @@ impl Assembly {
             Report::Service(event) => self.services.take(event, cluster, refusals),
             Report::EndpointSlice(event) => self.endpoint_slices.take(event, cluster, refusals),
             Report::LoadBalancerPool(event) => self.pools.take(event, cluster, refusals),
+            Report::ServiceCidr(event) => self.service_ranges.take(event, cluster, refusals),
         }
     }
 
@@ -59,6 +63,7 @@ impl Assembly {
             ObjectKind::Service => self.services.listed,
             ObjectKind::EndpointSlice => self.endpoint_slices.listed,
             ObjectKind::LoadBalancerPool => self.pools.listed,
+            ObjectKind::ServiceCidr => self.service_ranges.listed,
         })
     }
 

@@ -5,8 +5,10 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::from_kube::{self, Admitted, LoadBalancerPool};
 use model::{AddressPool, Cluster, EndpointSlice, Name, NamespacedName, Node, Pod, Rejected, Service, SharedMap};
@@ -28,6 +30,8 @@ pub enum ObjectKind {
     EndpointSlice,
     /// Pools of load balancer addresses.
     LoadBalancerPool,
+    /// Ranges of cluster IPs. An API server that has no such objects, or does not show them, is as one without any.
+    ServiceCidr,
 }
 
 impl fmt::Display for ObjectKind {
@@ -218,6 +222,23 @@ impl Kind for LoadBalancerPool {
 
     fn place(cluster: &mut Cluster, key: &Name, _: Option<&AddressPool>, new: Option<&Arc<AddressPool>>) {
         place(&mut cluster.pools, key, new);
+    }
+}
+
+impl Kind for ServiceCIDR {
+    type Key = Name;
+    type Fact = Vec<IpNet>;
+
+    fn key_of(metadata: &ObjectMeta) -> Name {
+        name(metadata)
+    }
+
+    fn admit(&self) -> Admitted<Vec<IpNet>> {
+        from_kube::service_ranges(self)
+    }
+
+    fn place(cluster: &mut Cluster, key: &Name, _: Option<&Vec<IpNet>>, new: Option<&Arc<Vec<IpNet>>>) {
+        place(&mut cluster.service_ranges, key, new);
     }
 }
 

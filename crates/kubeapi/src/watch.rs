@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 use std::future::ready;
 
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
@@ -144,6 +145,7 @@ fn reports_of(kind: ObjectKind, client: Client) -> BoxStream<'static, Report> {
         ObjectKind::LoadBalancerPool => {
             events_of::<LoadBalancerPool>(kind, client).map(Report::LoadBalancerPool).boxed()
         }
+        ObjectKind::ServiceCidr => optional_events_of::<ServiceCIDR>(kind, client).map(Report::ServiceCidr).boxed(),
     }
 }
 
@@ -163,6 +165,32 @@ where
             ready(event)
         })
         .boxed()
+}
+
+/// The events of all objects of a kind that not every API server has: as long as it has none, or shows none, there are
+/// none. It is asked again all the while.
+fn optional_events_of<K>(kind: ObjectKind, client: Client) -> BoxStream<'static, Event<Decoded<K>>>
+where
+    K: Kind + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let events = watch_of::<Decoded<K>>(client).map(move |event| match event {
+        Ok(event) => vec![event],
+        Err(error) if is_absent(&error) => {
+            debug!(%kind, %error, "the API server shows no such objects");
+            vec![Event::Init, Event::InitDone]
+        }
+        Err(error) => {
+            warn!(%kind, %error, "watch failed; trying again");
+            Vec::new()
+        }
+    });
+    events.flat_map(stream::iter).boxed()
+}
+
+/// Whether a list failed because there is no such kind, or no permission to see it.
+fn is_absent(error: &watcher::Error) -> bool {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return false };
+    matches!(status.code, 403 | 404)
 }
 
 /// A watch that asks for nothing before it is polled.

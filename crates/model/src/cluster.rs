@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::{AddressPool, EndpointSlice, IpFamily, Name, NamespacedName, Node, Pod, Service, SharedMap};
 
 /// Everything Fairway knows of a cluster at one moment.
@@ -21,6 +23,9 @@ pub struct Cluster {
     pub endpoint_slices: SharedMap<NamespacedName, SharedMap<Name, Arc<EndpointSlice>>>,
     /// Pools of load balancer addresses. Only roles that watch them fill this.
     pub pools: SharedMap<Name, Arc<AddressPool>>,
+    /// Ranges that cluster IPs are given from, by the ServiceCIDR that has them. Only roles that watch them fill this, and
+    /// not every API server has such objects.
+    pub service_ranges: SharedMap<Name, Arc<Vec<IpNet>>>,
     /// Names of the namespaces that exist, with their labels.
     pub namespaces: SharedMap<Name, Arc<BTreeMap<Name, Name>>>,
 }

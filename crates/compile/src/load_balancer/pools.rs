@@ -114,14 +114,17 @@ impl<'a> Pools<'a> {
         })
     }
 
-    /// Ranges of a pool of which the cluster uses addresses itself.
+    /// What of a pool is not given since the cluster uses it itself: whole ranges, and the first of single addresses.
     fn in_use(&self, pool: &AddressPool) -> impl Iterator<Item = (String, String)> {
-        pool.ranges.iter().enumerate().filter_map(|(index, range)| {
-            let address = self.reserved.first_in(range)?;
-            let holder = self.reserved.holder(address)?;
-            let why =
-                format!("{range} has addresses that are not given, as the cluster uses them; {address}: {holder}");
-            Some((format!("spec.addresses[{index}]"), why))
+        pool.ranges.iter().enumerate().flat_map(|(index, range)| {
+            let of_ranges = self.reserved.ranges_in(range).map(move |(reserved, shared)| {
+                format!("{range} overlaps {reserved}; {shared} is not given, take it out of this pool")
+            });
+            let single = self.reserved.first_single_in(range).and_then(|address| {
+                let holder = self.reserved.holder(address)?;
+                Some(format!("{range} has addresses that are not given, as the cluster uses them; {address}: {holder}"))
+            });
+            of_ranges.chain(single).map(move |why| (format!("spec.addresses[{index}]"), why))
         })
     }
 
@@ -148,9 +151,9 @@ impl<'a> Pools<'a> {
 
     /// How many addresses of a range can be given at all.
     fn givable(&self, pool: &AddressPool, range: &AddressRange) -> u64 {
-        let in_pods = self.reserved.pods_in(range).map(|part| part.len() - left_out(pool, &part));
+        let in_ranges = self.reserved.ranges_in(range).map(|(_, part)| part.len() - left_out(pool, &part));
         let single = self.reserved.single_in(range).filter(|address| !pool.leaves_out(*address)).count();
-        let reserved = in_pods.fold(0, u64::saturating_add).saturating_add(single as u64);
+        let reserved = in_ranges.fold(0, u64::saturating_add).saturating_add(single as u64);
         (range.len() - left_out(pool, range)).saturating_sub(reserved)
     }
 

@@ -110,6 +110,24 @@ fn the_last_address_goes_to_the_oldest_service() {
 }
 
 #[test]
+fn a_service_that_asks_for_no_address_any_more_or_asks_another_is_released() {
+    let with = |spec: Value| json!({ "spec": spec, "has": ["10.0.0.1"] });
+    let world = world()
+        .service("inside", 1, &with(json!({ "type": "ClusterIP" })))
+        .service("node-port", 1, &with(json!({ "type": "NodePort" })))
+        .service("elsewhere", 1, &with(json!({ "loadBalancerClass": "example.com/other" })))
+        .service("ours", 1, &with(json!({ "loadBalancerClass": "fairway.network/lb" })))
+        .service("never-given", 1, &json!({ "spec": { "type": "ClusterIP" }, "others": true }))
+        .service("any", 1, &json!({ "has": ["10.0.0.2"] }));
+    let released = |is_default| -> Vec<String> {
+        assign(&world.0, is_default).released.iter().map(|name| name.name.to_string()).collect()
+    };
+    assert_eq!(released(true), ["elsewhere", "inside", "node-port"]);
+    assert_eq!(released(false), ["any", "elsewhere", "inside", "node-port"], "those of no class are left to others");
+    assert_eq!(world.given(), ["any 10.0.0.2", "ours 10.0.0.1"]);
+}
+
+#[test]
 fn a_service_that_is_made_again_gets_the_address_it_had_whoever_came_or_went() {
     let pool = json!({ "addresses": ["10.0.0.0/26", "10.0.1.0-10.0.1.40"] });
     let of = |present: &[u32]| -> BTreeMap<String, String> {
@@ -308,6 +326,44 @@ fn addresses_that_the_cluster_uses_itself_are_not_given_and_told() {
     let of_services = pool(&["10.96.0.1-10.96.0.2"]).service("a", 1, &json!({ "has": ["10.96.0.1"] }));
     assert_eq!(of_services.given(), ["a 10.96.0.2"]);
     assert!(of_services.told()[0].contains("it is the cluster IP of Service shop/a"), "{:?}", of_services.told());
+}
+
+#[test]
+fn what_of_a_pool_is_of_the_ranges_of_pods_and_cluster_ips_is_left_out_and_told() {
+    let with_ranges = |pool: Value, ranges: &[&str]| {
+        let pods = json!({ "spec": { "podCIDRs": ["10.1.0.0/24"] } });
+        let mut world = World::default().pool("p", &json!({ "addresses": pool })).node("n1", "10.9.9.9", &pods);
+        for (index, range) in ranges.iter().enumerate() {
+            let name = Name::from(format!("range{index}"));
+            world.0.service_ranges.insert(name, Arc::new(vec![range.parse().unwrap()]));
+        }
+        world.service("a", 1, &json!({}))
+    };
+    let world = with_ranges(json!(["10.0.255.0-10.1.0.255"]), &["10.0.255.0/28", "10.0.255.0/24", "fd00::/112"]);
+    assert_eq!(world.given(), ["a "], "nothing is left");
+    let overlaps = "Refused LoadBalancerPool p: spec.addresses[0]: 10.0.255.0-10.1.0.255 overlaps";
+    assert_eq!(
+        world.told()[1..],
+        [
+            format!(
+                "{overlaps} 10.0.255.0/24, the range of cluster IPs (ServiceCIDR range1); 10.0.255.0-10.0.255.255 is not \
+                 given, take it out of this pool"
+            ),
+            format!(
+                "{overlaps} 10.1.0.0/24, the range of Node n1's pods; 10.1.0.0-10.1.0.255 is not given, take it out of this \
+                 pool"
+            ),
+        ]
+    );
+    let in_part = with_ranges(json!(["10.0.255.250-10.0.255.255", "10.2.0.1"]), &["10.0.255.0/24"]);
+    assert_eq!(in_part.given(), ["a 10.2.0.1"]);
+    let has_one = json!({ "has": ["10.0.255.251"] });
+    let taken_back = with_ranges(json!(["10.0.255.250-10.0.255.255"]), &["10.0.255.0/24"]).service("a", 1, &has_one);
+    assert_eq!(taken_back.given(), ["a "]);
+    let told = taken_back.told();
+    let why =
+        "10.0.255.251 cannot be kept: it is of 10.0.255.0/24, the range of cluster IPs (ServiceCIDR range0); ask for";
+    assert!(told.iter().any(|told| told.contains(why)), "{told:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod load_balancer;
 mod node;
 mod pod;
 mod service;
+mod service_range;
 mod service_record;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use load_balancer::{
 pub use node::node;
 pub use pod::{namespace, pod};
 pub use service::service;
+pub use service_range::service_ranges;
 pub use service_record::{ServiceRecord, SliceRecord};
 
 use std::collections::BTreeMap;

@@ -31,8 +31,14 @@ pub(super) struct LoadBalancer {
 impl LoadBalancer {
     /// Acts until `term` ends. Begins with a list of its own: what was given before stands in the Services.
     pub(super) async fn run(&self, term: &CancellationToken) {
-        // Nodes for the addresses they and their pods have, which no Service can have as well.
-        let kinds = vec![ObjectKind::Service, ObjectKind::Namespace, ObjectKind::LoadBalancerPool, ObjectKind::Node];
+        // Nodes for the addresses they and their pods have, and ranges of cluster IPs: no Service can have these as well.
+        let kinds = vec![
+            ObjectKind::Service,
+            ObjectKind::Namespace,
+            ObjectKind::LoadBalancerPool,
+            ObjectKind::Node,
+            ObjectKind::ServiceCidr,
+        ];
         let mut watch = ClusterWatch::start(self.client.clone(), kinds, term.clone());
         let (tell, rejections) = kubeapi::rejections();
         let snapshots = watch.snapshots();
@@ -73,16 +79,6 @@ impl LoadBalancer {
                 self.write_addresses(cluster, (service, addresses), writes).await;
             }
         }
-        for (name, status) in &assignment.pools {
-            let object = Subject::pool(name);
-            let is_other = cluster.pools.get(name).is_some_and(|pool| pool.status != *status);
-            if is_other && writes.is_due(&object) {
-                match kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await {
-                    Ok(()) => writes.backoff.succeeded(&object),
-                    Err(error) => writes.backoff.failed(object, &error, Instant::now()),
-                }
-            }
-        }
         for service in &assignment.released {
             let object = Subject::service(service);
             if writes.is_due(&object) {
@@ -91,6 +87,16 @@ impl LoadBalancer {
                         info!(%service, "load balancer addresses given back");
                         writes.backoff.succeeded(&object);
                     }
+                    Err(error) => writes.backoff.failed(object, &error, Instant::now()),
+                }
+            }
+        }
+        for (name, status) in &assignment.pools {
+            let object = Subject::pool(name);
+            let is_other = cluster.pools.get(name).is_some_and(|pool| pool.status != *status);
+            if is_other && writes.is_due(&object) {
+                match kubeapi::publish_pool_status(&self.client, name, status, Timestamp::now()).await {
+                    Ok(()) => writes.backoff.succeeded(&object),
                     Err(error) => writes.backoff.failed(object, &error, Instant::now()),
                 }
             }
