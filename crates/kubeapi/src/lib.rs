@@ -32,7 +32,7 @@ pub use load_balancer::{publish_addresses, publish_pool_status, publish_release}
 pub use node::{give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};
-pub use presence::{PRESENCE_LABEL, Presence};
+pub use presence::Presence;
 pub use service_record::{ServiceRecordError, read_service_record};
 pub use watch::ClusterWatch;
 pub use write::WriteError;

@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 /// How soon a Lease that has run out is noticed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -32,14 +32,23 @@ const RENEWALS: u32 = 4;
 type LeaseEvents = BoxStream<'static, Result<Event<Lease>, watcher::Error>>;
 
 /// The label of all Leases by which nodes take part in something.
-pub const PRESENCE_LABEL: &str = "fairway.network/presence";
+const PRESENCE_LABEL: &str = "fairway.network/presence";
 /// What a node tells of the networks it is on.
 const NETWORKS: &str = "fairway.network/networks";
+
+/// What helps an agent whose Lease has no place.
+const NO_PLACE: &str = "install Fairway again with the version that runs: fairway install, Helm or install.yaml";
+
+/// Whether a Lease cannot be written since its namespace is missing, and with it what permits it.
+fn has_no_place(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
+}
 
 /// One node's presence at something.
 #[derive(Clone, Debug)]
 pub struct Presence {
     leases: Api<Lease>,
+    namespace: String,
     purpose: &'static str,
     node: Name,
     networks: watch::Receiver<NodeNetworks>,
@@ -55,7 +64,8 @@ impl Presence {
         (node, networks): (Name, watch::Receiver<NodeNetworks>),
         duration: Duration,
     ) -> Self {
-        Self { leases: Api::namespaced(client, namespace), purpose, node, networks, duration }
+        let leases = Api::namespaced(client, namespace);
+        Self { leases, namespace: namespace.to_owned(), purpose, node, networks, duration }
     }
 
     /// Takes part until `cancel`, and tells who else does. The Lease is left behind, and runs out unless this node takes part
@@ -87,11 +97,26 @@ impl Presence {
     async fn renew(&self, renewed: &watch::Sender<Option<Instant>>) {
         let mut ticks = interval(self.duration / RENEWALS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_shut_out = false;
         loop {
             ticks.tick().await;
             let asked = Instant::now();
             match timeout(self.duration / RENEWALS, self.write_lease()).await {
-                Ok(Ok(_)) => drop(renewed.send_replace(Some(asked))),
+                Ok(Ok(_)) => {
+                    renewed.send_replace(Some(asked));
+                    if std::mem::take(&mut is_shut_out) {
+                        info!(namespace = self.namespace, "this node's lease can be kept again");
+                    }
+                }
+                Ok(Err(error)) if has_no_place(&error) => {
+                    // Once, and not at every renewal: trying again does not mend it.
+                    if !std::mem::replace(&mut is_shut_out, true) {
+                        error!(
+                            %error, namespace = self.namespace, advice = NO_PLACE,
+                            "this node does not take part: there is no namespace for its lease, or no right to keep one there"
+                        );
+                    }
+                }
                 Ok(Err(error)) => warn!(%error, "cannot renew the lease; trying again"),
                 Err(_) => debug!("the lease was not renewed in time; trying again"),
             }

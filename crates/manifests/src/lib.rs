@@ -22,6 +22,8 @@ pub use table::{SETTINGS, Setting};
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "fairway");
 /// The agent's DaemonSet.
 pub const AGENT: &str = "fairway-agent";
+/// The namespace of the Leases by which agents know of each other, and of nothing else.
+pub const PRESENCE_NAMESPACE: &str = "fairway-presence";
 /// The ConfigMap with the DNS servers' Corefile. One that is there already is not to be changed.
 pub const DNS_CONFIG: &str = "coredns";
 /// The Service in front of the DNS servers.

@@ -97,8 +97,25 @@ mod tests {
             settings.set(flag, false).unwrap();
         }
         let kinds: Vec<Value> = objects(&settings).iter().map(|object| object["kind"].clone()).collect();
-        let agent = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "DaemonSet"];
+        let agent =
+            ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Namespace", "Role", "RoleBinding", "DaemonSet"];
         assert_eq!(kinds, agent);
+    }
+
+    #[test]
+    fn agents_may_write_leases_in_a_namespace_of_their_own_alone() {
+        let objects = objects(&Settings::default());
+        let about_leases = |object: &&Value| {
+            let rules = object["rules"].as_array().into_iter().flatten();
+            rules.clone().any(|rule| rule["resources"].as_array().is_some_and(|all| all.contains(&"leases".into())))
+        };
+        let of_agent = objects.iter().filter(|object| object["metadata"]["name"] == crate::AGENT).filter(about_leases);
+        let places: Vec<(&Value, &Value)> =
+            of_agent.map(|object| (&object["kind"], &object["metadata"]["namespace"])).collect();
+        assert_eq!(places, [(&Value::from("Role"), &Value::from(crate::PRESENCE_NAMESPACE))]);
+        let namespace = |object: &&Value| object["kind"] == "Namespace";
+        let made: Vec<&Value> = objects.iter().filter(namespace).map(|object| &object["metadata"]["name"]).collect();
+        assert_eq!(made, [crate::PRESENCE_NAMESPACE]);
     }
 
     #[test]

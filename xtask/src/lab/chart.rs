@@ -77,7 +77,7 @@ fn traces(nodes: &[Node]) -> Result<Vec<Traces>> {
 
 /// What carries its label in the cluster.
 fn objects(site: &Site) -> Result<Vec<String>> {
-    let kinds = "daemonsets,deployments,pods,services,serviceaccounts,roles,rolebindings,configmaps,clusterroles,\
+    let kinds = "namespaces,daemonsets,deployments,pods,services,serviceaccounts,roles,rolebindings,configmaps,clusterroles,\
                  clusterrolebindings,poddisruptionbudgets,customresourcedefinitions,leases";
     let chosen = ["get", kinds, "-A", "-l", "app.kubernetes.io/part-of=fairway", "-o", "name"];
     let told = Cluster::of(site).kubectl(&chosen)?;

@@ -127,7 +127,7 @@ impl Ground {
     /// When the node's agent last said that it can answer for addresses.
     fn presence(&self, node: &Node) -> Result<String> {
         let lease = format!("fairway-l2-{}", node.name());
-        self.cluster.kubectl(&["get", "lease", "-n", "kube-system", &lease, "-o", "jsonpath={.spec.renewTime}"])
+        self.cluster.kubectl(&["get", "lease", "-n", "fairway-presence", &lease, "-o", "jsonpath={.spec.renewTime}"])
     }
 
     fn remove(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use kubeapi::{ObjectError, ObjectName, Objects};
 use serde_json::Value;
 
 /// The kinds of objects an installation has, in the order in which they go: what runs first, what it may do last.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
     ("v1", "Pod"),
@@ -14,6 +14,8 @@ const KINDS: [(&str, &str); 9] = [
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     ("v1", "ServiceAccount"),
+    // With the Leases that agents left when they ended.
+    ("v1", "Namespace"),
 ];
 /// How many of them run something.
 const RUNNING: usize = 3;
@@ -36,7 +38,9 @@ pub async fn read_installed(objects: &Objects) -> Result<Installed, ObjectError>
         let listed = objects.list(kind, None, &labels).await?;
         // Pods of a workload go with it.
         let on_their_own = listed.iter().filter(|object| object["metadata"]["ownerReferences"].is_null());
-        let names = on_their_own.map(ObjectName::of);
+        // Whoever marked the namespace Fairway runs in has more in it than Fairway.
+        let is_ours = |name: &ObjectName| name.kind != "Namespace" || name.name == manifests::PRESENCE_NAMESPACE;
+        let names = on_their_own.map(ObjectName::of).filter(is_ours);
         if index < RUNNING { found.running.extend(names) } else { found.rest.extend(names) }
     }
     Ok(found)

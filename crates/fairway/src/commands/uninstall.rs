@@ -88,9 +88,6 @@ async fn find_objects(
     if objects.get(&lease).await?.is_some() {
         rest.push(lease);
     }
-    // Agents leave theirs when they end.
-    let of_agents = objects.list(LEASE, Some(namespace), kubeapi::PRESENCE_LABEL).await?;
-    rest.extend(of_agents.iter().map(ObjectName::of));
     Ok((running, rest))
 }
 

@@ -1,6 +1,8 @@
 //! What the roles are permitted: the accounts, roles and bindings of `deploy/`, and who a role is by them.
 
-use apiserver::client::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, Client, Gvr, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS};
+use apiserver::client::{
+    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, Client, Gvr, NAMESPACES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS,
+};
 use datapath::testing::isolated;
 use manifests::Settings;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ impl Account {
     }
 }
 
-/// Creates the accounts, roles and bindings of the manifests, and nothing that would allow more.
+/// Creates the accounts, roles and bindings of the manifests with their namespaces, and nothing that would allow more.
 pub async fn apply(client: &Client) {
     for object in documents() {
         let Some(gvr) = resource_of(&object) else { continue };
@@ -44,7 +46,8 @@ pub async fn apply(client: &Client) {
 }
 
 fn resource_of(object: &Value) -> Option<Gvr> {
-    const PERMITTING: [Gvr; 5] = [SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS];
+    const PERMITTING: [Gvr; 6] =
+        [NAMESPACES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS];
     PERMITTING.into_iter().find(|gvr| object["kind"] == gvr.kind)
 }
 
@@ -64,7 +67,10 @@ const ACCESS_REVIEWS: Gvr = Gvr {
 };
 
 fn may(world: &World, account: &Account, verb: &str, resource: &str) -> bool {
-    let attributes = json!({ "verb": verb, "resource": resource });
+    is_allowed(world, account, json!({ "verb": verb, "resource": resource }))
+}
+
+fn is_allowed(world: &World, account: &Account, attributes: Value) -> bool {
     let spec = json!({ "user": account.user(), "groups": account.groups(), "resourceAttributes": attributes });
     let review = json!({ "spec": spec });
     let answer = world.client.create(&ACCESS_REVIEWS, "", &review);
@@ -82,6 +88,24 @@ fn no_role_may_read_secrets_or_change_what_is_not_its_own() {
                 [("get", "secrets"), ("list", "configmaps"), ("update", "services"), ("delete", "pods")]
             {
                 assert!(!may(&world, &account, verb, resource), "{role} may {verb} {resource}");
+            }
+        }
+    });
+}
+
+#[test]
+fn agents_may_write_their_own_leases_and_none_by_which_the_clusters_controllers_lead() {
+    isolated(|| {
+        let (world, agent) = (World::start(), Account::of_role("agent"));
+        let may_on_leases = |namespace: &str, verb: &str| {
+            let attributes =
+                json!({ "group": "coordination.k8s.io", "resource": "leases", "namespace": namespace, "verb": verb });
+            is_allowed(&world, &agent, attributes)
+        };
+        for verb in ["create", "list", "watch", "patch", "delete"] {
+            assert!(may_on_leases(manifests::PRESENCE_NAMESPACE, verb), "the control: {verb}");
+            for namespace in ["kube-system", "kube-node-lease", "default"] {
+                assert!(!may_on_leases(namespace, verb), "{verb} in {namespace}");
             }
         }
     });

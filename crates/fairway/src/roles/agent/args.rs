@@ -63,7 +63,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "BOOL", env = "FAIRWAY_ANNOUNCE_L2", default_value_t = true, action = ArgAction::Set)]
     pub(super) announce_l2: bool,
     /// Namespace of the Leases by which nodes that answer for load balancer addresses are known.
-    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "kube-system")]
+    #[arg(long, value_name = "NAMESPACE", env = "FAIRWAY_LEASE_NAMESPACE", default_value = manifests::PRESENCE_NAMESPACE)]
     pub(super) lease_namespace: String,
     /// Seconds after which a node that fell silent is replaced as the one that answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(2..=60))]
