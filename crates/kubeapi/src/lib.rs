@@ -33,7 +33,7 @@ pub use node::{give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};
 pub use presence::Presence;
-pub use service_record::{ServiceRecordError, read_service_record};
+pub use service_record::{ServiceRecordError, Told, read_events, read_pools, read_service_record};
 pub use watch::ClusterWatch;
 pub use write::WriteError;
 

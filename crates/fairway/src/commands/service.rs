@@ -6,6 +6,7 @@
 mod forward;
 mod json;
 mod kernel;
+mod pending;
 mod print;
 mod reached;
 mod report;
@@ -25,6 +26,7 @@ use super::block_on;
 use super::snapshot::read_snapshot;
 use crate::cli::{ClusterArgs, ListArgs, ScopeArgs, ServiceAction, ServiceArgs, ServiceOutput, ShowArgs};
 use kernel::{OwnKernel, Unseen};
+use pending::LoadBalancing;
 use report::ServiceReport;
 
 /// The exit code of a command that could not find out what it was asked.
@@ -80,6 +82,10 @@ fn show(args: &ShowArgs, world: World) -> Result<ExitCode> {
         bail!("nothing of it is in force: {}", why.join("; "));
     };
     let mut report = world.report(service).with_record(record.clone());
+    if let Some(load_balancing) = &world.load_balancing {
+        report.pending = load_balancing.why_pending(&world.cluster, service);
+        report.unanswered = load_balancing.unanswered().collect();
+    }
     report.reached = reached::from_here(&args.scope.cluster, &report);
     report.kernel = Some(world.kernel.and_then(|kernel| kernel.compare(&world.plan.elements_of(&key))));
     match args.scope.output {
@@ -95,6 +101,8 @@ struct World {
     cluster: Cluster,
     /// What the API has of the Service that was asked for, when it has it.
     record: Option<ServiceRecord>,
+    /// What the API has of load balancing, when a Service was asked for.
+    load_balancing: Option<LoadBalancing>,
     view: NodeView,
     /// The node's kernel, where this machine is the node.
     kernel: Result<OwnKernel, Unseen>,
@@ -103,10 +111,10 @@ struct World {
 
 impl World {
     fn read(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<Self> {
-        let (cluster, record) = block_on(read_api(scope, asked))??;
+        let Found { cluster, record, load_balancing } = block_on(read_api(scope, asked))??;
         let (view, kernel) = kernel::completed(NodeView::new(node(scope, &cluster)?), &cluster);
         let plan = Plan::of(view.clone(), &cluster);
-        Ok(Self { cluster, record, view, kernel, plan })
+        Ok(Self { cluster, record, load_balancing, view, kernel, plan })
     }
 
     fn report(&self, service: &Service) -> ServiceReport {
@@ -114,15 +122,27 @@ impl World {
     }
 }
 
-async fn read_api(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<(Cluster, Option<ServiceRecord>)> {
+/// What the API has.
+struct Found {
+    cluster: Cluster,
+    record: Option<ServiceRecord>,
+    load_balancing: Option<LoadBalancing>,
+}
+
+async fn read_api(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<Found> {
     let ClusterArgs { kubeconfig, context } = &scope.cluster;
     let access = ApiAccess { kubeconfig: kubeconfig.clone(), context: context.clone(), server: None };
     let client = access.connect_as_user().await?.client;
-    let record = match asked {
-        Some(service) => read_service_record(&client, &service).await?,
+    let record = match &asked {
+        Some(service) => read_service_record(&client, service).await?,
         None => None,
     };
-    Ok((read_snapshot(client).await?.cluster, record))
+    let mut cluster = read_snapshot(client.clone()).await?.cluster;
+    let load_balancing = match &asked {
+        Some(service) => Some(LoadBalancing::read(&client, &mut cluster, service).await),
+        None => None,
+    };
+    Ok(Found { cluster, record, load_balancing })
 }
 
 /// The node whose view is asked for.

@@ -194,7 +194,14 @@ fn why_unreached(service: &Value, no_node: Option<&NoNode>) -> String {
     let (metadata, spec) = (&service["metadata"], &service["spec"]);
     let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
     let of = format!("Service {namespace}/{name}");
+    let ports = || spec["ports"].as_array().into_iter().flatten();
+    let is_pending = spec["type"] == "LoadBalancer"
+        && ports().any(|port| port["protocol"] != "SCTP")
+        && ports().all(|port| port["nodePort"].is_null());
     match text(&spec["type"]).as_str() {
+        _ if is_pending => format!(
+            "{of} has no load balancer address yet, and no node ports; for the reason: fairway service show {name} -n {namespace}"
+        ),
         "ExternalName" => format!("{of} is another name for {}: ask for that", text(&spec["externalName"])),
         "NodePort" | "LoadBalancer" => match no_node {
             None => format!("{of} has no TCP or UDP port; only these are forwarded"),
@@ -367,6 +374,12 @@ mod tests {
                 node(),
                 "no TCP or UDP port",
             ),
+            (
+                json!({ "type": "LoadBalancer", "ports": [{ "port": 80 }] }),
+                node(),
+                "no load balancer address yet, and no node ports; for the reason: fairway service show web -n shop",
+            ),
+            (json!({ "type": "LoadBalancer", "ports": ports }), Err(NoNode::NoEndpoint), "externalTrafficPolicy Local"),
         ] {
             let said = refusal(spec, node);
             assert!(said.contains("Service shop/web") && said.contains(expected), "{said}");

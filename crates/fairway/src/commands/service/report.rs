@@ -24,6 +24,10 @@ pub(super) struct ServiceReport {
     pub(super) record: Option<ServiceRecord>,
     /// What of it is not in force, and why.
     pub(super) rejected: Vec<String>,
+    /// Why it has no load balancer address although it asks for one.
+    pub(super) pending: Option<String>,
+    /// What agents told of load balancer addresses that nobody answers for.
+    pub(super) unanswered: Vec<String>,
     /// Where it is reached from this machine's own network, when the cluster is a sandbox here: URLs, or a command.
     pub(super) reached: Vec<String>,
     /// What the node's kernel holds, or why this machine cannot tell; none when it was not asked.
@@ -68,6 +72,8 @@ impl ServiceReport {
             hints: hints(view, cluster, service),
             record: None,
             rejected: of_service.map(|rejected| format!("{}: {}", rejected.field, rejected.why)).collect(),
+            pending: None,
+            unanswered: Vec::new(),
             reached: Vec::new(),
             kernel: None,
         }

@@ -81,6 +81,8 @@ pub(super) fn notes(report: &ServiceReport) -> Vec<String> {
         notes.extend(record.proxied.iter().map(|name| format!("served by the load balancer itself: {name}")));
         notes.extend(record.unmet.iter().map(|condition| format!("its status says: {condition}")));
     }
+    notes.extend(report.pending.iter().map(|why| format!("its EXTERNAL-IP is pending: {why}")));
+    notes.extend(report.unanswered.iter().cloned());
     notes.extend(report.rejected.iter().map(|rejected| format!("not in force: {rejected}")));
     notes.extend(other_families(&report.service).map(|address| {
         format!("not in force: {address} is of a family that the Service does not have (spec.ipFamilies)")
