@@ -67,10 +67,10 @@ const ACCESS_REVIEWS: Gvr = Gvr {
 };
 
 fn may(world: &World, account: &Account, verb: &str, resource: &str) -> bool {
-    is_allowed(world, account, json!({ "verb": verb, "resource": resource }))
+    is_allowed(world, account, &json!({ "verb": verb, "resource": resource }))
 }
 
-fn is_allowed(world: &World, account: &Account, attributes: Value) -> bool {
+fn is_allowed(world: &World, account: &Account, attributes: &Value) -> bool {
     let spec = json!({ "user": account.user(), "groups": account.groups(), "resourceAttributes": attributes });
     let review = json!({ "spec": spec });
     let answer = world.client.create(&ACCESS_REVIEWS, "", &review);
@@ -100,7 +100,7 @@ fn agents_may_write_their_own_leases_and_none_by_which_the_clusters_controllers_
         let may_on_leases = |namespace: &str, verb: &str| {
             let attributes =
                 json!({ "group": "coordination.k8s.io", "resource": "leases", "namespace": namespace, "verb": verb });
-            is_allowed(&world, &agent, attributes)
+            is_allowed(&world, &agent, &attributes)
         };
         for verb in ["create", "list", "watch", "patch", "delete"] {
             assert!(may_on_leases(manifests::PRESENCE_NAMESPACE, verb), "the control: {verb}");
