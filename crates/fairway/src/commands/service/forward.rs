@@ -63,7 +63,7 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
     let client = Client::unix(state.api_socket());
     let (service, slices) = block_on(read(&client, &args.namespace, name))?
         .with_context(|| format!("cannot read Service {}/{name}", args.namespace))?;
-    let targets = targets_of(&service, node_address(&service, &slices, &record.spec))?;
+    let targets = targets_of(&service, &node_address(&service, &slices, &record.spec))?;
     let reached = |link: &HostLink| targets.iter().all(|target| link.leads_to(&state, target.address.ip()));
     if args.port.is_none() && record.host_link.as_ref().is_some_and(reached) {
         for target in &targets {
@@ -165,7 +165,7 @@ fn listen(args: &ForwardArgs, target: Target, index: u16) -> Result<(Door, Targe
 }
 
 /// Where the ports of a Service are reached: at its load balancer address, or at the node's port.
-fn targets_of(service: &Value, node: Result<IpAddr, NoNode>) -> Result<Vec<Target>> {
+fn targets_of(service: &Value, node: &Result<IpAddr, NoNode>) -> Result<Vec<Target>> {
     let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
     let load_balancer: Option<IpAddr> = ingress.as_str().and_then(|text| text.parse().ok());
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn addresses(service: &Value) -> Vec<String> {
-        targets_of(service, Ok(Ipv4Addr::new(10, 89, 0, 1).into()))
+        targets_of(service, &Ok(Ipv4Addr::new(10, 89, 0, 1).into()))
             .unwrap()
             .iter()
             .map(|target| format!("{} {}", target.port, target.protocol.url(target.address)))
@@ -345,9 +345,9 @@ mod tests {
             (&four, &local, vec![of_four(&[unready.clone(), ready.clone()])], Ok("10.89.0.3")),
             (&four, &local, vec![of_four(&[leaving.clone(), ready.clone()])], Ok("10.89.0.3")),
             (&four, &local, vec![of_four(&[leaving])], Ok("10.89.0.2")),
-            (&four, &published, vec![of_four(&[unready.clone()])], Ok("10.89.0.2")),
+            (&four, &published, vec![of_four(std::slice::from_ref(&unready))], Ok("10.89.0.2")),
             (&four, &local, vec![of_four(&[unready])], Err(NoNode::NoEndpoint)),
-            (&four, &local, vec![slice("six", "IPv6", &[ready6.clone()])], Err(NoNode::NoEndpoint)),
+            (&four, &local, vec![slice("six", "IPv6", std::slice::from_ref(&ready6))], Err(NoNode::NoEndpoint)),
             (&six, &local, vec![of_four(&[ready]), slice("six", "IPv6", &[ready6])], Ok("fd00:10:89::2")),
             (&four, &local, vec![], Err(NoNode::NoEndpoint)),
         ] {
@@ -360,7 +360,7 @@ mod tests {
     fn a_service_that_is_not_reached_from_outside_is_refused_with_the_way_out() {
         let refusal = |spec: Value, node: Result<IpAddr, NoNode>| {
             let service = json!({ "metadata": { "namespace": "shop", "name": "web" }, "spec": spec });
-            targets_of(&service, node).unwrap_err().to_string()
+            targets_of(&service, &node).unwrap_err().to_string()
         };
         let node = || Ok(Ipv4Addr::LOCALHOST.into());
         let ports = json!([{ "port": 80, "nodePort": 30080 }]);

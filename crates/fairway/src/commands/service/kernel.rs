@@ -137,6 +137,8 @@ impl OwnKernel {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use compile::ruleset::Operation;
     use compile::sample::plain_cluster;
     use datapath::testing::isolated;
@@ -153,8 +155,10 @@ mod tests {
             let node = Node {
                 name: name.into(),
                 uid: name.into(),
+                created: Duration::ZERO,
                 addresses,
                 pod_cidrs: vec![],
+                has_refused_range: false,
                 leaving: false,
                 labels: BTreeMap::default(),
             };

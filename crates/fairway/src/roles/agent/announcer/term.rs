@@ -211,7 +211,7 @@ impl Term {
                     self.ages.take_away(claim.address);
                     info!(address = %claim.address, mac = %claim.mac, "another machine has this address; not answering");
                 }
-                self.rejections.tell(told);
+                self.rejections.tell_or_drop(told);
             }
             None => self.defend(claim),
         }
