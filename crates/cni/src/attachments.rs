@@ -12,6 +12,7 @@ use model::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::CniError;
+use crate::made::Made;
 use crate::owner::Owner;
 use crate::state::{StateDirectory, StateError, StateLock};
 
@@ -37,6 +38,9 @@ pub(crate) struct Record {
     /// Ports of the node that lead to it.
     #[serde(default, with = "host_port_records")]
     pub(crate) host_ports: Vec<HostPort>,
+    /// What there is of it on the node's side: from when all of that is made until the first of it is taken down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<Made>,
 }
 
 impl Record {
@@ -140,7 +144,36 @@ mod host_port_records {
 
 #[cfg(test)]
 mod tests {
+    use datapath::route::{Link, LinkIndex, MacAddress};
+
     use super::*;
+    use crate::bandwidth::{Bandwidth, RawBandwidth};
+    use crate::made::Wire;
+
+    /// All that can be made of an attachment.
+    fn made() -> Made {
+        let link = Link {
+            index: LinkIndex(7),
+            name: "fwp0".into(),
+            mtu: 1450,
+            mac: None,
+            alias: None,
+            is_up: true,
+            is_running: true,
+            controller: None,
+            peer: None,
+            peer_netns: None,
+            kind: None,
+        };
+        let wire = Wire {
+            mtu: 1450,
+            mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
+            container_mac: None,
+            addresses: vec!["10.244.1.5".parse().unwrap(), "fd00::5".parse().unwrap()],
+        };
+        let limits: RawBandwidth = serde_json::from_value(serde_json::json!({ "ingressRate": 8_000_000 })).unwrap();
+        Made::of(&link, Some(wire), Bandwidth::from(&limits))
+    }
 
     #[test]
     fn an_attachment_is_read_back_as_it_was_written() {
@@ -167,6 +200,7 @@ mod tests {
             chained: false,
             delegated: true,
             host_ports,
+            made: Some(made()),
         };
         let lock = state.lock().unwrap();
         write(&state, &lock, &attachment).unwrap();

@@ -1,7 +1,7 @@
 //! How much a container may receive and send per second (`bandwidth`).
 
-use datapath::route::{Link, RateLimit, Rtnetlink};
-use serde::Deserialize;
+use datapath::route::{Link, LinkIndex, RateLimit, Rtnetlink};
+use serde::{Deserialize, Serialize};
 
 use crate::CniError;
 use crate::owner::Owner;
@@ -13,13 +13,43 @@ const BURST_BYTES_MIN: u64 = 64 * 1024;
 /// Without a burst of their own, containers may be ahead by what the rate allows in a tenth of a second.
 const BURSTS_PER_SECOND: u64 = 10;
 
+/// What the kernel says of a redirection whose link was deleted.
+const GONE: LinkIndex = LinkIndex(0);
+
 /// The limits of one container; none for a direction without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bandwidth {
     /// Of what it receives.
+    #[serde(default, with = "limit_record", skip_serializing_if = "Option::is_none")]
     ingress: Option<RateLimit>,
     /// Of what it sends.
+    #[serde(default, with = "limit_record", skip_serializing_if = "Option::is_none")]
     egress: Option<RateLimit>,
+}
+
+/// What the kernel limits of one container.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shaping {
+    /// How much the host's end may send, in bytes per second.
+    pub(crate) ingress: Option<u64>,
+    /// The link by which what the host's end receives takes a detour.
+    pub(crate) detour: Option<LinkIndex>,
+    /// How much that one may send.
+    pub(crate) egress: Option<u64>,
+    /// Where what the host's end receives is redirected to.
+    pub(crate) redirected_to: Option<LinkIndex>,
+}
+
+impl Shaping {
+    fn read(host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<Self, CniError> {
+        let detour = host.link(&owner.shaping_link())?.filter(|detour| detour.is_up).map(|detour| detour.index);
+        Ok(Self {
+            ingress: host.rate_limit(link.index)?,
+            detour,
+            egress: detour.map(|detour| host.rate_limit(detour)).transpose()?.flatten(),
+            redirected_to: detour.map(|_| host.redirection(link.index)).transpose()?.flatten(),
+        })
+    }
 }
 
 /// `runtimeConfig.bandwidth`: bits per second, and bits. The other spelling is containerd's.
@@ -53,6 +83,11 @@ fn limit(rate_bits: u64, burst_bits: u64) -> Option<RateLimit> {
 }
 
 impl Bandwidth {
+    /// Whether what the container sends is limited.
+    pub(crate) const fn limits_egress(self) -> bool {
+        self.egress.is_some()
+    }
+
     /// Whether there is any limit.
     pub(crate) const fn is_wished(self) -> bool {
         self.ingress.is_some() || self.egress.is_some()
@@ -78,21 +113,20 @@ impl Bandwidth {
 
     /// What is wrong with the limits, each as a sentence.
     pub(crate) fn faults(self, host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<Vec<String>, CniError> {
-        let detour = host.link(&owner.shaping_link())?;
+        Ok(self.faults_of(Shaping::read(host, owner, link)?))
+    }
+
+    /// The same of what was read before.
+    pub(crate) fn faults_of(self, found: Shaping) -> Vec<String> {
         let mut faults = Vec::new();
-        for (wanted, on, what) in [(self.ingress, Some(link), "receives"), (self.egress, detour.as_ref(), "sends")] {
-            let Some(wanted) = wanted else { continue };
-            let found = on.map(|link| host.rate_limit(link.index)).transpose()?.flatten();
-            if found != Some(wanted.bytes_per_second) {
-                faults.push(format!("what the container {what} is not limited to {} B/s", wanted.bytes_per_second));
-            }
+        for (wanted, found, what) in [(self.ingress, found.ingress, "receives"), (self.egress, found.egress, "sends")] {
+            let Some(wanted) = wanted.filter(|wanted| found != Some(wanted.bytes_per_second)) else { continue };
+            faults.push(format!("what the container {what} is not limited to {} B/s", wanted.bytes_per_second));
         }
-        if let Some(detour) = detour.filter(|_| self.egress.is_some())
-            && host.redirection(link.index)? != Some(detour.index)
-        {
+        if self.egress.is_some() && found.detour.is_some() && found.redirected_to != found.detour {
             faults.push("what the container sends does not pass where it is limited".to_owned());
         }
-        Ok(faults)
+        faults
     }
 }
 
@@ -100,8 +134,9 @@ impl Bandwidth {
 /// link that is gone would drop all it gets.
 pub(crate) fn lift_from(host: &mut Rtnetlink, owner: &Owner, link: &Link) -> Result<(), CniError> {
     host.unlimit_rate(link.index)?;
-    let detour = host.link(&owner.shaping_link())?;
-    if detour.is_some() && host.redirection(link.index)? == detour.map(|detour| detour.index) {
+    let detour = host.link(&owner.shaping_link())?.map(|detour| detour.index);
+    let redirected_to = host.redirection(link.index)?;
+    if redirected_to.is_some_and(|to| Some(to) == detour || to == GONE) {
         host.stop_redirecting(link.index)?;
     }
     Ok(())
@@ -113,6 +148,31 @@ pub(crate) fn lift(host: &mut Rtnetlink, owner: &Owner) -> Result<(), CniError> 
         host.delete_link(link.index)?;
     }
     Ok(())
+}
+
+/// Limits as they are written down.
+mod limit_record {
+    use super::{Deserialize, RateLimit, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Record {
+        bytes_per_second: u64,
+        burst_bytes: u32,
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+    pub(super) fn serialize<S: Serializer>(limit: &Option<RateLimit>, serializer: S) -> Result<S::Ok, S::Error> {
+        let record =
+            |limit: RateLimit| Record { bytes_per_second: limit.bytes_per_second, burst_bytes: limit.burst_bytes };
+        limit.map(record).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RateLimit>, D::Error> {
+        let record: Option<Record> = Option::deserialize(deserializer)?;
+        Ok(record.map(|Record { bytes_per_second, burst_bytes }| RateLimit { bytes_per_second, burst_bytes }))
+    }
 }
 
 #[cfg(test)]

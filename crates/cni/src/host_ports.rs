@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use compile::host_ports::HostPort;
-use datapath::route::Rtnetlink;
+use datapath::route::{Link, Rtnetlink};
 use datapath::{HostPorts, sysctl};
 use model::Protocol;
 use serde::Deserialize;
@@ -96,15 +96,16 @@ pub(crate) fn refuse_taken(state: &StateDirectory, record: &Record) -> Result<()
     refuse_clashes(state, &lock, record)
 }
 
-/// Makes the ports of `record`, and none that an earlier call wrote down, lead to the container.
+/// Writes down what there is of the attachment, and makes its ports, and none that an earlier call wrote down, lead to the
+/// container.
 pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
     let ports = &record.host_ports;
     let earlier = attachments::read(state, &record.owner)?.map(|record| record.host_ports).unwrap_or_default();
-    if ports.is_empty() && earlier.is_empty() {
-        return Ok(());
-    }
     allow_loopback_clients(ports)?;
     let lock = state.lock()?;
+    if ports.is_empty() && earlier.is_empty() {
+        return Ok(attachments::write(state, &lock, record)?);
+    }
     refuse_clashes(state, &lock, record)?;
     let mut kernel = HostPorts::open()?;
     if earlier != *ports {
@@ -186,17 +187,37 @@ fn refuse_clashes(state: &StateDirectory, lock: &StateLock<'_>, record: &Record)
 /// Lets clients at the host's loopback address through to the containers: they are masqueraded, and what the answers
 /// are sent to is a loopback address, which the kernel takes from no link but those it is told of.
 fn allow_loopback_clients(ports: &[HostPort]) -> Result<(), CniError> {
-    let serves_loopback =
-        |port: &&HostPort| port.endpoint.is_ipv4() && port.address.is_none_or(|address| address.is_loopback());
     let mut host = Rtnetlink::open()?;
     for port in ports.iter().filter(serves_loopback) {
         let towards = host.link_towards(port.endpoint.ip())?;
         let link = host.links()?.into_iter().find(|link| Some(link.index) == towards);
         if let Some(link) = link {
-            sysctl::write(&format!("ipv4/conf/{}/route_localnet", link.name), "1")?;
+            sysctl::write(&loopback_setting(&link), "1")?;
         }
     }
     Ok(())
+}
+
+fn serves_loopback(port: &&HostPort) -> bool {
+    port.endpoint.is_ipv4() && port.address.is_none_or(|address| address.is_loopback())
+}
+
+/// Whether the host's end of a container with these ports lets such clients through, if any of them is for them.
+pub(crate) fn lets_loopback_clients_through(ports: &[HostPort], link: &Link) -> bool {
+    let is_let = || sysctl::read(&loopback_setting(link)).is_ok_and(|value| value == "1");
+    !ports.iter().any(|port| serves_loopback(&port)) || is_let()
+}
+
+/// Has the host's end of a container with these ports let such clients through, if any of them is for them.
+pub(crate) fn let_loopback_clients_through(ports: &[HostPort], link: &Link) -> Result<(), CniError> {
+    if ports.iter().any(|port| serves_loopback(&port)) {
+        sysctl::write(&loopback_setting(link), "1")?;
+    }
+    Ok(())
+}
+
+fn loopback_setting(link: &Link) -> String {
+    format!("ipv4/conf/{}/route_localnet", link.name)
 }
 
 fn describe(port: &HostPort) -> String {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use datapath::route::MacAddress;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ pub(crate) struct Attachment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) name: String,
-    pub(crate) mac: String,
+    pub(crate) mac: Option<MacAddress>,
 }
 
 impl Attachment {
@@ -61,7 +62,7 @@ impl Attachment {
     }
 
     fn interface(&self, end: &End, sandbox: Option<&str>, config: &Config) -> Value {
-        let mut interface = json!({ "name": end.name, "mac": end.mac });
+        let mut interface = json!({ "name": end.name, "mac": end.mac.map(|mac| mac.to_string()).unwrap_or_default() });
         if let Some(sandbox) = sandbox {
             interface["sandbox"] = sandbox.into();
         }
@@ -135,10 +136,10 @@ mod tests {
     use crate::runtime_config::Wishes;
 
     fn result(version: Version, previous: Option<Value>) -> Value {
-        let end = |name: &str, mac: &str| End { name: name.into(), mac: mac.into() };
+        let end = |name: &str, last: u8| End { name: name.into(), mac: Some(MacAddress([2, 0, 0, 0, 0, last])) };
         let attachment = Attachment {
-            host: end("fw0123456789abc", "02:00:00:00:00:01"),
-            container: end("eth0", "02:00:00:00:00:02"),
+            host: end("fw0123456789abc", 1),
+            container: end("eth0", 2),
             sandbox: "/run/netns/x".into(),
             mtu: 1450,
             addresses: vec![("10.244.1.5".parse().unwrap(), "169.254.1.1".parse().unwrap())],

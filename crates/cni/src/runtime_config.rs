@@ -93,7 +93,8 @@ fn parse_addresses(texts: &[String]) -> Result<Vec<IpAddr>, CniError> {
     Ok(addresses)
 }
 
-fn parse_mac(field: &str, text: &str) -> Result<MacAddress, CniError> {
+/// Reads the Ethernet address of one interface, said in `field`.
+pub(crate) fn parse_mac(field: &str, text: &str) -> Result<MacAddress, CniError> {
     let bytes: Option<Vec<u8>> = text.split([':', '-']).map(|part| u8::from_str_radix(part, 16).ok()).collect();
     let bytes: Option<[u8; 6]> = bytes.and_then(|bytes| bytes.try_into().ok());
     match bytes {

@@ -100,12 +100,7 @@ fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Lin
     // A container may send the moment it starts, and a lost first question to DNS costs it seconds.
     container.wait_until_running(&inside.name, RUNNING_DEADLINE)?;
     host.wait_until_running(&link.name, RUNNING_DEADLINE)?;
-    for address in wiring.addresses {
-        if let Some(mac) = inside.mac {
-            host.set_neighbour(link.index, *address, mac)?;
-        }
-        host.replace_route(&Route::on_link(IpNet::from(*address), link.index).ours())?;
-    }
+    lead_to(host, link.index, inside.mac, wiring.addresses)?;
     Ok(Attachment {
         host: end_of(link),
         container: end_of(&inside),
@@ -115,6 +110,27 @@ fn complete(wiring: &Wiring<'_>, host: &mut Rtnetlink, netns: &Netns, link: &Lin
         routes,
         dns: None,
     })
+}
+
+/// Has the host send what is for the addresses to the container, whose Ethernet address is `mac`, by its own end `link`.
+pub(crate) fn lead_to(
+    host: &mut Rtnetlink,
+    link: LinkIndex,
+    mac: Option<MacAddress>,
+    addresses: &[IpAddr],
+) -> Result<(), CniError> {
+    for address in addresses {
+        if let Some(mac) = mac {
+            host.set_neighbour(link, *address, mac)?;
+        }
+        host.replace_route(&route_outside(*address, link))?;
+    }
+    Ok(())
+}
+
+/// The host's route to an address of the container.
+pub(crate) fn route_outside(address: IpAddr, link: LinkIndex) -> Route {
+    Route::on_link(IpNet::from(address), link).ours()
 }
 
 impl Wiring<'_> {
@@ -189,5 +205,5 @@ pub(crate) fn route_inside(destination: IpNet, gateway: IpAddr, link: LinkIndex)
 }
 
 fn end_of(link: &Link) -> End {
-    End { name: link.name.clone(), mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default() }
+    End { name: link.name.clone(), mac: link.mac }
 }

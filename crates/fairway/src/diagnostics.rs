@@ -134,6 +134,14 @@ pub const PODS_NOT_REACHED: Diagnostic = Diagnostic {
     fix: "fairway peers shows every way; let the network's own routes lead there, or set routing to auto or vxlan",
 };
 
+pub const POD_CHANGED: Diagnostic = Diagnostic {
+    code: "FW0138",
+    title: "what connects a pod to this node is not as it was made",
+    meaning: "Somebody removed or changed a pod's link, its routes, neighbours or limits on the node, as systemd-networkd does when \
+              it starts. The agent puts that right within seconds; when it lasts, no agent runs here, or it cannot.",
+    fix: "see that the agent runs and read its log; with systemd-networkd set ManageForeignRoutes=no in networkd.conf",
+};
+
 pub const NOT_IN_FORCE: Diagnostic = Diagnostic {
     code: "FW0141",
     title: "part of an object is not in force",
@@ -150,7 +158,7 @@ pub const COREFILE_REFUSED: Diagnostic = Diagnostic {
 };
 
 /// All of them, by code.
-pub const ALL: [&Diagnostic; 19] = [
+pub const ALL: [&Diagnostic; 20] = [
     &OLD_API_SERVER,
     &NO_POD_RANGE,
     &POD_RANGES_OVERLAP,
@@ -168,6 +176,7 @@ pub const ALL: [&Diagnostic; 19] = [
     &API_THROUGH_SERVICE,
     &CONTROLLER_NOT_READY,
     &PODS_NOT_REACHED,
+    &POD_CHANGED,
     &NOT_IN_FORCE,
     &COREFILE_REFUSED,
 ];

@@ -14,6 +14,7 @@ use crate::config::{AddressSource, Config, Pools, Position};
 use crate::delegate::Lease;
 use crate::environment::{Arguments, Target};
 use crate::ipam::{self, Store};
+use crate::made::{Made, Wire};
 use crate::owner::Owner;
 use crate::removal::Removal;
 use crate::result::addresses_of_interface;
@@ -82,7 +83,13 @@ impl Addition<'_> {
         let mut host = Rtnetlink::open()?;
         let link = host.require_link(&attachment.host.name)?;
         self.wishes.bandwidth.apply(&mut host, self.owner(), &link)?;
-        self.equip(&lease.addresses)?;
+        let wire = Wire {
+            mtu: link.mtu,
+            mac: link.mac,
+            container_mac: attachment.container.mac,
+            addresses: lease.addresses.clone(),
+        };
+        self.equip(&lease.addresses, Some(Made::of(&link, Some(wire), self.wishes.bandwidth)))?;
         attachment.dns = self.wishes.dns.clone().or(lease.dns).or_else(|| self.config.dns.clone());
         Ok(attachment.result(self.config))
     }
@@ -95,12 +102,14 @@ impl Addition<'_> {
             return Err(CniError::Config { field: "ipam".into(), why: why.to_owned() });
         };
         let addresses = addresses_of_interface(previous, &self.owner().interface);
+        let mut made = None;
         if self.wishes.bandwidth.is_wished() {
             let mut host = Rtnetlink::open()?;
             let link = wiring::host_end(&mut host, self.netns(), &self.owner().interface)?;
             self.wishes.bandwidth.apply(&mut host, self.owner(), &link)?;
+            made = Some(Made::of(&link, None, self.wishes.bandwidth));
         }
-        self.equip(&addresses)?;
+        self.equip(&addresses, made)?;
         let mut result = previous.clone();
         result["cniVersion"] = self.config.version.as_str().into();
         Ok(result)
@@ -127,14 +136,14 @@ impl Addition<'_> {
     }
 
     /// What does not depend on who made the interface.
-    fn equip(&self, addresses: &[IpAddr]) -> Result<(), CniError> {
+    fn equip(&self, addresses: &[IpAddr], made: Option<Made>) -> Result<(), CniError> {
         if !self.config.sysctls.is_empty() {
             let netns: Netns = wiring::open(self.netns())?;
             let write = || self.config.sysctls.iter().try_for_each(|(key, value)| sysctl::write(key, value));
             netns.run(write)??;
         }
         let record = self.record(&host_ports::plan(&self.wishes.port_mappings, addresses));
-        host_ports::publish(self.state, &record)
+        host_ports::publish(self.state, &Record { made, ..record })
     }
 
     fn record(&self, host_ports: &[compile::host_ports::HostPort]) -> Record {
@@ -146,6 +155,7 @@ impl Addition<'_> {
             chained: self.config.position == Position::Chained,
             delegated: matches!(self.config.position, Position::Main(AddressSource::Plugin(_))),
             host_ports: host_ports.to_vec(),
+            made: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use datapath::route::{Link, MacAddress, Route, RouteFilter, Rtnetlink};
+use datapath::route::{Link, MacAddress, RouteFilter, Rtnetlink};
 use datapath::{HostPorts, Netns};
 use ipnet::IpNet;
 use serde_json::Value;
@@ -135,7 +135,7 @@ impl Ends {
         let mac = inside.and_then(|inside| inside.mac);
         let mut faults = Vec::new();
         for address in addresses {
-            if !routes.contains(&Route::on_link(IpNet::from(*address), link.index).ours()) {
+            if !routes.contains(&wiring::route_outside(*address, link.index)) {
                 faults.push(format!("the host has no route to {address}"));
             }
             if mac.is_some_and(|mac| !neighbours.contains(&(link.index, *address, mac))) {

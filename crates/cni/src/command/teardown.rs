@@ -26,6 +26,7 @@ pub(super) fn roll_back(state: &StateDirectory, removal: &Removal, owner: &Owner
 
 fn undo(state: &StateDirectory, removal: &Removal, owner: &Owner, rest: Rest) -> Result<(), CniError> {
     let record = attachments::read(state, owner)?;
+    disown(state, record.as_ref());
     let withdrawn = record.as_ref().map_or(Ok(()), |record| host_ports::withdraw(state, record));
     let detached = Rtnetlink::open().map_err(CniError::from).and_then(|mut host| {
         // As long as the link of another plugin sends by our detour, that must stay: the link would drop all it gets.
@@ -38,6 +39,16 @@ fn undo(state: &StateDirectory, removal: &Removal, owner: &Owner, rest: Rest) ->
     };
     CniError::of_all([withdrawn, released].into_iter().filter_map(Result::err).collect())?;
     forget(state, owner)
+}
+
+/// Has nobody restore what is taken down from now on. Where that cannot be written down, as on a full disk, what is restored
+/// meanwhile goes with the link.
+fn disown(state: &StateDirectory, record: Option<&Record>) {
+    if let Some(record) = record.filter(|record| record.made.is_some())
+        && let Ok(lock) = state.lock()
+    {
+        let _ = attachments::write(state, &lock, &Record { made: None, ..record.clone() });
+    }
 }
 
 /// Lifts the limits from the link of another plugin, which may stay. With its namespace a container's link is gone.

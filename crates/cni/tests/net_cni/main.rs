@@ -6,5 +6,6 @@ mod checks;
 mod crashes;
 mod host_ports;
 mod others;
+mod repairs;
 mod runtime;
 mod wishes;

@@ -42,6 +42,13 @@ impl Node {
         self
     }
 
+    /// Its configuration with the wishes of its runtime for one container.
+    pub fn config_with(&self, wishes: Value) -> Value {
+        let mut config = self.config.clone();
+        config["runtimeConfig"] = wishes;
+        config
+    }
+
     /// A container with a namespace of its own.
     pub fn container(&self, name: &str) -> Netns {
         Netns::create_at(&self.netns(name)).unwrap()

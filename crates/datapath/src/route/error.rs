@@ -162,6 +162,13 @@ pub enum RouteError {
         #[source]
         source: NetlinkError,
     },
+    /// The limits of all links could not be read.
+    #[error("cannot read what links may carry")]
+    ReadRateLimits {
+        /// Why.
+        #[source]
+        source: NetlinkError,
+    },
     /// A neighbour could not be set.
     #[error("cannot set the neighbour {address} on link {link}")]
     SetNeighbour {
@@ -261,6 +268,7 @@ impl RouteError {
             | Self::Shape { source, .. }
             | Self::Unshape { source, .. }
             | Self::ReadShaping { source, .. }
+            | Self::ReadRateLimits { source }
             | Self::SetNeighbour { source, .. }
             | Self::DeleteNeighbour { source, .. }
             | Self::SetForwarding { source, .. }

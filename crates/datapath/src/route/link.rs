@@ -248,6 +248,13 @@ impl Rtnetlink {
         })
     }
 
+    /// Sets the Ethernet address of a link. What it knows of its neighbours is forgotten with that.
+    pub fn set_mac(&mut self, link: LinkIndex, mac: MacAddress) -> Result<(), RouteError> {
+        self.change_link(link, "Ethernet address", header(link, 0, 0), |request| {
+            request.put(IFLA_ADDRESS, &mac.0);
+        })
+    }
+
     /// Marks a link as ours: its `ifalias` becomes our prefix and `purpose`, cut to the 255 bytes the kernel keeps.
     pub fn mark_as_ours(&mut self, link: LinkIndex, purpose: &str) -> Result<(), RouteError> {
         self.set_alias(link, &our_alias(purpose))

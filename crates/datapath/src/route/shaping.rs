@@ -3,6 +3,8 @@
 //! The kernel shapes what a link sends only. What it receives is therefore redirected to an intermediate functional
 //! block, a link that does nothing but send it on, and shaped there.
 
+use std::collections::BTreeMap;
+
 use nix::errno::Errno;
 
 use super::{LinkIndex, RouteError, Rtnetlink};
@@ -110,12 +112,14 @@ impl Rtnetlink {
 
     /// What a link may send per second, when there is a limit of ours.
     pub fn rate_limit(&mut self, link: LinkIndex) -> Result<Option<u64>, RouteError> {
-        let found = self.socket.query(RTM_GETQDISC, flag::DUMP, &header(link, 0, 0, 0), |message| parse(message, link));
-        match found {
-            Ok(found) => Ok(found.first().copied()),
-            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
-            Err(source) => Err(RouteError::ReadShaping { link, source }),
-        }
+        Ok(self.rate_limits()?.remove(&link))
+    }
+
+    /// What links may send per second, of those that have a limit of ours.
+    pub fn rate_limits(&mut self) -> Result<BTreeMap<LinkIndex, u64>, RouteError> {
+        // The kernel lists those of all links whatever link is asked about.
+        let found = self.socket.query(RTM_GETQDISC, flag::DUMP, &header(LinkIndex(0), 0, 0, 0), parse);
+        Ok(found.map_err(|source| RouteError::ReadRateLimits { source })?.into_iter().collect())
     }
 
     fn unshape(&mut self, link: LinkIndex, handle: u32, parent: u32) -> Result<bool, RouteError> {
@@ -190,14 +194,12 @@ fn parse_redirection(message: &Message<'_>) -> Option<LinkIndex> {
     mirred?.get(LINK_OFFSET..).and_then(parse_u32).map(LinkIndex)
 }
 
-/// The rate of a token bucket of ours on `link`.
-fn parse(message: &Message<'_>, link: LinkIndex) -> Result<Option<u64>, NetlinkError> {
+/// The rate of a token bucket of ours, and the link it is on.
+fn parse(message: &Message<'_>) -> Result<Option<(LinkIndex, u64)>, NetlinkError> {
     const SHORT: NetlinkError = NetlinkError::Malformed { what: "a queueing discipline's header" };
     let (fixed, rest) = message.payload.split_at_checked(HEADER_LEN).ok_or(SHORT)?;
     let [of, handle, parent] = [4, 8, 12].map(|offset| parse_u32(&fixed[offset..]));
-    if (of, handle, parent) != (Some(link.0), Some(BUCKET_HANDLE), Some(TC_H_ROOT)) {
-        return Ok(None);
-    }
+    let Some(link) = of.filter(|_| (handle, parent) == (Some(BUCKET_HANDLE), Some(TC_H_ROOT))) else { return Ok(None) };
     let (mut is_bucket, mut rate, mut rate64) = (false, None, None);
     for (kind, value) in parse_attributes(rest) {
         match kind {
@@ -214,7 +216,7 @@ fn parse(message: &Message<'_>, link: LinkIndex) -> Result<Option<u64>, NetlinkE
             _ => {}
         }
     }
-    Ok(rate64.or(rate).filter(|_| is_bucket))
+    Ok(rate64.or(rate).filter(|_| is_bucket).map(|rate| (LinkIndex(link), rate)))
 }
 
 #[cfg(test)]

@@ -96,6 +96,9 @@ pub struct CheckArgs {
     /// Only what matters before an installation.
     #[arg(long)]
     pub pre: bool,
+    /// Directory in which this node's CNI plugin keeps what it remembers between calls.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CNI_STATE_DIR", default_value = cni::STATE_DIR)]
+    pub state_dir: PathBuf,
     /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,

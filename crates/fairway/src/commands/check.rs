@@ -35,7 +35,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(COULD_NOT_TELL));
         }
     };
-    let sections = sections(&survey, &snapshot, args.pre);
+    let sections = sections(&survey, &snapshot, args);
     let is_fine = sections.iter().all(|section| section.findings.is_empty());
     match args.output {
         Output::Json => say!("{:#}", to_json(&survey, &sections)),
@@ -55,7 +55,7 @@ async fn look(args: &CheckArgs) -> Result<(Survey, Snapshot)> {
     Ok((read_survey(&objects).await.context(FAILED)?, read_snapshot(session.client).await.context(FAILED)?))
 }
 
-fn sections(survey: &Survey, snapshot: &Snapshot, before_installation: bool) -> Vec<Section> {
+fn sections(survey: &Survey, snapshot: &Snapshot, args: &CheckArgs) -> Vec<Section> {
     let mut sections = vec![
         Section { title: "API server and address ranges", findings: findings::ground(survey) },
         Section { title: "nothing else does the same work", findings: findings::rivals(survey) },
@@ -63,9 +63,9 @@ fn sections(survey: &Survey, snapshot: &Snapshot, before_installation: bool) -> 
         Section { title: "Corefile", findings: objects::corefile(survey).into_iter().collect() },
     ];
     if let Some(node) = machine::this_node(survey) {
-        sections.push(Section { title: "this node", findings: machine::findings(survey, node) });
+        sections.push(Section { title: "this node", findings: machine::findings(survey, node, &args.state_dir) });
     }
-    if !before_installation {
+    if !args.pre {
         sections.push(Section { title: "agents, DNS and controller", findings: findings::installation(survey) });
     }
     sections

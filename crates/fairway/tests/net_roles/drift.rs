@@ -1,13 +1,15 @@
 //! What the agent does when others change the node's kernel and nothing changes in the cluster.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use apiserver::client::SERVICES;
 use compile::ruleset::Operation;
+use datapath::Netns;
 use datapath::nft::Table;
-use datapath::route::{LinkIndex, RouteFilter, Rtnetlink};
+use datapath::route::{LinkIndex, Route, RouteAction, RouteFilter, Rtnetlink};
 use datapath::testing::{self, isolated, wait_for};
 use serde_json::json;
 
@@ -42,6 +44,65 @@ fn a_route_that_somebody_deletes_is_back_within_seconds() {
         wait_for("the route again", DEADLINE, || {
             links.routes(RouteFilter::Ours).unwrap().contains(&route).then_some(())
         });
+    });
+}
+
+/// Connects a pod with limits to this node, as its runtime does; the pod's namespace.
+fn add_pod(world: &World) -> Netns {
+    let netns = world.cni_state_dir().with_file_name("netns");
+    let pod = Netns::create_at(&netns).unwrap();
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "fairway", "type": "fairway",
+        "ipam": { "ranges": ["10.244.1.64/26", "fd00:10:244:1::/64"] }, "stateDir": world.cni_state_dir(),
+        "runtimeConfig": { "bandwidth": { "ingressRate": 8_000_000 } },
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
+    command.env_clear().env("CNI_COMMAND", "ADD").env("CNI_CONTAINERID", "cart").env("CNI_IFNAME", "eth0");
+    command.env("CNI_NETNS", netns).env("CNI_PATH", "/nowhere").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0");
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(config.to_string().as_bytes()).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    pod
+}
+
+/// The routes to that pod, and its link.
+fn routes_to_pod(links: &mut Rtnetlink) -> Vec<Route> {
+    let mut routes = links.routes(RouteFilter::Ours).unwrap();
+    routes.retain(|route| matches!(route.action, RouteAction::Link(_)));
+    routes
+}
+
+#[test]
+fn what_a_pod_has_on_the_node_is_back_within_seconds_and_told_on_the_node() {
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let agent = world.spawn_agent();
+        let (_pod, mut links) = (add_pod(&world), Rtnetlink::open().unwrap());
+        let routes = routes_to_pod(&mut links);
+        let [Route { action: RouteAction::Link(link), .. }, _] = routes[..] else { panic!("{routes:?}") };
+        let is_back =
+            |links: &mut Rtnetlink| routes.iter().all(|route| routes_to_pod(links).contains(route)).then_some(());
+        for route in &routes {
+            assert!(links.delete_route(route).unwrap());
+        }
+        let message = wait_for_event(&world, "node1", "kernel")["message"].to_string();
+        assert!(message.contains("shop/cart-0: the host has no route to 10.244.1.65"), "{message}");
+        wait_for("the routes again", DEADLINE, || is_back(&mut links));
+        links.set_down(link).unwrap();
+        links.set_up(link).unwrap();
+        wait_for("the routes of a link that was down", DEADLINE, || is_back(&mut links));
+        assert!(links.unlimit_rate(link).unwrap());
+        wait_for("the limit again", DEADLINE, || links.rate_limit(link).unwrap());
+        agent.crash();
+        assert!(links.delete_route(&routes[0]).unwrap());
+        let (_, found) =
+            world.run(&["check", "--pre", "-o", "json", "--state-dir", world.cni_state_dir().to_str().unwrap()]);
+        assert!(found.contains("FW0138") && found.contains("shop/cart-0: the host has no route to"), "{found}");
+        let _agent = world.spawn_agent();
+        wait_for("the routes when an agent comes", DEADLINE, || is_back(&mut links));
     });
 }
 

@@ -15,7 +15,9 @@ use super::findings::{Finding, addresses_of, leaves_pods_to_others, overlap, pod
 use crate::cli::AGENT_PAGES;
 use crate::commands::peers::ask;
 use crate::commands::survey::{Survey, texts};
-use crate::diagnostics::{HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN, PODS_NOT_REACHED};
+use crate::diagnostics::{
+    HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN, POD_CHANGED, PODS_NOT_REACHED,
+};
 use crate::kernel_features;
 use crate::peers::{Peer, PeerList};
 
@@ -35,7 +37,7 @@ pub fn this_node(survey: &Survey) -> Option<&Value> {
 }
 
 /// Looks at this machine, which is `node`; what only root may see is left out for others.
-pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
+pub fn findings(survey: &Survey, node: &Value, cni_state_dir: &Path) -> Vec<Finding> {
     let name = node["metadata"]["name"].as_str().unwrap_or_default();
     let mut found = Vec::new();
     if !leaves_pods_to_others(survey) {
@@ -43,6 +45,7 @@ pub fn findings(survey: &Survey, node: &Value) -> Vec<Finding> {
         found.extend(overlapping_routes(survey, name));
         found.extend(agent_pages(survey).and_then(|pages| ask(pages).ok()).iter().flat_map(unreached));
     }
+    found.extend(changed_pods(cni_state_dir, name));
     if Uid::effective().is_root() {
         let rules = proxy_rules(&chains_of_others().unwrap_or_default());
         found.extend(rules.into_iter().map(|rules| Finding::new(&KUBE_PROXY, format!("{rules} on {name}"))));
@@ -66,6 +69,12 @@ fn unreached(list: &PeerList) -> Vec<Finding> {
         Finding::new(&PODS_NOT_REACHED, detail)
     };
     list.unreached().map(shown).collect()
+}
+
+/// Pods whose side on the node somebody changed, and no agent has put right yet.
+fn changed_pods(cni_state_dir: &Path, node: &str) -> Vec<Finding> {
+    let damages = cni::damages(cni_state_dir).unwrap_or_default().into_iter();
+    damages.map(|damage| Finding::new(&POD_CHANGED, format!("{damage} on {node}"))).collect()
 }
 
 /// What kube-proxy has in the kernel, whether it runs or has left it behind: a table of its own in nftables mode, chains

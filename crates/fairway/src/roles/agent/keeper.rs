@@ -1,12 +1,12 @@
 //! The loop that keeps one node's kernel, and what its runtime is told, in step with the cluster.
 
 use std::error::Error as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compile::plan::Checksums;
-use datapath::Drift;
 use jiff::Timestamp;
 use kubeapi::{Client, RejectionSender};
 use model::{Cluster, Name, Node, Rejected, RejectedReason, Subject};
@@ -198,7 +198,12 @@ impl Keeper {
         for drift in &drifts {
             warn!("{drift}; putting it right");
         }
-        self.rejections.tell_or_drop(drifts.iter().map(|drift| put_right(&self.node, drift)).collect());
+        for mended in &audit.mended {
+            warn!("{mended}; put right");
+        }
+        let drifted = drifts.iter().map(|drift| put_right(&self.node, drift));
+        let mended = audit.mended.iter().map(|mended| put_right(&self.node, mended));
+        self.rejections.tell_or_drop(drifted.chain(mended).collect());
         Ok(drifts.is_empty() && !audit.has_new_networks)
     }
 }
@@ -235,8 +240,8 @@ fn tell_if_new<T: PartialEq>(to: &watch::Sender<T>, news: T) {
 }
 
 /// Says that something of a node's network was taken away and is put back.
-fn put_right(node: &Name, drift: &Drift) -> Rejected {
-    let why = format!("{drift}; it is put right within seconds, but whoever did it may do it again");
+fn put_right(node: &Name, change: &impl fmt::Display) -> Rejected {
+    let why = format!("{change}; it is put right within seconds, but whoever did it may do it again");
     Rejected { object: Subject::node(node), field: "kernel".into(), why, reason: RejectedReason::KernelChanged }
 }
 

@@ -2,7 +2,9 @@
 
 mod departed;
 mod flows;
+mod mended;
 mod networks;
+mod pods;
 mod settings;
 mod unreachable;
 mod upkeep;
@@ -27,8 +29,10 @@ use super::tunnel_check::TunnelEnds;
 use crate::peers::PeerList;
 use departed::Departed;
 use flows::{Judge, udp_changed_between};
+pub(super) use mended::Mended;
 use networks::routed_ranges;
 pub(super) use networks::{addresses_of, link_networks, tunnel_checksums};
+use pods::Pods;
 use settings::{Forwarding, keep_half_closed_connections, keep_translating_late_packets};
 use upkeep::Upkeep;
 
@@ -46,6 +50,7 @@ pub(super) struct Kernel {
     /// Where the CNI plugin has written down which ports of the node lead to pods.
     cni_state_dir: PathBuf,
     upkeep: Upkeep,
+    pods: Pods,
     forwarding: Forwarding,
     datapath: Datapath,
     conntrack: Conntrack,
@@ -98,6 +103,8 @@ pub(super) struct Pending {
 pub(super) struct Audit {
     /// Of what we had put there, unless it cannot be told.
     pub(super) drifts: Result<Vec<Drift>, DatapathError>,
+    /// Of what is put right already.
+    pub(super) mended: Vec<Mended>,
     /// Whether the node has other addresses than before, or its links carry larger or smaller packets.
     pub(super) has_new_networks: bool,
 }
@@ -121,6 +128,7 @@ impl Kernel {
             opened: Instant::now(),
             view,
             is_view_new: false,
+            pods: Pods::new(cni_state_dir.clone()),
             cni_state_dir,
             upkeep: Upkeep::default(),
             forwarding: Forwarding::default(),
@@ -191,6 +199,7 @@ impl Kernel {
         if let Err(error) = self.forwarding.audit(&self.cni_state_dir) {
             warn!(error = format!("{error:#}"), "packets may not be passed on; trying again in a few seconds");
         }
+        let mended = self.pods.put_right().into_iter().collect();
         let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;
@@ -200,7 +209,7 @@ impl Kernel {
             self.view.routing.networks = networks;
             self.is_view_new = true;
         }
-        Ok(Audit { drifts, has_new_networks })
+        Ok(Audit { drifts, mended, has_new_networks })
     }
 
     /// How the snapshot differs from the last one.
