@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use apiserver::client::{ENDPOINT_SLICES, SERVICES};
+use datapath::route::{Bridge, Route, RouteAction, RouteFilter, Rtnetlink};
 use datapath::testing::isolated;
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{NODE, NODE_ADDRESS, World};
 
 /// Where network plugins have their configurations.
 const PLUGINS: &str = "/etc/cni/net.d";
@@ -59,5 +60,27 @@ fn what_is_not_in_force_of_an_object_is_a_finding_and_so_is_a_broken_corefile() 
         assert!(has("FW0141", "EndpointSlice default/till-1: addressType"), "{found:?}");
         assert!(has("FW0142", "Corefile:2: forwards: no such directive; did you mean forward?"), "{found:?}");
         assert_eq!(found.len(), 3, "{found:?}");
+    });
+}
+
+#[test]
+fn the_tunnels_own_address_is_no_route_of_another_and_a_bridge_into_the_pods_range_is_one() {
+    isolated(|| {
+        hide_plugins_of_this_machine();
+        let world = World::start();
+        world.create_node_with(NODE, &[NODE_ADDRESS, "fd00:89::1"], &["10.244.1.0/24", "fd00:10:244:1::/64"]);
+        world.create_node_with("far", &["192.0.2.7", "2001:db8::7"], &["10.244.2.0/24", "fd00:10:244:2::/64"]);
+        let _agent = world.spawn_agent_with(&["--routing", "vxlan"]);
+        let mut links = Rtnetlink::open().unwrap();
+        let tunnel = links.require_link("fw-vxlan").unwrap().index;
+        let held = links.routes(RouteFilter::Main).unwrap();
+        assert!(held.iter().any(|route| route.action == RouteAction::Link(tunnel)), "{held:?}");
+        let overlaps = |found: Vec<(String, String)>| -> Vec<String> {
+            found.into_iter().filter(|(code, _)| code == "FW0106").map(|(_, detail)| detail).collect()
+        };
+        assert_eq!(overlaps(findings(&world)), Vec::<String>::new());
+        let bridge = links.create_bridge(&Bridge { name: "other0", mtu: 1500 }).unwrap();
+        links.add_route(&Route::on_link("10.244.1.0/25".parse().unwrap(), bridge.index)).unwrap();
+        assert_eq!(overlaps(findings(&world)), ["10.244.1.0/25 on node1 overlaps 10.244.1.0/24 of node1"]);
     });
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use datapath::nft::{ForeignChain, chains_of_others};
-use datapath::route::{RouteFilter, RouteOrigin, Rtnetlink};
+use datapath::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, RouteOrigin, Rtnetlink};
 use ipnet::IpNet;
 use nix::unistd::Uid;
 use serde_json::Value;
@@ -103,10 +103,10 @@ fn other_configurations(directory: &Path, node: &str) -> Vec<Finding> {
 
 /// Routes of others into the addresses of the cluster's pods.
 fn overlapping_routes(survey: &Survey, node: &str) -> Vec<Finding> {
-    let routes = Rtnetlink::open().ok().and_then(|mut kernel| kernel.routes(RouteFilter::Main).ok());
+    let routes = Rtnetlink::open().ok().and_then(|mut kernel| routes_of_others(&mut kernel).ok());
     let ranges = pod_ranges(survey);
     let is_default = |range: &IpNet| range.prefix_len() == 0;
-    let others = routes.unwrap_or_default().into_iter().filter(|route| route.origin != RouteOrigin::Ours);
+    let others = routes.unwrap_or_default().into_iter();
     others
         .map(|route| route.destination)
         .filter(|destination| !is_default(destination))
@@ -116,6 +116,18 @@ fn overlapping_routes(survey: &Survey, node: &str) -> Vec<Finding> {
             Some(Finding::new(&HOST_ROUTE_OVERLAPS, detail))
         })
         .collect()
+}
+
+/// The routes that neither we made nor the kernel for addresses of our links, as that of the tunnel is.
+fn routes_of_others(kernel: &mut Rtnetlink) -> Result<Vec<Route>, RouteError> {
+    let links = kernel.links()?;
+    let ours: BTreeSet<LinkIndex> = links.iter().filter(|link| link.is_ours()).map(|link| link.index).collect();
+    let mut routes = kernel.routes(RouteFilter::Main)?;
+    routes.retain(|route| {
+        let is_on_ours = matches!(route.action, RouteAction::Link(link) if ours.contains(&link));
+        route.origin != RouteOrigin::Ours && !is_on_ours
+    });
+    Ok(routes)
 }
 
 /// What the agent would fail for.
