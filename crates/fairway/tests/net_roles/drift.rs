@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use apiserver::client::SERVICES;
 use compile::ruleset::Operation;
-use datapath::Netns;
 use datapath::nft::Table;
 use datapath::route::{LinkIndex, Route, RouteAction, RouteFilter, Rtnetlink};
 use datapath::testing::{self, isolated, wait_for};
+use datapath::{Netns, sysctl};
 use serde_json::json;
 
 use crate::agent::{serve_tcp, wait_for_answer};
@@ -103,6 +103,21 @@ fn what_a_pod_has_on_the_node_is_back_within_seconds_and_told_on_the_node() {
         assert!(found.contains("FW0138") && found.contains("shop/cart-0: the host has no route to"), "{found}");
         let _agent = world.spawn_agent();
         wait_for("the routes when an agent comes", DEADLINE, || is_back(&mut links));
+    });
+}
+
+#[test]
+fn a_node_that_is_to_pass_on_no_packets_does_so_within_seconds_and_tells_it() {
+    const SETTING: &str = "ipv4/ip_forward";
+    isolated(|| {
+        let world = World::start();
+        world.create_node();
+        let _agent = world.spawn_agent();
+        sysctl::write(SETTING, "0").unwrap();
+        let event = wait_for_event(&world, "node1", "kernel");
+        assert_eq!(event["reason"], "KernelChanged");
+        assert!(event["message"].as_str().unwrap().contains("pass on no IPv4 packets"), "{event}");
+        assert_eq!(sysctl::read(SETTING).unwrap(), "1");
     });
 }
 

@@ -196,10 +196,11 @@ impl Kernel {
     /// Looks whether the kernel is still as [`Kernel::sync`] left it.
     pub(super) fn audit(&mut self) -> Result<Audit> {
         self.upkeep.release_dead_if_due(&self.cni_state_dir, Instant::now());
-        if let Err(error) = self.forwarding.audit(&self.cni_state_dir) {
+        let mut mended = self.forwarding.audit(&self.cni_state_dir).unwrap_or_else(|error| {
             warn!(error = format!("{error:#}"), "packets may not be passed on; trying again in a few seconds");
-        }
-        let mended = self.pods.put_right().into_iter().collect();
+            Vec::new()
+        });
+        mended.extend(self.pods.put_right());
         let drifts = self.datapath.audit();
         let networks = link_networks()?;
         let has_new_networks = networks != self.view.routing.networks;

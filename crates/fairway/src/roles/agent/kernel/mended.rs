@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cni::Damage;
+use model::IpFamily;
 
 /// How many pods are named.
 const NAMED_MAX: usize = 3;
@@ -12,11 +13,18 @@ const NAMED_MAX: usize = 3;
 pub(in super::super) enum Mended {
     /// The node's side of what connects these pods; at least one.
     Pods(Vec<Damage>),
+    /// That the node passes on packets of this family.
+    Forwarding(IpFamily),
 }
 
 impl fmt::Display for Mended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Pods(damages) = self;
+        let damages = match self {
+            Self::Pods(damages) => damages,
+            Self::Forwarding(family) => {
+                return write!(f, "something had the node pass on no {family} packets any more");
+            }
+        };
         // All of it may be more than an event can hold.
         let first = |damage: &Damage| format!("{}: {}", damage.owner, damage.faults.first().map_or("", |fault| fault));
         let named: Vec<String> = damages.iter().take(NAMED_MAX).map(first).collect();

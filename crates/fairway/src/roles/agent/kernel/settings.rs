@@ -11,6 +11,8 @@ use datapath::sysctl;
 use model::{Cluster, IpFamily};
 use tracing::warn;
 
+use super::mended::Mended;
+
 /// The families of which the agent let the node pass on packets.
 ///
 /// That waits for calls of the plugin, so it is done once, and again when somebody took it back.
@@ -31,15 +33,16 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Lets the node pass on packets again of families for which somebody took that back.
-    pub(super) fn audit(&self, cni_state_dir: &Path) -> Result<()> {
+    /// Lets the node pass on packets again of families for which somebody took that back; those families.
+    pub(super) fn audit(&self, cni_state_dir: &Path) -> Result<Vec<Mended>> {
+        let mut mended = Vec::new();
         for family in self.0.iter().copied() {
             if !cni::is_forwarding_allowed(family)? {
-                warn!(?family, "somebody had the node pass on no packets any more; allowing it again");
                 cni::allow_forwarding(cni_state_dir, family)?;
+                mended.push(Mended::Forwarding(family));
             }
         }
-        Ok(())
+        Ok(mended)
     }
 }
 
@@ -105,10 +108,10 @@ mod tests {
             std::fs::remove_file(&lock).unwrap();
             std::fs::create_dir(&lock).unwrap();
             forwarding.allow(&cluster, &view, state.path()).unwrap();
-            forwarding.audit(state.path()).unwrap();
+            assert_eq!(forwarding.audit(state.path()).unwrap(), []);
             std::fs::remove_dir(&lock).unwrap();
             sysctl::write(KEY, "0").unwrap();
-            forwarding.audit(state.path()).unwrap();
+            assert_eq!(forwarding.audit(state.path()).unwrap(), [Mended::Forwarding(IpFamily::V4)]);
             assert_eq!(sysctl::read(KEY).unwrap(), "1");
         });
     }
