@@ -157,8 +157,16 @@ pub const COREFILE_REFUSED: Diagnostic = Diagnostic {
     fix: "kubectl -n kube-system edit configmap coredns; see docs/corefile.md for what there is",
 };
 
+pub const NO_LOAD_BALANCER_ADDRESS: Diagnostic = Diagnostic {
+    code: "FW0143",
+    title: "a Service does not get the load balancer address it asks for",
+    meaning: "No pool that is open to the Service has what it asks for: the pool it names is not there, the address is another's or \
+              in no pool, or all are taken. The Service has an Event that says the same.",
+    fix: "change the Service or the pools: kubectl get loadbalancerpools shows what they have; see docs/load-balancer.md",
+};
+
 /// All of them, by code.
-pub const ALL: [&Diagnostic; 20] = [
+pub const ALL: [&Diagnostic; 21] = [
     &OLD_API_SERVER,
     &NO_POD_RANGE,
     &POD_RANGES_OVERLAP,
@@ -179,6 +187,7 @@ pub const ALL: [&Diagnostic; 20] = [
     &POD_CHANGED,
     &NOT_IN_FORCE,
     &COREFILE_REFUSED,
+    &NO_LOAD_BALANCER_ADDRESS,
 ];
 
 /// The diagnostic of this code; letters may be small.

@@ -7,6 +7,7 @@ mod objects;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use kubeapi::ObjectKind;
 use serde_json::{Value, json};
 
 use super::block_on;
@@ -52,7 +53,11 @@ pub fn findings_after(survey: &Survey) -> Vec<Finding> {
 async fn look(args: &CheckArgs) -> Result<(Survey, Snapshot)> {
     const FAILED: &str = "cannot tell what the cluster has";
     let (session, objects) = connect(&args.cluster).await?;
-    Ok((read_survey(&objects).await.context(FAILED)?, read_snapshot(session.client).await.context(FAILED)?))
+    let survey = read_survey(&objects).await.context(FAILED)?;
+    let of_pools = [ObjectKind::Namespace, ObjectKind::LoadBalancerPool];
+    let more = if survey.pools.is_empty() { &[][..] } else { &of_pools };
+    let snapshot = read_snapshot(session.client, more).await.context(FAILED)?;
+    Ok((survey, snapshot))
 }
 
 fn sections(survey: &Survey, snapshot: &Snapshot, args: &CheckArgs) -> Vec<Section> {
@@ -60,6 +65,7 @@ fn sections(survey: &Survey, snapshot: &Snapshot, args: &CheckArgs) -> Vec<Secti
         Section { title: "API server and address ranges", findings: findings::ground(survey) },
         Section { title: "nothing else does the same work", findings: findings::rivals(survey) },
         Section { title: "Nodes, Services and EndpointSlices make sense", findings: objects::refused(snapshot) },
+        Section { title: "load balancer addresses", findings: objects::load_balancers(survey, snapshot) },
         Section { title: "Corefile", findings: objects::corefile(survey).into_iter().collect() },
     ];
     if let Some(node) = machine::this_node(survey) {

@@ -137,7 +137,7 @@ async fn read_api(scope: &ScopeArgs, asked: Option<NamespacedName>) -> Result<Fo
         Some(service) => read_service_record(&client, service).await?,
         None => None,
     };
-    let mut cluster = read_snapshot(client.clone()).await?.cluster;
+    let mut cluster = read_snapshot(client.clone(), &[]).await?.cluster;
     let load_balancing = match &asked {
         Some(service) => Some(LoadBalancing::read(&client, &mut cluster, service).await),
         None => None,

@@ -17,10 +17,10 @@ pub struct Snapshot {
     pub refused: Vec<Rejected>,
 }
 
-/// Lists Nodes, Services and EndpointSlices.
-pub async fn read_snapshot(client: Client) -> Result<Snapshot> {
+/// Lists Nodes, Services and EndpointSlices, and these kinds, which the API server must know.
+pub async fn read_snapshot(client: Client, more: &[ObjectKind]) -> Result<Snapshot> {
     let cancel = CancellationToken::new();
-    let kinds = vec![ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice];
+    let kinds = [&[ObjectKind::Node, ObjectKind::Service, ObjectKind::EndpointSlice], more].concat();
     let mut watch = ClusterWatch::start(client, kinds, cancel.clone());
     let mut snapshots = watch.snapshots();
     let mut refused = Vec::new();

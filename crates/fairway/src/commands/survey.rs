@@ -26,6 +26,8 @@ pub struct Survey {
     /// The Service `kube-dns` and its endpoints.
     pub dns_service: Option<Value>,
     pub dns_slices: Vec<Value>,
+    /// Pools of load balancer addresses; empty where the API server does not know them, as before an installation.
+    pub pools: Vec<Value>,
     /// The ConfigMap that has the Corefile.
     pub corefile: Option<Value>,
 }
@@ -33,6 +35,7 @@ pub struct Survey {
 /// Namespace and name of the ConfigMap that has the Corefile, CoreDNS's or ours.
 pub const CONFIG_MAP: (&str, &str) = ("kube-system", "coredns");
 
+const POOL_VERSION: &str = "fairway.network/v1alpha1";
 /// Where the Service `kube-dns` is, whatever else is where.
 const DNS_NAMESPACE: &str = "kube-system";
 /// The Service of the API server, as pods may call it.
@@ -54,6 +57,7 @@ pub async fn read_survey(objects: &Objects) -> Result<Survey, ObjectError> {
         api_slices: objects.list(SLICE, Some("default"), "kubernetes.io/service-name=kubernetes").await?,
         dns_service: objects.get(&of_core("Service", DNS_NAMESPACE, DNS_SERVICE)).await?,
         dns_slices: objects.list(SLICE, Some(DNS_NAMESPACE), "kubernetes.io/service-name=kube-dns").await?,
+        pools: objects.list((POOL_VERSION, "LoadBalancerPool"), None, "").await?,
         corefile: objects.get(&of_core("ConfigMap", namespace, name)).await?,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use compile::load_balancer::assign;
 use compile::{NodeView, Plan};
 use dns::{Config, Defaults, Surroundings, Unsupported};
 use model::{NamespacedName, Rejected};
@@ -10,8 +11,10 @@ use serde_json::{Map, Value};
 use super::findings::Finding;
 use crate::commands::snapshot::Snapshot;
 use crate::commands::survey::{CONFIG_MAP, Survey, entries, is_part_of_fairway, texts};
-use crate::diagnostics::{COREFILE_REFUSED, NOT_IN_FORCE};
+use crate::diagnostics::{COREFILE_REFUSED, NO_LOAD_BALANCER_ADDRESS, NOT_IN_FORCE};
 
+/// What the controller is told where Services that name no load balancer are not Fairway's.
+const NOT_DEFAULT: &str = "--default-load-balancer=false";
 /// The port of server blocks that name none.
 const DNS_PORT: u16 = 53;
 /// A resolver configuration that says what matters here: that there is a server.
@@ -26,6 +29,16 @@ pub(super) fn refused(snapshot: &Snapshot) -> Vec<Finding> {
     });
     let finding = |rejected: &Rejected| Finding::new(&NOT_IN_FORCE, rejected.to_string());
     snapshot.refused.iter().chain(&contested).map(finding).collect()
+}
+
+/// Services that get no load balancer address, or not the one they ask for, and pools that are not used.
+pub(super) fn load_balancers(survey: &Survey, snapshot: &Snapshot) -> Vec<Finding> {
+    let assignment = assign(&snapshot.cluster, !arguments_of_ours(survey).any(|argument| argument == NOT_DEFAULT));
+    let finding = |rejected: &Rejected| {
+        let diagnostic = if rejected.object.kind == "Service" { &NO_LOAD_BALANCER_ADDRESS } else { &NOT_IN_FORCE };
+        Finding::new(diagnostic, rejected.to_string())
+    };
+    assignment.rejected.iter().map(finding).collect()
 }
 
 /// What is wrong with the Corefile, if there is one.
@@ -43,9 +56,14 @@ pub(super) fn corefile(survey: &Survey) -> Option<Finding> {
 
 /// Whether the DNS servers were told to go without directives that Fairway has not.
 fn ignores_unsupported(survey: &Survey) -> bool {
+    arguments_of_ours(survey).any(|argument| argument == "--unsupported=ignore")
+}
+
+/// What Fairway's Deployments are told.
+fn arguments_of_ours(survey: &Survey) -> impl Iterator<Item = &str> {
     let ours = survey.deployments.iter().filter(|deployment| is_part_of_fairway(deployment));
-    let mut containers = ours.flat_map(|deployment| entries(&deployment["spec"]["template"]["spec"]["containers"]));
-    containers.any(|container| texts(&container["args"]).any(|argument| argument == "--unsupported=ignore"))
+    let containers = ours.flat_map(|deployment| entries(&deployment["spec"]["template"]["spec"]["containers"]));
+    containers.flat_map(|container| texts(&container["args"]))
 }
 
 /// The keys of a ConfigMap as the files they are in the pod. What else the pod has is not known here and counts as fine.
@@ -75,8 +93,12 @@ impl Surroundings for Mounted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use model::{Cluster, from_kube};
     use serde_json::json;
+
+    use super::*;
 
     fn survey(corefile: &str) -> Survey {
         let config_map =
@@ -98,6 +120,42 @@ mod tests {
         let expected =
             "ConfigMap kube-system/coredns: Corefile:2: kubernets: no such directive; did you mean kubernetes?";
         assert_eq!(finding.detail, expected);
+    }
+
+    /// A cluster with one pool, and a Service of type LoadBalancer with these annotations.
+    fn snapshot(annotations: &Value) -> Snapshot {
+        let service = json!({
+            "metadata": { "name": "shop", "namespace": "default", "annotations": annotations },
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.50", "clusterIPs": ["10.96.0.50"],
+                "ports": [{ "port": 80 }],
+            },
+        });
+        let pool = json!({
+            "apiVersion": "fairway.network/v1alpha1", "kind": "LoadBalancerPool", "metadata": { "name": "public" },
+            "spec": { "addresses": ["192.0.2.0/28"] },
+        });
+        let mut cluster = Cluster::default();
+        let service = from_kube::service(&serde_json::from_value(service).unwrap()).fact.unwrap();
+        cluster.services.insert(service.name.clone(), Arc::new(service));
+        let pool = from_kube::address_pool(&serde_json::from_value(pool).unwrap()).fact.unwrap();
+        cluster.pools.insert(pool.name.clone(), Arc::new(pool));
+        Snapshot { cluster, refused: Vec::new() }
+    }
+
+    #[test]
+    fn a_service_whose_pool_there_is_not_is_a_finding_and_none_where_others_give_the_addresses() {
+        let nothing = Survey::default();
+        assert_eq!(load_balancers(&nothing, &snapshot(&json!({}))), []);
+        let unknown = snapshot(&json!({ from_kube::POOL_ANNOTATION: "publik" }));
+        let found = load_balancers(&nothing, &unknown);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].diagnostic, &NO_LOAD_BALANCER_ADDRESS);
+        assert!(found[0].detail.starts_with("Service default/shop: "), "{found:?}");
+        let mut controller = json!({ "metadata": { "labels": { "app.kubernetes.io/part-of": "fairway" } } });
+        controller["spec"]["template"]["spec"]["containers"] = json!([{ "args": [NOT_DEFAULT] }]);
+        let survey = Survey { deployments: vec![controller], ..Survey::default() };
+        assert_eq!(load_balancers(&survey, &unknown), []);
     }
 
     #[test]
