@@ -44,6 +44,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whose it is in words for people: the pod's, or the container's where it is none.
+    pub(crate) fn name(&self) -> &str {
+        self.pod.as_deref().unwrap_or(&self.owner.container)
+    }
+
     /// Whether the container still has the attachment. After a crash runtimes never say `DEL`.
     pub(crate) fn is_alive(&self, host: &mut Rtnetlink) -> Result<bool, CniError> {
         if self.chained {

@@ -150,6 +150,16 @@ pub fn recorded_host_ports(state_dir: &Path) -> Result<Vec<HostPort>, CniError> 
     Ok(records.into_iter().flat_map(|record| record.host_ports).collect())
 }
 
+/// The same, each with whose it is: `namespace/name` of the pod, or the container's identifier where it is none.
+pub fn owned_host_ports(state_dir: &Path) -> Result<Vec<(String, HostPort)>, CniError> {
+    let records = attachments::read_all(&StateDirectory::open(state_dir))?.into_iter();
+    let owned = records.flat_map(|record| {
+        let owner = record.name().to_owned();
+        record.host_ports.into_iter().map(move |port| (owner.clone(), port))
+    });
+    Ok(owned.collect())
+}
+
 /// When attachments were last written down in a state directory or struck out: [`recorded_host_ports`] are the same as
 /// long as this is.
 pub fn recorded_at(state_dir: &Path) -> Option<SystemTime> {

@@ -69,7 +69,10 @@ fn sections(survey: &Survey, snapshot: &Snapshot, args: &CheckArgs) -> Vec<Secti
         Section { title: "Corefile", findings: objects::corefile(survey).into_iter().collect() },
     ];
     if let Some(node) = machine::this_node(survey) {
-        sections.push(Section { title: "this node", findings: machine::findings(survey, node, &args.state_dir) });
+        sections.push(Section {
+            title: "this node",
+            findings: machine::findings(survey, node, (&args.state_dir, &snapshot.cluster)),
+        });
     }
     if !args.pre {
         sections.push(Section { title: "agents, DNS and controller", findings: findings::installation(survey) });

@@ -5,9 +5,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use compile::host_ports::HostPort;
 use datapath::nft::{ForeignChain, chains_of_others};
 use datapath::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, RouteOrigin, Rtnetlink};
 use ipnet::IpNet;
+use model::{Cluster, IpFamily, NamespacedName, ServicePort};
 use nix::unistd::Uid;
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ use crate::cli::AGENT_PAGES;
 use crate::commands::peers::ask;
 use crate::commands::survey::{Survey, texts};
 use crate::diagnostics::{
-    HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, OTHER_PLUGIN, POD_CHANGED, PODS_NOT_REACHED,
+    HOST_ROUTE_OVERLAPS, KUBE_PROXY, NO_KERNEL_FEATURE, NOT_IN_FORCE, OTHER_PLUGIN, POD_CHANGED, PODS_NOT_REACHED,
 };
 use crate::kernel_features;
 use crate::peers::{Peer, PeerList};
@@ -37,7 +39,7 @@ pub fn this_node(survey: &Survey) -> Option<&Value> {
 }
 
 /// Looks at this machine, which is `node`; what only root may see is left out for others.
-pub fn findings(survey: &Survey, node: &Value, cni_state_dir: &Path) -> Vec<Finding> {
+pub fn findings(survey: &Survey, node: &Value, (cni_state_dir, cluster): (&Path, &Cluster)) -> Vec<Finding> {
     let name = node["metadata"]["name"].as_str().unwrap_or_default();
     let mut found = Vec::new();
     if !leaves_pods_to_others(survey) {
@@ -46,6 +48,7 @@ pub fn findings(survey: &Survey, node: &Value, cni_state_dir: &Path) -> Vec<Find
         found.extend(agent_pages(survey).and_then(|pages| ask(pages).ok()).iter().flat_map(unreached));
     }
     found.extend(changed_pods(cni_state_dir, name));
+    found.extend(host_ports_without_connections(cni_state_dir, cluster, name));
     if Uid::effective().is_root() {
         let rules = proxy_rules(&chains_of_others().unwrap_or_default());
         found.extend(rules.into_iter().map(|rules| Finding::new(&KUBE_PROXY, format!("{rules} on {name}"))));
@@ -75,6 +78,30 @@ fn unreached(list: &PeerList) -> Vec<Finding> {
 fn changed_pods(cni_state_dir: &Path, node: &str) -> Vec<Finding> {
     let damages = cni::damages(cni_state_dir).unwrap_or_default().into_iter();
     damages.map(|damage| Finding::new(&POD_CHANGED, format!("{damage} on {node}"))).collect()
+}
+
+/// Host ports of pods whose connections a Service gets, as its node port is the same.
+fn host_ports_without_connections(cni_state_dir: &Path, cluster: &Cluster, node: &str) -> Vec<Finding> {
+    let ports = cni::owned_host_ports(cni_state_dir).unwrap_or_default().into_iter();
+    // Those of the loopback address are not looked for among node ports.
+    let ports = ports.filter(|(_, port)| !port.address.is_some_and(|address| address.is_loopback()));
+    // A port that leads to a pod of two families is one finding.
+    let mut lost = BTreeSet::new();
+    for (pod, port) in ports {
+        lost.extend(rival_of(&port, cluster).map(|service| {
+            let (protocol, number) = (port.protocol, port.port);
+            format!("Pod {pod}: {protocol} {number} of {node} is the node port of Service {service}, which gets all connections; use another hostPort")
+        }));
+    }
+    lost.into_iter().map(|detail| Finding::new(&NOT_IN_FORCE, detail)).collect()
+}
+
+/// The Service that has a host port as its node port: it comes first in the kernel's table.
+fn rival_of<'a>(host_port: &HostPort, cluster: &'a Cluster) -> Option<&'a NamespacedName> {
+    let family = IpFamily::of(host_port.endpoint.ip());
+    let is_same = |port: &ServicePort| (port.protocol, port.node_port) == (host_port.protocol, Some(host_port.port));
+    let mut services = cluster.services.values().filter(|service| service.kind.families().contains(&family));
+    services.find(|service| service.ports.iter().any(is_same)).map(|service| &service.name)
 }
 
 /// What kube-proxy has in the kernel, whether it runs or has left it behind: a table of its own in nftables mode, chains
@@ -138,6 +165,11 @@ fn missing_features(node: &str) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use model::from_kube;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -151,6 +183,37 @@ mod tests {
         ];
         let expected = ["chain KUBE-SERVICES of table ip6 nat", "table ip kube-proxy"].map(str::to_owned);
         assert_eq!(proxy_rules(&chains.into()), expected.into());
+    }
+
+    #[test]
+    fn a_host_port_that_is_a_node_port_too_is_found_once_and_others_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let port = |number: u16, protocol: &str, endpoint: &str| json!({ "hostPort": number, "protocol": protocol, "endpoint": endpoint });
+        let ports = [
+            port(30123, "tcp", "10.244.1.5:80"),
+            port(30123, "udp", "10.244.1.5:80"),
+            port(30124, "tcp", "10.244.1.5:80"),
+            json!({ "hostIP": "127.0.0.1", "hostPort": 30123, "protocol": "tcp", "endpoint": "10.244.1.5:80" }),
+            port(30123, "tcp", "[fd00::5]:80"),
+        ];
+        let record = json!({
+            "owner": { "containerID": "a", "ifname": "eth0" }, "network": "fairway", "netns": "/run/netns/a",
+            "pod": "shop/cart-0", "hostPorts": ports,
+        });
+        fs::create_dir(directory.path().join("attachments")).unwrap();
+        fs::write(directory.path().join("attachments/a:eth0"), record.to_string()).unwrap();
+        let service = json!({
+            "metadata": { "name": "np", "namespace": "default" },
+            "spec": { "type": "NodePort", "clusterIP": "10.96.0.50", "ports": [{ "port": 80, "nodePort": 30123 }] },
+        });
+        let service = from_kube::service(&serde_json::from_value(service).unwrap()).fact.unwrap();
+        let mut cluster = Cluster::default();
+        cluster.services.insert(service.name.clone(), Arc::new(service));
+        let found = host_ports_without_connections(directory.path(), &cluster, "node1");
+        let expected = "Pod shop/cart-0: TCP 30123 of node1 is the node port of Service default/np, which gets all connections; \
+                        use another hostPort";
+        assert_eq!(found, [Finding::new(&NOT_IN_FORCE, expected)]);
+        assert_eq!(host_ports_without_connections(directory.path(), &Cluster::default(), "node1"), []);
     }
 
     #[test]
