@@ -6,9 +6,9 @@ use std::num::NonZeroU16;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use compile::host_ports::HostPort;
+use compile::host_ports::{HostPort, PublishedPort};
 use datapath::route::Rtnetlink;
-use model::Protocol;
+use model::{Name, Protocol};
 use serde::{Deserialize, Serialize};
 
 use crate::CniError;
@@ -44,9 +44,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whose it is in words for people: the pod's, or the container's where it is none.
-    pub(crate) fn name(&self) -> &str {
-        self.pod.as_deref().unwrap_or(&self.owner.container)
+    /// Whose it is in words for people: the pod's, or the container's where none is known.
+    pub(crate) fn name(&self) -> Name {
+        self.pod.as_deref().map_or_else(|| self.owner.container_in_words(), Name::from)
+    }
+
+    /// Its ports with whose they are.
+    pub(crate) fn published(&self) -> Vec<PublishedPort> {
+        let owner = self.name();
+        self.host_ports.iter().map(|port| PublishedPort { port: *port, owner: owner.clone() }).collect()
     }
 
     /// Whether the container still has the attachment. After a crash runtimes never say `DEL`.

@@ -9,7 +9,7 @@ use std::num::NonZeroU16;
 use std::path::Path;
 use std::time::SystemTime;
 
-use compile::host_ports::HostPort;
+use compile::host_ports::{HostPort, PublishedPort};
 use datapath::route::{Link, Rtnetlink};
 use datapath::{HostPorts, sysctl};
 use model::Protocol;
@@ -100,7 +100,7 @@ pub(crate) fn refuse_taken(state: &StateDirectory, record: &Record) -> Result<()
 /// container.
 pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), CniError> {
     let ports = &record.host_ports;
-    let earlier = attachments::read(state, &record.owner)?.map(|record| record.host_ports).unwrap_or_default();
+    let earlier = attachments::read(state, &record.owner)?.map(|record| record.published()).unwrap_or_default();
     allow_loopback_clients(ports)?;
     let lock = state.lock()?;
     if ports.is_empty() && earlier.is_empty() {
@@ -108,11 +108,12 @@ pub(crate) fn publish(state: &StateDirectory, record: &Record) -> Result<(), Cni
     }
     refuse_clashes(state, &lock, record)?;
     let mut kernel = HostPorts::open()?;
-    if earlier != *ports {
+    let wanted = record.published();
+    if earlier != wanted {
         kernel.remove(&earlier)?;
     }
     attachments::write(state, &lock, record)?;
-    kernel.add(ports)?;
+    kernel.add(&wanted)?;
     Ok(())
 }
 
@@ -122,7 +123,7 @@ pub(crate) fn withdraw(state: &StateDirectory, record: &Record) -> Result<(), Cn
         return Ok(());
     }
     let _lock = state.lock()?;
-    HostPorts::open()?.remove(&record.host_ports)?;
+    HostPorts::open()?.remove(&record.published())?;
     Ok(())
 }
 
@@ -132,7 +133,8 @@ pub(crate) fn faults(state: &StateDirectory, owner: &Owner, ports: &[HostPort]) 
         return Ok(Vec::new());
     }
     let recorded = attachments::read(state, owner)?.map(|record| record.host_ports).unwrap_or_default();
-    let missing = HostPorts::open()?.missing(ports)?;
+    let published = |port: &HostPort| PublishedPort { port: *port, owner: owner.container_in_words() };
+    let missing = HostPorts::open()?.missing(&ports.iter().map(published).collect::<Vec<_>>())?;
     let unrecorded = ports.iter().filter(|port| !recorded.contains(port) && !missing.contains(port));
     let unrecorded = unrecorded.map(|port| format!("the reservation of {} is gone", describe(port)));
     Ok(missing
@@ -145,19 +147,9 @@ pub(crate) fn faults(state: &StateDirectory, owner: &Owner, ports: &[HostPort]) 
 /// The host ports of all containers, as written down in a state directory; none when there is no such directory.
 ///
 /// For whoever has to make the kernel's table anew: [`compile::Plan::set_host_ports`].
-pub fn recorded_host_ports(state_dir: &Path) -> Result<Vec<HostPort>, CniError> {
+pub fn recorded_host_ports(state_dir: &Path) -> Result<Vec<PublishedPort>, CniError> {
     let records = attachments::read_all(&StateDirectory::open(state_dir))?;
-    Ok(records.into_iter().flat_map(|record| record.host_ports).collect())
-}
-
-/// The same, each with whose it is: `namespace/name` of the pod, or the container's identifier where it is none.
-pub fn owned_host_ports(state_dir: &Path) -> Result<Vec<(String, HostPort)>, CniError> {
-    let records = attachments::read_all(&StateDirectory::open(state_dir))?.into_iter();
-    let owned = records.flat_map(|record| {
-        let owner = record.name().to_owned();
-        record.host_ports.into_iter().map(move |port| (owner.clone(), port))
-    });
-    Ok(owned.collect())
+    Ok(records.iter().flat_map(Record::published).collect())
 }
 
 /// When attachments were last written down in a state directory or struck out: [`recorded_host_ports`] are the same as
@@ -187,7 +179,7 @@ fn refuse_clashes(state: &StateDirectory, lock: &StateLock<'_>, record: &Record)
         if other.is_alive(&mut Rtnetlink::open()?)? {
             return Err(CniError::PortTaken { port: describe(port), container: other.owner.container });
         }
-        HostPorts::open()?.remove(&other.host_ports)?;
+        HostPorts::open()?.remove(&other.published())?;
         other.host_ports.clear();
         attachments::write(state, lock, &other)?;
     }
@@ -197,8 +189,12 @@ fn refuse_clashes(state: &StateDirectory, lock: &StateLock<'_>, record: &Record)
 /// Lets clients at the host's loopback address through to the containers: they are masqueraded, and what the answers
 /// are sent to is a loopback address, which the kernel takes from no link but those it is told of.
 fn allow_loopback_clients(ports: &[HostPort]) -> Result<(), CniError> {
+    let mut ports = ports.iter().filter(serves_loopback).peekable();
+    if ports.peek().is_none() {
+        return Ok(());
+    }
     let mut host = Rtnetlink::open()?;
-    for port in ports.iter().filter(serves_loopback) {
+    for port in ports {
         let towards = host.link_towards(port.endpoint.ip())?;
         let link = host.links()?.into_iter().find(|link| Some(link.index) == towards);
         if let Some(link) = link {

@@ -31,7 +31,7 @@ use std::io::{Read, Write};
 pub use config::STATE_DIR;
 pub use error::CniError;
 pub use forwarding::{allow_forwarding, is_allowed as is_forwarding_allowed};
-pub use host_ports::{owned_host_ports, recorded_at, recorded_host_ports, restore_host_ports};
+pub use host_ports::{recorded_at, recorded_host_ports, restore_host_ports};
 pub use ipam::{IpamError, RangeUse};
 pub use repair::{Damage, Repaired, Repairs, damages};
 pub use state::StateError;

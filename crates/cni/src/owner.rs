@@ -1,5 +1,6 @@
 //! Whose an address and a link are: one interface of one container.
 
+use model::Name;
 use serde::{Deserialize, Serialize};
 
 /// An attachment: an interface of a container. The specification's key for it within a network.
@@ -14,6 +15,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// The container, as one names it where nobody knows the pod.
+    pub(crate) fn container_in_words(&self) -> Name {
+        format!("container {}", self.container).into()
+    }
+
     /// The name of the link's end on the host: the same for the same owner, 15 bytes.
     pub(crate) fn host_link(&self) -> String {
         format!("{}{:012x}", compile::guard::POD_LINKS, self.hash())

@@ -101,7 +101,7 @@ pub fn damages(state_dir: &Path) -> Result<Vec<Damage>, CniError> {
 }
 
 fn damage(record: &Record, faults: Vec<String>) -> Damage {
-    Damage { owner: record.name().to_owned(), faults }
+    Damage { owner: record.name().as_str().to_owned(), faults }
 }
 
 /// What was seen without the lock may be a call of the plugin at work, so that all is looked at again.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{Change, Name, SharedMap};
 
-use crate::ruleset::{BaseHook, Chain, Data, Element, ElementKey, Keeper, Operation, Rule, Ruleset, Set};
+use crate::ruleset::{BaseHook, Chain, Content, Element, ElementKey, Keeper, Operation, Rule, Ruleset, Set};
 
 /// The operations that turn `old`, which the kernel holds, into `new`, as one transaction; none when they are equal.
 ///
@@ -57,20 +57,30 @@ fn replace_rules(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operation>) 
     }
 }
 
+/// A set cannot change an element it holds: what differs goes and comes, in one transaction, so that no packet finds neither.
+///
+/// A note is compared like the rest. One that names a pod that is gone would be worse than none, and to correct it costs
+/// what any change of one element does: connections do not notice, as those that are established are not looked up, and
+/// others find the same data before and after. Notes say only what outlives what happens around them, so that none changes
+/// because of another element: no count, no slot, no condition of the pod.
 fn replace_elements(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operation>) {
     let nothing = SharedMap::new();
     let is_kept_here = |name: &Name, set: &Set| set.keeper == Keeper::Ruleset || !old.sets.contains_key(name);
     let sets = new.sets.iter().filter(|(_, set)| set.spec.dynamic.is_none());
     for (name, set) in sets.filter(|(name, set)| is_kept_here(name, set)) {
         let old = old.sets.get(name).map_or(&nothing, |set| &set.elements);
+        if old.is_empty() && !set.elements.is_empty() {
+            operations.push(Operation::FillSet(name.clone(), set.elements.clone()));
+            continue;
+        }
         let changes = SharedMap::changes_between(old, &set.elements);
         let count =
-            |of: fn(&Change<'_, ElementKey, Option<Data>>) -> bool| changes.iter().filter(|change| of(change)).count();
+            |of: fn(&Change<'_, ElementKey, Content>) -> bool| changes.iter().filter(|change| of(change)).count();
         let mut gone = Vec::with_capacity(count(|change| change.old.is_some()));
         let mut come = Vec::with_capacity(count(|change| change.new.is_some()));
         for change in &changes {
-            gone.extend(change.old.map(|data| element(change.key, data.as_ref())));
-            come.extend(change.new.map(|data| element(change.key, data.as_ref())));
+            gone.extend(change.old.map(|content| element(change.key, content)));
+            come.extend(change.new.map(|content| element(change.key, content)));
         }
         if !gone.is_empty() {
             operations.push(Operation::DeleteElements(name.clone(), gone));
@@ -90,8 +100,8 @@ fn remove_containers(old: &Ruleset, new: &Ruleset, operations: &mut Vec<Operatio
     operations.extend(chains.into_iter().map(|name| Operation::DeleteChain(name.clone())));
 }
 
-fn element(key: &ElementKey, data: Option<&Data>) -> Element {
-    Element { key: key.clone(), data: data.cloned() }
+fn element(key: &ElementKey, content: &Content) -> Element {
+    Element { key: key.clone(), content: content.clone() }
 }
 
 /// The entries of `there` whose names are not in `here`.

@@ -10,7 +10,7 @@
 //! are none of the node's, although their packets [end there](crate::plan::Hop::Refused). The client's address is kept
 //! but where an answer would not come back: for a pod that reaches itself, and for clients at the loopback address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -19,9 +19,9 @@ use model::{IpFamily, Name, Protocol};
 
 use crate::plan::SetKind;
 use crate::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Element, ElementKey, FieldType,
-    HeaderField, Hook, InterfaceName, Keeper, Load, MetaField, NatKind, Policy, Rule, Ruleset, Set, SetSpec, Statement,
-    Value, Verdict, conntrack_state, conntrack_status,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Content, Data, DataType, Element, ElementKey, FieldType,
+    HeaderField, Hook, InterfaceName, Keeper, Load, MetaField, NatKind, Note, Policy, Rule, Ruleset, Set, SetSpec,
+    Statement, Value, Values, Verdict, conntrack_state, conntrack_status,
 };
 
 const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
@@ -55,26 +55,43 @@ impl HostPort {
     }
 }
 
+/// A port of this node that is in use, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishedPort {
+    /// The port.
+    pub port: HostPort,
+    /// The pod it leads to, as `namespace/name`, or the container in words; for people who list the table.
+    pub owner: Name,
+}
+
 /// The part of the table that serves host ports, its maps filled with these.
-pub fn ruleset(ports: &[HostPort]) -> Ruleset {
+pub fn ruleset(ports: &[PublishedPort]) -> Ruleset {
     let mut sets: BTreeMap<Name, Set> = FAMILIES.into_iter().flat_map(empty_sets).collect();
     sets.extend(FAMILIES.into_iter().flat_map(planned_sets));
     for (name, element) in elements(ports) {
         if let Some(set) = sets.get_mut(&name) {
-            set.elements.insert(element.key, element.data);
+            set.elements.insert(element.key, element.content);
         }
     }
     let loopback = SetSpec { key: vec![FieldType::Ipv4Address], data: None, interval: true, dynamic: None };
     let mut loopback = Set::new(loopback);
-    loopback.elements.insert(ElementKey::of_net(LOOPBACK_NET), None);
+    loopback.elements.insert(ElementKey::of_net(LOOPBACK_NET), Content::default());
     sets.insert(LOOPBACK.into(), loopback);
     Ruleset { sets, chains: chains() }
 }
 
 /// The elements that serve these ports, each with the set it belongs to; none twice.
-pub fn elements(ports: &[HostPort]) -> Vec<(Name, Element)> {
-    let mut elements = BTreeMap::new();
-    for port in ports {
+pub fn elements(ports: &[PublishedPort]) -> Vec<(Name, Element)> {
+    let mut elements: BTreeMap<_, (Option<Data>, BTreeSet<&Name>)> = BTreeMap::new();
+    for PublishedPort { port, owner } in ports {
+        let mut add = |map: Map, family, key: Values, data: Option<Data>| {
+            let (held, owners) = elements.entry((map.name(family), ElementKey::Exact(key))).or_default();
+            if *held != data {
+                owners.clear();
+            }
+            *held = data;
+            owners.insert(owner);
+        };
         let family = IpFamily::of(port.endpoint.ip());
         let endpoint = [port.endpoint.ip().into(), Value::Port(port.endpoint.port())];
         let wanted = [Value::Protocol(port.protocol.number()), Value::Port(port.port.get())];
@@ -82,10 +99,13 @@ pub fn elements(ports: &[HostPort]) -> Vec<(Name, Element)> {
             Some(address) => (Map::AtAddress, [&[address.into()], &wanted[..]].concat()),
             None => (Map::Anywhere, wanted.to_vec()),
         };
-        elements.insert((map.name(family), ElementKey::Exact(key.into())), Some(Data::Values(endpoint.into())));
-        elements.insert((Map::Hairpins.name(family), ElementKey::Exact([port.endpoint.ip().into(); 2].into())), None);
+        add(map, family, key.into(), Some(Data::Values(endpoint.into())));
+        add(Map::Hairpins, family, [port.endpoint.ip().into(); 2].into(), None);
     }
-    elements.into_iter().map(|((name, key), data)| (name.into(), Element { key, data })).collect()
+    let content = |data, owners: BTreeSet<&Name>| Content { data, note: Note::of_several(owners) };
+    let element =
+        |((name, key), (data, owners)): ((&str, _), _)| (name.into(), Element { key, content: content(data, owners) });
+    elements.into_iter().map(element).collect()
 }
 
 /// The sets whose elements are the plugin's.
@@ -237,9 +257,10 @@ mod tests {
     use super::*;
     use crate::{Entry, Host, Outcome, Packet, SourceNat, trace};
 
-    fn port(address: Option<&str>, protocol: Protocol, port: u16, endpoint: &str) -> HostPort {
+    fn port(address: Option<&str>, protocol: Protocol, port: u16, endpoint: &str) -> PublishedPort {
         let address = address.map(|text| text.parse().unwrap());
-        HostPort { address, protocol, port: port.try_into().unwrap(), endpoint: endpoint.parse().unwrap() }
+        let port = HostPort { address, protocol, port: port.try_into().unwrap(), endpoint: endpoint.parse().unwrap() };
+        PublishedPort { port, owner: "shop/web-0".into() }
     }
 
     const OWN: [&str; 3] = ["10.0.0.1", "10.0.0.2", "127.0.0.1"];
@@ -318,7 +339,7 @@ mod tests {
             } else {
                 ElementKey::Exact([range.parse::<IpAddr>().unwrap().into()].into())
             };
-            ruleset.sets.get_mut(set).unwrap().elements.insert(key, None);
+            ruleset.sets.get_mut(set).unwrap().elements.insert(key, Content::default());
         };
         fill("pods", "10.244.0.0/24");
         fill("own", "10.244.0.1");
@@ -352,8 +373,15 @@ mod tests {
     #[test]
     fn elements_are_named_once() {
         let ports = [80, 81].map(|number| port(None, Protocol::Tcp, number, "[fd00::5]:8080"));
-        let names: Vec<String> = elements(&ports).into_iter().map(|(name, _)| name.as_str().to_owned()).collect();
-        assert_eq!(names, ["host_port_hairpins6", "host_ports_any6", "host_ports_any6"]);
-        assert!(!ports[0].clashes_with(&ports[1]) && ports[0].clashes_with(&ports[0]));
+        let told: Vec<String> = elements(&ports).iter().map(|(name, element)| format!("{name}: {element}")).collect();
+        assert_eq!(
+            told,
+            [
+                "host_port_hairpins6: fd00::5 . fd00::5 comment \"shop/web-0\"",
+                "host_ports_any6: tcp . 80 comment \"shop/web-0\" : fd00::5 . 8080",
+                "host_ports_any6: tcp . 81 comment \"shop/web-0\" : fd00::5 . 8080",
+            ]
+        );
+        assert!(!ports[0].port.clashes_with(&ports[1].port) && ports[0].port.clashes_with(&ports[0].port));
     }
 }

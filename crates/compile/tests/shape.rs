@@ -16,6 +16,7 @@ fn plan_of(cluster: &Cluster) -> Plan {
 /// The elements and chains an update touches.
 fn touched(operations: &[Operation]) -> Vec<String> {
     let describe = |operation: &Operation| match operation {
+        Operation::FillSet(set, elements) => format!("+{} {set}", elements.len()),
         Operation::AddElements(set, elements) => format!("+{} {set}", elements.len()),
         Operation::DeleteElements(set, elements) => format!("-{} {set}", elements.len()),
         other => format!("{other:?}"),

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use compile::diff;
 use compile::guard;
-use compile::host_ports::{self, HostPort};
-use compile::ruleset::{Data, Element, ElementKey, Keeper, Operation, Ruleset};
+use compile::host_ports::{self, HostPort, PublishedPort};
+use compile::ruleset::{Content, Element, ElementKey, Keeper, Operation, Ruleset};
 use model::{Name, Protocol, SharedMap};
 use nix::errno::Errno;
 
@@ -80,7 +80,7 @@ impl HostPorts {
     /// Makes these ports lead where they say, whatever they led to before. Makes the table where there is none.
     ///
     /// UDP flows that were sent elsewhere are forgotten, so that clients who keep their port notice.
-    pub fn add(&mut self, ports: &[HostPort]) -> Result<(), HostPortError> {
+    pub fn add(&mut self, ports: &[PublishedPort]) -> Result<(), HostPortError> {
         self.apply(|held| {
             let wanted = host_ports::elements(ports);
             wanted.into_iter().flat_map(|(set, element)| replacement(held, &set, element)).collect()
@@ -91,28 +91,27 @@ impl HostPorts {
     /// Makes these ports lead nowhere. Those that lead elsewhere by now, or nowhere, are left alone.
     ///
     /// UDP flows that were sent there are forgotten.
-    pub fn remove(&mut self, ports: &[HostPort]) -> Result<(), HostPortError> {
+    pub fn remove(&mut self, ports: &[PublishedPort]) -> Result<(), HostPortError> {
         self.apply(|held| {
             let ours = host_ports::elements(ports).into_iter();
-            let there = ours.filter(|(set, element)| {
-                held.get(set).and_then(|elements| elements.get(&element.key)) == Some(&element.data)
-            });
+            let there = ours.filter(|(set, element)| leads_as_said(held, set, element));
             there.map(|(set, element)| Operation::DeleteElements(set, vec![element])).collect()
         })?;
         self.forget_flows(ports, |port, flow| flow.backend == port.endpoint)
     }
 
     /// Makes these ports, and no others, lead where they say. Tells how many elements that took; none as a rule.
-    pub fn replace_all(&mut self, ports: &[HostPort]) -> Result<usize, HostPortError> {
+    pub fn replace_all(&mut self, ports: &[PublishedPort]) -> Result<usize, HostPortError> {
         let wanted = kept_sets(&host_ports::ruleset(ports));
         let changes = self.apply(|held| {
             let nothing = SharedMap::new();
             let mut changes = Vec::new();
             for (set, elements) in &wanted {
                 for change in SharedMap::changes_between(held.get(set).unwrap_or(&nothing), elements) {
-                    let element = |data: &Option<Data>| Element { key: change.key.clone(), data: data.clone() };
-                    changes.extend(change.old.map(|data| Operation::DeleteElements(set.clone(), vec![element(data)])));
-                    changes.extend(change.new.map(|data| Operation::AddElements(set.clone(), vec![element(data)])));
+                    let element =
+                        |content: &Content| vec![Element { key: change.key.clone(), content: content.clone() }];
+                    changes.extend(change.old.map(|old| Operation::DeleteElements(set.clone(), element(old))));
+                    changes.extend(change.new.map(|new| Operation::AddElements(set.clone(), element(new))));
                 }
             }
             changes
@@ -121,14 +120,13 @@ impl HostPorts {
     }
 
     /// Which of these ports do not lead where they say.
-    pub fn missing(&mut self, ports: &[HostPort]) -> Result<Vec<HostPort>, HostPortError> {
+    pub fn missing(&mut self, ports: &[PublishedPort]) -> Result<Vec<HostPort>, HostPortError> {
         let held = self.read()?;
-        let is_held = |port: &HostPort| {
-            host_ports::elements(&[*port])
-                .iter()
-                .all(|(set, element)| held.get(set).and_then(|set| set.get(&element.key)) == Some(&element.data))
+        let is_held = |port: &PublishedPort| {
+            let elements = host_ports::elements(std::slice::from_ref(port));
+            elements.iter().all(|(set, element)| leads_as_said(&held, set, element))
         };
-        Ok(ports.iter().copied().filter(|port| !is_held(port)).collect())
+        Ok(ports.iter().filter(|port| !is_held(port)).map(|published| published.port).collect())
     }
 
     /// Applies what `plan` makes of what is held, as one transaction; tells how many operations there were.
@@ -190,10 +188,11 @@ impl HostPorts {
 
     fn forget_flows(
         &mut self,
-        ports: &[HostPort],
+        ports: &[PublishedPort],
         is_stale: impl Fn(&HostPort, &Flow) -> bool,
     ) -> Result<(), HostPortError> {
-        let ports: Vec<&HostPort> = ports.iter().filter(|port| port.protocol == Protocol::Udp).collect();
+        let ports = ports.iter().map(|published| &published.port);
+        let ports: Vec<&HostPort> = ports.filter(|port| port.protocol == Protocol::Udp).collect();
         if ports.is_empty() {
             return Ok(());
         }
@@ -215,14 +214,21 @@ fn kept_sets(ruleset: &Ruleset) -> Held {
     kept.map(|(name, set)| (name.clone(), set.elements.clone())).collect()
 }
 
+/// Whether `set` has the key and it leads where `element` says. What is said there of its owner does not matter: the
+/// element may be of a version that said nothing.
+fn leads_as_said(held: &Held, set: &Name, element: &Element) -> bool {
+    let held = held.get(set).and_then(|elements| elements.get(&element.key));
+    held.is_some_and(|held| held.data == element.content.data)
+}
+
 /// What makes `set` hold `element`, in the place of one with the same key.
 fn replacement(held: &Held, set: &Name, element: Element) -> Vec<Operation> {
     let key: &ElementKey = &element.key;
     let old = held.get(set).and_then(|elements| elements.get(key)).cloned();
     match old {
-        Some(data) if data == element.data => Vec::new(),
-        Some(data) => vec![
-            Operation::DeleteElements(set.clone(), vec![Element { key: key.clone(), data }]),
+        Some(content) if content == element.content => Vec::new(),
+        Some(content) => vec![
+            Operation::DeleteElements(set.clone(), vec![Element { key: key.clone(), content }]),
             Operation::AddElements(set.clone(), vec![element]),
         ],
         None => vec![Operation::AddElements(set.clone(), vec![element])],

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::host_ports::HostPort;
-use compile::ruleset::{Element, Operation, Ruleset, TABLE};
+use compile::host_ports::{HostPort, PublishedPort};
+use compile::ruleset::{Content, Element, ElementKey, Operation, Ruleset, TABLE};
 use compile::sample::{
     self, Choices, ENDPOINTS, FAMILIES, NODES, add_plain, address_of, plain_address, plain_cluster, plain_service,
     plain_slice,
@@ -43,9 +43,8 @@ fn script(ruleset: &Ruleset) -> String {
     let mut script = format!("table inet {TABLE} {{\n");
     for (name, set) in &ruleset.sets {
         let keyword = if set.spec.data.is_some() { "map" } else { "set" };
-        let entries =
-            set.elements.iter().map(|(key, data)| Element { key: key.clone(), data: data.clone() }.to_string());
-        let entries: Vec<String> = entries.collect();
+        let element = |(key, content): (&ElementKey, &Content)| Element { key: key.clone(), content: content.clone() };
+        let entries: Vec<String> = set.elements.iter().map(|entry| element(entry).to_string()).collect();
         let elements =
             if entries.is_empty() { String::new() } else { format!("elements = {{ {} }};", entries.join(", ")) };
         script += &format!("{keyword} {name} {{ {}; {elements} }}\n", set.spec);
@@ -194,7 +193,9 @@ fn nft_lists_a_table_that_holds_every_feature() {
         port: NonZeroU16::new(5_353).unwrap(),
         endpoint: (address_of(family, ENDPOINTS[0]), 53).into(),
     };
-    plan.set_host_ports(&FAMILIES.map(host_port));
+    plan.set_host_ports(
+        &FAMILIES.map(|family| PublishedPort { port: host_port(family), owner: "shop/names-0".into() }),
+    );
     isolated(|| {
         let listing = listed(&plan);
         let expected = [
@@ -204,9 +205,16 @@ fn nft_lists_a_table_that_holds_every_feature() {
             "fd00::a60:10a . tcp . 80 comment \"shop/plain000010:http\" : goto lb6_9_10800s",
             "10.89.0.1 . tcp . 30011 comment \"shop/plain000011:http\" : goto lb_split_9_4_10800s",
             "10.96.8.13 . tcp . 80 comment \"shop/plain000013:http\" : goto guard_lb_9_10800s",
-            "10.96.8.13 . tcp . 80 . 192.0.2.0/24",
-            "fd00::a60:80d . tcp . 80 . 2001:db8::/32",
-            "udp . 5353 : 10.244.1.2 . 53",
+            "10.96.8.13 . tcp . 80 . 192.0.2.0/24 comment \"shop/plain000013:http\"",
+            "fd00::a60:80d . tcp . 80 . 2001:db8::/32 comment \"shop/plain000013:http\"",
+            "10.96.1.0 . tcp . 80 . 0x00000000 comment \"shop/plain000000:http plain000000-0a800000\" : 10.128.0.0 . 8080",
+            "10.96.1.10 comment \"shop/plain000010\"",
+            "10.96.1.0 . tcp . 80 comment \"shop/plain000000:http\",",
+            "10.96.1.10 . tcp . 80 comment \"shop/plain000010:http\" : jump remember_10800s",
+            "10.244.1.2 . 10.244.1.2 comment \"shop/plain000010-0af40102 and 3 more\"",
+            "10.89.0.1 comment \"node node1\"",
+            "10.244.1.0/24 comment \"pods of node node1\"",
+            "udp . 5353 comment \"shop/names-0\" : 10.244.1.2 . 53",
             "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 5 map @endpoints\n",
             "dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @affinity\n",
             "dnat ip6 to ip6 saddr . ip6 daddr . meta l4proto . th dport map @affinity6\n",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use compile::host_ports::HostPort;
+use compile::host_ports::{HostPort, PublishedPort};
 use compile::sample::{
     CLIENTS, ENDPOINTS, NODES, PLAIN_PORT, plain_address, plain_cluster, plain_service, plain_slice,
 };
@@ -44,7 +44,7 @@ fn serve_echo(world: &World) {
 }
 
 /// Puts the plan of a node with one Service, whose endpoint the pod is, into the kernel.
-fn apply_plan(host_ports: &[HostPort]) {
+fn apply_plan(host_ports: &[PublishedPort]) {
     let mut cluster = plain_cluster(0, 0);
     let service = plain_service(0);
     let mut slice = plain_slice(&service, [POD]);
@@ -122,7 +122,8 @@ fn no_host_port_answers_for_a_pod_that_is_gone() {
         let world = World::make();
         let port = NonZeroU16::new(ECHO_PORT).expect("not zero");
         let endpoint = SocketAddr::from((NEIGHBOUR, ECHO_PORT));
-        apply_plan(&[HostPort { address: None, protocol: Protocol::Tcp, port, endpoint }]);
+        let port = HostPort { address: None, protocol: Protocol::Tcp, port, endpoint };
+        apply_plan(&[PublishedPort { port, owner: "shop/web-0".into() }]);
         let _ingress = world.run_at(NEIGHBOUR, || TcpListener::bind(endpoint).expect("a free port"));
         let host = NODES[0].address;
         remove_pod();

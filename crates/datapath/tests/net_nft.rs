@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use compile::ruleset::{Data, Element, ElementKey, FieldType, Operation, Ruleset, Set, SetSpec, Statement, Value};
+use compile::ruleset::{
+    Data, Element, ElementKey, FieldType, Note, Operation, Ruleset, Set, SetSpec, Statement, Value,
+};
 use datapath::nft::{NftError, Table};
 use datapath::testing::{isolated, wait_for};
 use model::SharedMap;
@@ -20,7 +22,7 @@ fn creation_of(ruleset: &Ruleset) -> Vec<Operation> {
 
 /// The elements of a set as operations carry them.
 fn elements_of(set: &Set) -> Vec<Element> {
-    set.elements.iter().map(|(key, data)| Element { key: key.clone(), data: data.clone() }).collect()
+    set.elements.iter().map(|(key, content)| Element { key: key.clone(), content: content.clone() }).collect()
 }
 
 fn committed(table: &mut Table, wanted: &Ruleset) -> Ruleset {
@@ -55,8 +57,31 @@ fn elements_come_and_go_by_their_keys() {
             assert_eq!(committed(&mut table, &wanted), wanted, "without the elements of {name}");
             table.apply(&[Operation::AddElements(name.into(), elements.clone())]).unwrap();
             wanted.sets.get_mut(name).unwrap().elements =
-                elements.into_iter().map(|Element { key, data }| (key, data)).collect();
+                elements.into_iter().map(|Element { key, content }| (key, content)).collect();
             assert_eq!(committed(&mut table, &wanted), wanted, "with the elements of {name}");
+        }
+    });
+}
+
+#[test]
+fn a_note_alone_is_changed_in_one_transaction_in_sets_of_every_kind() {
+    isolated(|| {
+        let mut table = Table::open().unwrap();
+        let mut wanted = support::everything();
+        table.apply(&creation_of(&wanted)).unwrap();
+        for name in ["services", "endpoints", "ranges", "wide_ranges", "six"] {
+            let before = wanted.clone();
+            let set = wanted.sets.get_mut(name).unwrap();
+            let renamed = elements_of(set).into_iter().map(|Element { key, content }| {
+                let long = format!("another/{}", "x".repeat(200));
+                (key, content.noted(Note::new(long.into())))
+            });
+            set.elements = renamed.collect();
+            let changes = compile::diff(&before, &wanted);
+            assert!(matches!(&changes[..], [Operation::DeleteElements(..), Operation::AddElements(..)]), "{changes:?}");
+            assert_eq!(table.apply(&changes).unwrap().transactions, 1);
+            assert_eq!(committed(&mut table, &wanted), wanted, "the notes of {name}");
+            assert_eq!(compile::diff(&committed(&mut table, &wanted), &wanted), [], "a start finds nothing to do");
         }
     });
 }
@@ -112,10 +137,10 @@ fn many_elements(count: u32) -> (Set, Operation) {
     };
     let element = |number: u32| Element {
         key: ElementKey::Exact([Value::Ipv4Address(number.into()), Value::Mark(number)].into()),
-        data: Some(Data::Values([Value::Ipv4Address((!number).into()), Value::Port(number as u16)].into())),
+        content: Data::Values([Value::Ipv4Address((!number).into()), Value::Port(number as u16)].into()).into(),
     };
     let elements: Vec<Element> = (0..count).map(element).collect();
-    let held = elements.iter().map(|element| (element.key.clone(), element.data.clone())).collect();
+    let held = elements.iter().map(|element| (element.key.clone(), element.content.clone())).collect();
     (Set { elements: held, ..Set::new(spec) }, Operation::AddElements("endpoints".into(), elements))
 }
 
@@ -146,7 +171,7 @@ fn the_table_is_listed_while_others_change_nf_tables_all_the_time() {
         let (set, add) = many_elements(20_000);
         table.apply(&[Operation::AddTable, Operation::AddSet("endpoints".into(), set.spec.clone()), add]).unwrap();
         table.apply(&[Operation::AddSet("busy".into(), set.spec.clone())]).unwrap();
-        let element = vec![Element { key: set.elements.keys().next().unwrap().clone(), data: Some(any_data()) }];
+        let element = vec![Element { key: set.elements.keys().next().unwrap().clone(), content: any_data().into() }];
         // Counts as a change, and nobody sees the element.
         let busy = "busy".into();
         let change = [Operation::AddElements(busy, element.clone()), Operation::DeleteElements("busy".into(), element)];

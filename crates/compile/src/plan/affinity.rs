@@ -11,7 +11,7 @@ use model::{IpFamily, Name, Protocol, SharedMap};
 
 use super::layout::SetKind;
 use super::{Dispatch, Frontend, Treatment};
-use crate::ruleset::{Data, Element, ElementKey, SetSpec, Value};
+use crate::ruleset::{Content, Data, Element, ElementKey, SetSpec, Value};
 
 /// The frontends whose clients stay with the endpoint they had.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +41,11 @@ pub fn memories() -> [(Name, SetSpec); 2] {
 }
 
 /// What of a memory leads to endpoints that its client is not to choose from where it goes.
-pub fn stale<'a>(
-    memory: impl IntoIterator<Item = (&'a ElementKey, &'a Option<Data>)>,
-    affine: &Affine,
-) -> Vec<Element> {
+pub fn stale<'a>(memory: impl IntoIterator<Item = (&'a ElementKey, &'a Content)>, affine: &Affine) -> Vec<Element> {
     let may_stay = |memory: Remembered| affine.lets_stay(memory.client, &memory.frontend, &memory.endpoint);
-    let stale = memory.into_iter().filter(|(key, data)| !remembered(key, data.as_ref()).is_some_and(may_stay));
-    stale.map(|(key, _)| Element { key: key.clone(), data: None }).collect()
+    let stale =
+        memory.into_iter().filter(|(key, content)| !remembered(key, content.data.as_ref()).is_some_and(may_stay));
+    stale.map(|(key, _)| Element { key: key.clone(), content: Content::default() }).collect()
 }
 
 /// Whether an endpoint left a frontend with affinity between two plans, for some of its clients at least, so that
@@ -123,11 +121,11 @@ mod tests {
         Plan::of(NodeView::new(NODES[0].name), &cluster).affine().clone()
     }
 
-    fn memory(service: u32, endpoint: IpAddr, port: u16) -> (ElementKey, Option<Data>) {
+    fn memory(service: u32, endpoint: IpAddr, port: u16) -> (ElementKey, Content) {
         let client = Value::from(IpAddr::from([192, 0, 2, 1]));
         let frontend = [IpAddr::from(plain_address(service)).into(), Value::Protocol(6), Value::Port(80)];
         let key = [client].into_iter().chain(frontend).collect();
-        (ElementKey::Exact(key), Some(Data::Values([endpoint.into(), Value::Port(port)].into())))
+        (ElementKey::Exact(key), Data::Values([endpoint.into(), Value::Port(port)].into()).into())
     }
 
     #[test]
@@ -162,7 +160,7 @@ mod tests {
         let remembered = |client: Ipv4Addr, endpoint: Ipv4Addr| {
             let frontend = [IpAddr::from(EXTERNAL[0]).into(), Value::Protocol(6), Value::Port(80)];
             let key = [Value::from(IpAddr::from(client))].into_iter().chain(frontend).collect();
-            (ElementKey::Exact(key), Some(Data::Values([IpAddr::from(endpoint).into(), Value::Port(8080)].into())))
+            (ElementKey::Exact(key), Data::Values([IpAddr::from(endpoint).into(), Value::Port(8080)].into()).into())
         };
         let [own_pod, outside] = CLIENTS;
         let all = [

@@ -1,6 +1,6 @@
 //! The elements of the flat maps, kept up frontend by frontend.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
@@ -8,13 +8,14 @@ use ipnet::IpNet;
 use model::{Clients, IpFamily, Name, SharedMap};
 
 use super::balancer::{Choice, LoadBalancer, SharedChain, Target};
+use super::holders::{Holders, Touched};
 use super::layout::{self, SetKind};
 use super::network::Network;
 use super::{Dispatch, Frontend, SourceRule, Treatment, tunnel_guard, tunnel_source};
 use crate::FrontendKind;
 use crate::guard;
-use crate::host_ports::{self, HostPort};
-use crate::ruleset::{Data, Element, ElementKey, Keeper, Ruleset, Set, Value, Values, Verdict};
+use crate::host_ports::{self, PublishedPort};
+use crate::ruleset::{Content, Data, Element, ElementKey, Keeper, Note, Ruleset, Set, Value, Values, Verdict};
 
 /// The ruleset with the counts that say when something shared is no longer needed.
 #[derive(Clone, Debug)]
@@ -22,10 +23,10 @@ pub(super) struct Elements {
     ruleset: Ruleset,
     /// How many frontends need each chain that is not always there.
     shared: SharedMap<SharedChain, u32>,
-    /// How many frontends have each endpoint address on this node.
-    hairpins: SharedMap<IpAddr, u32>,
-    /// How many frontends each cluster IP has.
-    cluster_ips: SharedMap<IpAddr, u32>,
+    /// What stands behind each endpoint address on this node, for the frontends that have it.
+    hairpins: Holders<IpAddr>,
+    /// The Services that have frontends at each cluster IP.
+    cluster_ips: Holders<IpAddr>,
 }
 
 impl Default for Elements {
@@ -34,7 +35,7 @@ impl Default for Elements {
         ruleset.chains.extend(guard::ruleset().chains);
         ruleset.sets.extend(layout::sets());
         ruleset.chains.extend(layout::chains());
-        Self { ruleset, shared: SharedMap::new(), hairpins: SharedMap::new(), cluster_ips: SharedMap::new() }
+        Self { ruleset, shared: SharedMap::new(), hairpins: Holders::default(), cluster_ips: Holders::default() }
     }
 }
 
@@ -49,14 +50,15 @@ impl Elements {
             let of_family = |address: IpAddr| IpFamily::of(address) == family;
             let ranges = |nets: &[IpNet]| {
                 let nets = nets.iter().filter(|net| of_family(net.network()));
-                nets.map(|net| (ElementKey::of_net(*net), None)).collect()
+                nets.map(|net| (ElementKey::of_net(*net), labelled(network.labels.of_range(*net)))).collect()
             };
             let own = network.held.iter().copied().filter(|address| of_family(*address));
+            let own = own.map(|address| (exact([address.into()]), labelled(network.labels.of_address(address))));
             self.replace_all(SetKind::Inside, family, ranges(&network.inside));
             self.replace_all(SetKind::Bypassing, family, ranges(&network.bypassing));
             self.replace_all(SetKind::Pods, family, ranges(&network.pods));
             self.replace_all(SetKind::Cluster, family, ranges(&network.cluster));
-            self.replace_all(SetKind::Own, family, own.map(|address| (exact([address.into()]), None)).collect());
+            self.replace_all(SetKind::Own, family, own.collect());
         }
         self.replace_tunnel_part(network);
     }
@@ -72,7 +74,7 @@ impl Elements {
     }
 
     /// Sets what the maps the CNI plugin keeps begin with, should they have to be made.
-    pub(super) fn replace_host_ports(&mut self, ports: &[HostPort]) {
+    pub(super) fn replace_host_ports(&mut self, ports: &[PublishedPort]) {
         let kept_by_plugin =
             host_ports::ruleset(ports).sets.into_iter().filter(|(_, set)| set.keeper == Keeper::Others);
         self.ruleset.sets.extend(kept_by_plugin);
@@ -89,17 +91,15 @@ impl Elements {
         for (place, key) in known.keys().filter(|at| !wanted.contains_key(at)) {
             self.change(*place, family, |elements| elements.remove(*key));
         }
-        for ((place, key), data) in wanted.iter().filter(|(at, data)| known.get(at) != Some(data)) {
-            self.change(*place, family, |elements| elements.insert((*key).clone(), (*data).clone()));
+        for ((place, key), content) in wanted.iter().filter(|(at, content)| known.get(at) != Some(content)) {
+            self.change(*place, family, |elements| elements.insert((*key).clone(), (*content).clone()));
         }
         self.count_chains(family, old, -1);
-        self.count_hairpins(family, new, 1);
-        self.count_hairpins(family, old, -1);
-        self.count_cluster_ip(frontend, new, 1);
-        self.count_cluster_ip(frontend, old, -1);
+        self.hold_hairpins(family, old, new);
+        self.hold_cluster_ip(frontend, old, new);
     }
 
-    fn replace_all(&mut self, kind: SetKind, family: IpFamily, all: SharedMap<ElementKey, Option<Data>>) {
+    fn replace_all(&mut self, kind: SetKind, family: IpFamily, all: SharedMap<ElementKey, Content>) {
         self.change(Place::Shared(kind), family, |elements| *elements = all);
     }
 
@@ -107,7 +107,7 @@ impl Elements {
         &mut self,
         place: Place,
         family: IpFamily,
-        change: impl FnOnce(&mut SharedMap<ElementKey, Option<Data>>) -> T,
+        change: impl FnOnce(&mut SharedMap<ElementKey, Content>) -> T,
     ) {
         if let Some(set) = self.ruleset.sets.get_mut(&place.name(family)) {
             change(&mut set.elements);
@@ -139,29 +139,38 @@ impl Elements {
         self.ruleset.chains.remove(&shared.name());
     }
 
-    fn count_cluster_ip(&mut self, frontend: &Frontend, treatment: Option<&Treatment>, by: i32) {
-        if treatment.is_none_or(|treatment| treatment.kind != FrontendKind::ClusterIp) {
-            return;
-        }
-        let (place, family) = (Place::Shared(SetKind::ClusterIps), IpFamily::of(frontend.address));
-        let key = exact([frontend.address.into()]);
-        match count(&mut self.cluster_ips, frontend.address, by) {
-            Count::Appeared => self.change(place, family, |elements| elements.insert(key, None)),
-            Count::Vanished => self.change(place, family, |elements| elements.remove(&key)),
-            Count::Changed => {}
-        }
+    fn hold_cluster_ip(&mut self, frontend: &Frontend, old: Option<&Treatment>, new: Option<&Treatment>) {
+        let service = |treatment: Option<&Treatment>| {
+            let of_cluster_ip = treatment.filter(|treatment| treatment.kind == FrontendKind::ClusterIp);
+            of_cluster_ip.map(|treatment| (frontend.address, treatment.service.to_string().into()))
+        };
+        let touched = self.cluster_ips.replace(service(old), service(new));
+        self.show(SetKind::ClusterIps, IpFamily::of(frontend.address), touched, |address| exact([address.into()]));
     }
 
-    fn count_hairpins(&mut self, family: IpFamily, treatment: Option<&Treatment>, by: i32) {
-        let none = BTreeSet::new();
-        for address in treatment.map_or(&none, |treatment| &treatment.hairpins) {
-            let key = exact([Value::from(*address); 2]);
-            let hairpins = Place::Shared(SetKind::Hairpins);
-            match count(&mut self.hairpins, *address, by) {
-                Count::Appeared => self.change(hairpins, family, |elements| elements.insert(key, None)),
-                Count::Vanished => self.change(hairpins, family, |elements| elements.remove(&key)),
-                Count::Changed => {}
-            }
+    fn hold_hairpins(&mut self, family: IpFamily, old: Option<&Treatment>, new: Option<&Treatment>) {
+        let pods = |treatment: Option<&Treatment>| {
+            let hairpins = treatment.into_iter().flat_map(|treatment| &treatment.hairpins);
+            hairpins.map(|(address, pod)| (*address, pod.clone())).collect::<Vec<_>>()
+        };
+        let touched = self.hairpins.replace(pods(old), pods(new));
+        self.show(SetKind::Hairpins, family, touched, |address| exact([Value::from(address); 2]));
+    }
+
+    /// Puts the elements of what several frontends share in step with who holds it.
+    fn show(
+        &mut self,
+        kind: SetKind,
+        family: IpFamily,
+        touched: Touched<IpAddr>,
+        key_of: impl Fn(IpAddr) -> ElementKey,
+    ) {
+        for (address, note) in touched {
+            let key = key_of(address);
+            self.change(Place::Shared(kind), family, |elements| match note {
+                Some(note) => elements.insert(key, Content::of(note)),
+                None => elements.remove(&key),
+            });
         }
     }
 }
@@ -209,25 +218,29 @@ impl Place {
 /// The elements a frontend alone is responsible for, with the names of their sets.
 pub(super) fn elements(frontend: &Frontend, treatment: &Treatment) -> Vec<(Name, Element)> {
     let family = IpFamily::of(frontend.address);
-    let element = |(place, key, data): Entry| (place.name(family), Element { key, data });
+    let element = |(place, key, content): Entry| (place.name(family), Element { key, content });
     entries(frontend, treatment).into_iter().map(element).collect()
 }
 
-type Entry = (Place, ElementKey, Option<Data>);
+type Entry = (Place, ElementKey, Content);
 
-fn by_key(entries: &[Entry]) -> BTreeMap<(Place, &ElementKey), &Option<Data>> {
-    entries.iter().map(|(place, key, data)| ((*place, key), data)).collect()
+fn by_key(entries: &[Entry]) -> BTreeMap<(Place, &ElementKey), &Content> {
+    entries.iter().map(|(place, key, content)| ((*place, key), content)).collect()
 }
 
 /// The elements a frontend alone is responsible for.
 fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     let family = IpFamily::of(frontend.address);
-    let entry = |kind, data| (Place::Shared(kind), frontend_key(frontend, []), data);
-    let verdict = Data::noted(target(family, treatment).verdict(), note(treatment));
+    let object = object(treatment);
+    let note = Note::new(object.clone());
+    let entry =
+        |kind, data| (Place::Shared(kind), frontend_key(frontend, []), Content { data, note: Some(note.clone()) });
+    let verdict = Data::Verdict(target(family, treatment).verdict());
     let mut entries = vec![entry(SetKind::Services, Some(verdict))];
     if let (Clients::Within(ranges), false) = (&treatment.clients, treatment.dispatch == Dispatch::Drop) {
         let clients = Place::Shared(SetKind::Clients);
-        entries.extend(ranges.iter().map(|range| (clients, clients_key(frontend, *range), None)));
+        let element = |range: &IpNet| (clients, clients_key(frontend, *range), Content::of(note.clone()));
+        entries.extend(ranges.iter().map(element));
     }
     let Some(balancer) = balancer(family, treatment) else { return entries };
     let masquerade = match treatment.sources {
@@ -238,29 +251,34 @@ fn entries(frontend: &Frontend, treatment: &Treatment) -> Vec<Entry> {
     entries.push(entry(masquerade, None));
     let memory = balancer.memory().map(|memory| Data::Verdict(Verdict::Jump(memory.name())));
     entries.extend(memory.map(|verdict| entry(SetKind::Remember, Some(verdict))));
+    let mut behind = treatment.behind.iter().map(|part| Note::of_part(object.clone(), part.clone()));
     for (balancer, endpoints) in balancer.choosing().into_iter().zip(treatment.dispatch.choices()) {
-        entries.extend(slots(frontend, balancer, endpoints));
+        entries.extend(slots(frontend, balancer, endpoints.iter().zip(behind.by_ref())));
     }
     entries
 }
 
-/// Whose frontend it is: `namespace/name:port`, as much as the kernel keeps of it.
-fn note(treatment: &Treatment) -> Name {
-    const LENGTH_MAX: usize = 127;
-    let mut note = if treatment.port.as_str().is_empty() {
-        treatment.service.to_string()
-    } else {
-        format!("{}:{}", treatment.service, treatment.port)
-    };
-    note.truncate(note.floor_char_boundary(LENGTH_MAX));
-    note.into()
+/// Whose frontend it is: `namespace/name:port`.
+fn object(treatment: &Treatment) -> Name {
+    if treatment.port.as_str().is_empty() {
+        return treatment.service.to_string().into();
+    }
+    format!("{}:{}", treatment.service, treatment.port).into()
 }
 
-fn slots(frontend: &Frontend, balancer: LoadBalancer, endpoints: &[SocketAddr]) -> impl Iterator<Item = Entry> {
-    endpoints.iter().zip(0..).map(move |(endpoint, slot)| {
-        let data = Data::Values(values(endpoint).into());
-        (Place::Endpoints(balancer), frontend_key(frontend, [Value::Mark(slot)]), Some(data))
+fn slots<'a>(
+    frontend: &Frontend,
+    balancer: LoadBalancer,
+    endpoints: impl Iterator<Item = (&'a SocketAddr, Note)>,
+) -> impl Iterator<Item = Entry> {
+    endpoints.zip(0..).map(move |((endpoint, note), slot)| {
+        let content = Content::from(Data::Values(values(endpoint).into())).noted(note);
+        (Place::Endpoints(balancer), frontend_key(frontend, [Value::Mark(slot)]), content)
     })
+}
+
+const fn labelled(note: Option<Note>) -> Content {
+    Content { data: None, note }
 }
 
 /// What is done with connections that a treatment is for.

@@ -1,12 +1,13 @@
 //! The endpoints of one Service port that may serve, as this node sees them.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
-use model::{Cluster, Endpoint, Fitness, IpFamily, Name, Service, ServicePort};
+use model::{Cluster, Endpoint, EndpointSlice, Fitness, IpFamily, Name, NamespacedName, Service, ServicePort};
 
 use super::NodeView;
 use super::hints::Hints;
+use crate::ruleset::several;
 
 /// A node, as far as endpoints can be near to it.
 #[derive(Clone, Copy)]
@@ -70,15 +71,78 @@ pub(super) fn endpoints<'a>(
     family: IpFamily,
     cluster: &'a Cluster,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let mut endpoints = Vec::new();
-    for slice in cluster.served_slices_of(&service.name, family) {
+    in_slices(service, port, family, cluster).map(|(socket, endpoint, _)| (socket, endpoint)).collect()
+}
+
+/// The endpoints of a Service port with the sockets they serve it at and the slices they are in.
+fn in_slices<'a>(
+    service: &Service,
+    port: &ServicePort,
+    family: IpFamily,
+    cluster: &'a Cluster,
+) -> impl Iterator<Item = (SocketAddr, &'a Endpoint, &'a EndpointSlice)> {
+    cluster.served_slices_of(&service.name, family).flat_map(move |slice| {
         let matching = slice.ports.iter().filter(|other| other.name == port.name && other.protocol == port.protocol);
-        for target in matching {
+        matching.flat_map(move |target| {
             let sockets = slice.endpoints.iter();
-            endpoints.extend(sockets.map(|each| (SocketAddr::new(each.address, target.port.get()), each)));
+            sockets.map(move |each| (SocketAddr::new(each.address, target.port.get()), each, &**slice))
+        })
+    })
+}
+
+/// What stands behind the endpoints of a Service port, for people: a pod, or the slice that tells of an endpoint without.
+pub(super) struct Behind<'a> {
+    namespace: &'a Name,
+    objects: BTreeMap<SocketAddr, BTreeSet<Object<'a>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Object<'a> {
+    Pod(&'a NamespacedName),
+    Slice(&'a NamespacedName),
+}
+
+impl Object<'_> {
+    fn name(self) -> Name {
+        match self {
+            Self::Pod(pod) => pod.to_string().into(),
+            Self::Slice(slice) => format!("slice {slice}").into(),
         }
     }
-    endpoints
+
+    /// Its name as far as it is not said already by the namespace it is told of in.
+    fn name_in(self, namespace: &Name) -> Name {
+        match self {
+            Self::Pod(pod) if pod.namespace == *namespace => pod.name.clone(),
+            Self::Slice(slice) if slice.namespace == *namespace => format!("slice {}", slice.name).into(),
+            Self::Pod(_) | Self::Slice(_) => self.name(),
+        }
+    }
+}
+
+impl<'a> Behind<'a> {
+    pub(super) fn of(service: &'a Service, port: &ServicePort, family: IpFamily, cluster: &'a Cluster) -> Self {
+        let mut objects: BTreeMap<SocketAddr, BTreeSet<Object<'_>>> = BTreeMap::new();
+        for (socket, endpoint, slice) in in_slices(service, port, family, cluster) {
+            let object = endpoint.pod.as_ref().map_or(Object::Slice(&slice.name), Object::Pod);
+            objects.entry(socket).or_default().insert(object);
+        }
+        Self { namespace: &service.name.namespace, objects }
+    }
+
+    /// What stands behind an endpoint, as one says it beside the Service's name; itself when it is in none of the slices.
+    pub(super) fn endpoint(&self, socket: &SocketAddr) -> Name {
+        let objects = self.objects.get(socket).into_iter().flatten();
+        let names: Vec<Name> = objects.map(|object| object.name_in(self.namespace)).collect();
+        several(&names).unwrap_or_else(|| socket.to_string().into())
+    }
+
+    /// What stands behind the endpoints with an address; itself when none has it.
+    pub(super) fn address(&self, address: IpAddr) -> Name {
+        let sockets = self.objects.range(SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX));
+        let names: Vec<Name> = sockets.flat_map(|(_, objects)| objects).map(|object| object.name()).collect();
+        several(&names).unwrap_or_else(|| address.to_string().into())
+    }
 }
 
 /// The endpoints of a Service that serve any of its ports, once for each.

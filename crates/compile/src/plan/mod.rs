@@ -20,6 +20,8 @@
 //! - `masquerade_all`, `masquerade_outsiders`, `masquerade_bypassing`: for translated connections, by where they were
 //!   first sent, whose source is masqueraded.
 //!
+//! Elements behind which an object stands have a note that names it, but for what packets fill.
+//!
 //! What is sent to one of `cluster_ips` and is no frontend is refused.
 //!
 //! While there is a tunnel, `tunnel_guard` and `tunnel_guard_forward` drop what comes for this node's end of it, and what
@@ -42,6 +44,8 @@ mod endpoints;
 mod fault;
 mod health;
 mod hints;
+mod holders;
+mod labels;
 mod layout;
 mod network;
 mod peer;
@@ -72,7 +76,7 @@ use ipnet::IpNet;
 use model::{Cluster, Endpoint, Fitness, IpFamily, Name, NamespacedName, Rejected, SharedMap};
 
 use crate::FrontendKind;
-use crate::host_ports::HostPort;
+use crate::host_ports::PublishedPort;
 use crate::ruleset::{Element, Ruleset, Set};
 use affinity::Affine;
 use elements::Elements;
@@ -214,7 +218,7 @@ impl Plan {
     /// Tells the plan which ports of the node lead to pods.
     ///
     /// The CNI plugin keeps them in the kernel: what is said here counts only where their maps have to be made.
-    pub fn set_host_ports(&mut self, ports: &[HostPort]) {
+    pub fn set_host_ports(&mut self, ports: &[PublishedPort]) {
         self.elements.replace_host_ports(ports);
     }
 

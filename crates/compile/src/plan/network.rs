@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::{Cluster, IpFamily, Name, Node, Rejected, RejectedReason, Subject};
 
+use super::labels::Labels;
 use super::peer::{NoWay, PeerPath, Way};
 use super::routing::{Reason, RoutingMode};
 use super::{NodePortAddresses, NodeView, PodAddresses, Tunnel};
@@ -66,6 +67,8 @@ pub(super) struct Network {
     pub(super) pods: Vec<IpNet>,
     /// Ranges of everything that is not outside the cluster: pods, nodes, Services; none inside another.
     pub(super) cluster: Vec<IpNet>,
+    /// What these ranges and addresses are.
+    pub(super) labels: Labels,
     /// The addresses of the cluster's other nodes.
     pub(super) other_nodes: Vec<IpAddr>,
     /// Routes by destination.
@@ -102,6 +105,7 @@ impl Network {
             bypassing,
             cluster: cluster_ranges,
             pods,
+            labels: Labels::of(view, cluster),
             other_nodes,
             ..Self::default()
         };

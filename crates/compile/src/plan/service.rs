@@ -1,6 +1,6 @@
 //! One Service: its frontends and what is done with connections to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -14,7 +14,7 @@ use model::{
 };
 
 use super::Treatments;
-use super::endpoints::{Place, Usable};
+use super::endpoints::{Behind, Place, Usable};
 use super::network::Network;
 use crate::FrontendKind;
 use crate::ranges::outermost;
@@ -63,8 +63,11 @@ pub struct Treatment {
     /// How long a silent client is sent to the endpoint it had, when the Service asks for affinity.
     pub affinity: Option<Duration>,
     /// Endpoint addresses that may be on this node: a pod that reaches itself is masqueraded, or it would answer
-    /// itself directly.
-    pub hairpins: BTreeSet<IpAddr>,
+    /// itself directly. Each with what stands behind it.
+    pub hairpins: BTreeMap<IpAddr, Name>,
+    /// What stands behind each endpoint there is to choose from, in the order of [`Dispatch::choices`]: the name of a pod
+    /// of the Service's namespace, or whatever else in words.
+    pub behind: Arc<[Name]>,
 }
 
 impl Treatment {
@@ -150,14 +153,17 @@ pub(super) fn treatments(service: &Service, cluster: &Cluster, node: &Name, netw
     }
     let place = Place { node, zone: network.zone.as_ref() };
     for port in &service.ports {
-        let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| Usable::of(service, port, family, cluster, place));
+        let endpoints = [IpFamily::V4, IpFamily::V6].map(|family| {
+            let usable = Usable::of(service, port, family, cluster, place);
+            (usable, Behind::of(service, port, family, cluster))
+        });
         for (frontend, kind) in frontends(service, port, &network.node_port_addresses) {
             let [v4, v6] = &endpoints;
-            let usable = if frontend.address.is_ipv4() { v4 } else { v6 };
+            let (usable, behind) = if frontend.address.is_ipv4() { v4 } else { v6 };
             let held = treatments.get(&frontend).map(|held| precedence(held.kind));
             if held.is_none_or(|held| precedence(kind) < held) {
                 let clients = clients(service, &frontend, kind, network);
-                let treatment = Treatment { clients, ..treatment(service, port, kind, usable, network) };
+                let treatment = Treatment { clients, ..treatment((service, port, kind), usable, behind, network) };
                 treatments.insert(frontend, Arc::new(treatment));
             }
         }
@@ -213,10 +219,9 @@ fn clients(service: &Service, frontend: &Frontend, kind: FrontendKind, network: 
 }
 
 fn treatment(
-    service: &Service,
-    port: &ServicePort,
-    kind: FrontendKind,
+    (service, port, kind): (&Service, &ServicePort, FrontendKind),
     usable: &Usable,
+    behind: &Behind<'_>,
     network: &Network,
 ) -> Treatment {
     let policy = if kind == FrontendKind::ClusterIp { service.internal_policy } else { service.external_policy };
@@ -228,18 +233,23 @@ fn treatment(
     // Where another plugin gives addresses, only the endpoint itself tells where it is.
     let local = usable.local.iter().map(SocketAddr::ip);
     let here = usable.all.iter().map(SocketAddr::ip).filter(|address| network.may_be_here(*address));
+    let hairpins = local.chain(here).map(|address| (address, behind.address(address))).collect();
+    let dispatch = dispatch(kind, policy, usable);
+    let endpoints = dispatch.choices().into_iter().flatten();
+    let behind = endpoints.map(|endpoint| behind.endpoint(endpoint)).collect();
     Treatment {
         service: service.name.clone(),
         port: port.name.clone(),
         kind,
-        dispatch: dispatch(kind, policy, usable),
+        dispatch,
         sources,
         clients: Clients::All,
         affinity: match service.affinity {
             Affinity::None => None,
             Affinity::ClientIp { timeout } => Some(timeout),
         },
-        hairpins: local.chain(here).collect(),
+        hairpins,
+        behind,
     }
 }
 

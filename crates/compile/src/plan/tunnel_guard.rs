@@ -13,8 +13,8 @@ use model::{IpFamily, Name, Protocol};
 use super::layout::{destination, destination_port, rule_of, source};
 use super::network::Network;
 use crate::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ElementKey, FieldType, Hook, Load, MetaField, Policy, Ruleset, Set,
-    SetSpec, Statement, Value, Verdict,
+    BaseHook, Chain, ChainKind, Comparison, Content, ElementKey, FieldType, Hook, Load, MetaField, Policy, Ruleset,
+    Set, SetSpec, Statement, Value, Verdict,
 };
 
 /// Names of the part, which are in the table only while there is a tunnel, and of the sets one.
@@ -58,7 +58,12 @@ pub(super) fn ruleset(network: &Network) -> Ruleset {
     let spec = SetSpec { key: vec![FieldType::address(family)], data: None, interval: false, dynamic: None };
     let of_family = network.other_nodes.iter().filter(|address| IpFamily::of(**address) == family);
     let key = |address: &std::net::IpAddr| ElementKey::Exact([Value::from(*address)].into());
-    let nodes = Set { elements: of_family.map(|address| (key(address), None)).collect(), ..Set::new(spec) };
+    let nodes = Set {
+        elements: of_family
+            .map(|address| (key(address), Content { data: None, note: network.labels.of_address(*address) }))
+            .collect(),
+        ..Set::new(spec)
+    };
     Ruleset {
         sets: BTreeMap::from([(Name::from(set(family)), nodes)]),
         chains: BTreeMap::from([(Name::from(ARRIVING), arriving), (Name::from(PASSING), passing)]),

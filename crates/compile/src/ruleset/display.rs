@@ -5,9 +5,9 @@ use std::fmt::{Display, Formatter, Result};
 use model::IpFamily;
 
 use super::{
-    BaseHook, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, Element, ElementKey, FieldType,
-    HeaderField, Hook, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate, Statement,
-    TABLE, Value, Verdict,
+    BaseHook, ChainKind, Comparison, ConntrackField, Content, Data, DataType, Direction, Element, ElementKey,
+    FieldType, HeaderField, Hook, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, SetSpec, SetUpdate,
+    Statement, TABLE, Value, Verdict,
 };
 
 /// `a . b . c`, nft's concatenation.
@@ -224,7 +224,6 @@ impl Display for Data {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Self::Verdict(verdict) => verdict.fmt(f),
-            Self::NotedVerdict(noted) => noted.0.fmt(f),
             Self::Values(values) => Concatenation(&values.to_vec()).fmt(f),
         }
     }
@@ -232,16 +231,16 @@ impl Display for Data {
 
 impl Display for Element {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write_element(f, &self.key, self.data.as_ref())
+        write_element(f, &self.key, &self.content)
     }
 }
 
-fn write_element(f: &mut Formatter<'_>, key: &ElementKey, data: Option<&Data>) -> Result {
+fn write_element(f: &mut Formatter<'_>, key: &ElementKey, content: &Content) -> Result {
     key.fmt(f)?;
-    if let Some(note) = data.and_then(Data::note) {
+    if let Some(note) = &content.note {
         write!(f, " comment \"{note}\"")?;
     }
-    data.map_or(Ok(()), |data| write!(f, " : {data}"))
+    content.data.as_ref().map_or(Ok(()), |data| write!(f, " : {data}"))
 }
 
 impl Display for SetSpec {
@@ -268,9 +267,9 @@ impl Display for Ruleset {
         for (name, set) in &self.sets {
             let keyword = if set.spec.data.is_some() { "map" } else { "set" };
             writeln!(f, "\t{keyword} {name} {{\n\t\t{}", set.spec)?;
-            for (key, data) in &set.elements {
+            for (key, content) in &set.elements {
                 f.write_str("\t\t")?;
-                write_element(f, key, data.as_ref())?;
+                write_element(f, key, content)?;
                 f.write_str("\n")?;
             }
             writeln!(f, "\t}}")?;

@@ -7,15 +7,18 @@
 //! The [`Display`](std::fmt::Display) form of every part is nft's own notation as far as nft has one.
 
 mod display;
+mod note;
 mod rule;
 mod value;
 mod values;
 
+pub use note::Note;
+pub(crate) use note::several;
 pub use rule::{
     Comparison, ConntrackField, HeaderField, Load, MetaField, NatKind, RejectWith, Rule, SetUpdate, Statement, Verdict,
     conntrack_state, conntrack_status,
 };
-pub use value::{Data, DataType, Direction, Element, ElementKey, FieldType, InterfaceName, Value};
+pub use value::{Content, Data, DataType, Direction, Element, ElementKey, FieldType, InterfaceName, Value};
 pub use values::Values;
 
 use std::collections::BTreeMap;
@@ -106,7 +109,7 @@ pub struct Set {
     /// What it holds and how.
     pub spec: SetSpec,
     /// Its elements; always empty for a [dynamic](SetSpec::dynamic) one, whose elements packets make.
-    pub elements: SharedMap<ElementKey, Option<Data>>,
+    pub elements: SharedMap<ElementKey, Content>,
     /// Whose business its elements are.
     pub keeper: Keeper,
 }
@@ -168,6 +171,9 @@ pub enum Operation {
     DeleteChain(Name),
     /// Append a rule to a chain.
     AddRule(Name, Rule),
+    /// Add elements to a set that holds none. They are those of a ruleset, which need not be copied: a start has hundreds of
+    /// thousands.
+    FillSet(Name, SharedMap<ElementKey, Content>),
     /// Add elements whose keys the set does not hold.
     AddElements(Name, Vec<Element>),
     /// Remove elements the set holds. They carry their data, as the kernel wants it for maps.

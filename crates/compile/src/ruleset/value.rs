@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::{IpFamily, Name};
+use model::IpFamily;
 
-use super::{Values, Verdict};
+use super::{Note, Values, Verdict};
 
 /// The type of one field of a key or of a map's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,24 +152,15 @@ pub enum DataType {
 pub enum Data {
     /// What to do.
     Verdict(Verdict),
-    /// What to do, and a note for people who list the table: whose element it is. The kernel keeps it and does not
-    /// look at it.
-    NotedVerdict(Arc<(Verdict, Name)>),
     /// The fields, as many as the map's [`DataType`] has.
     Values(Values),
 }
 
 impl Data {
-    /// What to do, with a note.
-    pub fn noted(verdict: Verdict, note: Name) -> Self {
-        Self::NotedVerdict(Arc::new((verdict, note)))
-    }
-
     /// What to do, when it says that.
-    pub fn verdict(&self) -> Option<&Verdict> {
+    pub const fn verdict(&self) -> Option<&Verdict> {
         match self {
             Self::Verdict(verdict) => Some(verdict),
-            Self::NotedVerdict(noted) => Some(&noted.0),
             Self::Values(_) => None,
         }
     }
@@ -178,15 +169,7 @@ impl Data {
     pub const fn values(&self) -> Option<&Values> {
         match self {
             Self::Values(values) => Some(values),
-            Self::Verdict(_) | Self::NotedVerdict(_) => None,
-        }
-    }
-
-    /// The note for people, when there is one.
-    pub fn note(&self) -> Option<&Name> {
-        match self {
-            Self::NotedVerdict(noted) => Some(&noted.1),
-            Self::Verdict(_) | Self::Values(_) => None,
+            Self::Verdict(_) => None,
         }
     }
 }
@@ -217,6 +200,34 @@ impl ElementKey {
 pub struct Element {
     /// Its key.
     pub key: ElementKey,
-    /// What it leads to, in a map.
+    /// What there is beside the key.
+    pub content: Content,
+}
+
+/// What a set or map holds beside a key; nothing is the content of a plain set's element that no object stands behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// What the key leads to, in a map.
     pub data: Option<Data>,
+    /// The object behind the element, where there is one.
+    pub note: Option<Note>,
+}
+
+impl Content {
+    /// The content of a plain set's element.
+    pub const fn of(note: Note) -> Self {
+        Self { data: None, note: Some(note) }
+    }
+
+    /// The same with a note.
+    #[must_use]
+    pub fn noted(self, note: Note) -> Self {
+        Self { note: Some(note), ..self }
+    }
+}
+
+impl From<Data> for Content {
+    fn from(data: Data) -> Self {
+        Self { data: Some(data), note: None }
+    }
 }

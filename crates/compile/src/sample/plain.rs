@@ -37,9 +37,14 @@ pub fn plain_service(index: u32) -> Service {
     }
 }
 
-/// The one slice of a plain Service: ready endpoints at these addresses.
+/// The one slice of a plain Service: ready endpoints at these addresses, a pod behind each, with a name as long as those of
+/// a Deployment's.
 pub fn plain_slice(service: &Service, addresses: impl IntoIterator<Item = Ipv4Addr>) -> EndpointSlice {
-    let endpoint = |address: Ipv4Addr| Endpoint { node: node_of(address), ..Endpoint::new(address.into()) };
+    let NamespacedName { namespace, name } = &service.name;
+    let endpoint = |address: Ipv4Addr| {
+        let pod = NamespacedName::new(namespace.clone(), format!("{name}-{:08x}", address.to_bits()));
+        Endpoint { node: node_of(address), pod: Some(pod), ..Endpoint::new(address.into()) }
+    };
     EndpointSlice {
         name: service.name.clone(),
         service: service.name.clone(),

@@ -337,13 +337,13 @@ fn address_of(value: Value) -> Option<IpAddr> {
 /// The data of the element that has the key; `Some(None)` in a plain set.
 fn find<'s>(set: &'s Set, key: &[Value]) -> Option<Option<&'s Data>> {
     if !set.spec.interval {
-        return set.elements.get(&ElementKey::Exact(key.into())).map(Option::as_ref);
+        return set.elements.get(&ElementKey::Exact(key.into())).map(|content| content.data.as_ref());
     }
     let within = |first: &Values, last: &Values| {
         key.iter().zip(first.iter()).zip(last.iter()).all(|((value, first), last)| first <= *value && *value <= last)
     };
-    set.elements.iter().find_map(|(element, data)| match element {
-        ElementKey::Exact(exact) => (*exact == Values::from(key)).then_some(data.as_ref()),
-        ElementKey::Range(range) => within(&range.0, &range.1).then_some(data.as_ref()),
+    set.elements.iter().find_map(|(element, content)| match element {
+        ElementKey::Exact(exact) => (*exact == Values::from(key)).then_some(content.data.as_ref()),
+        ElementKey::Range(range) => within(&range.0, &range.1).then_some(content.data.as_ref()),
     })
 }

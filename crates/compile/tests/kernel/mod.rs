@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use compile::ruleset::{Chain, Data, Element, Keeper, Load, Operation, Rule, Ruleset, Set, Statement, Verdict};
+use compile::ruleset::{
+    Chain, Content, Data, Element, ElementKey, Keeper, Load, Operation, Rule, Ruleset, Set, Statement, Verdict,
+};
 use model::Name;
 
 #[derive(Default)]
@@ -67,6 +69,13 @@ impl Kernel {
                 chain.rules = chain.rules.iter().chain([rule]).cloned().collect();
                 self.check_references(&references_of_rule(rule))
             }
+            Operation::FillSet(name, elements) => {
+                let held = self.ruleset.sets.get(name).is_some_and(|set| !set.elements.is_empty());
+                check(!held, "the set is not empty")?;
+                let element =
+                    |(key, content): (&ElementKey, &Content)| Element { key: key.clone(), content: content.clone() };
+                elements.iter().try_for_each(|each| self.add(name, &element(each)))
+            }
             Operation::AddElements(name, elements) => elements.iter().try_for_each(|each| self.add(name, each)),
             Operation::DeleteElements(name, elements) => elements.iter().try_for_each(|each| self.delete(name, each)),
         }
@@ -78,16 +87,19 @@ impl Kernel {
 
     fn add(&mut self, name: &Name, element: &Element) -> Checked {
         let set = self.ruleset.sets.get_mut(name).ok_or("no such set")?;
-        check(set.spec.data.is_some() == element.data.is_some(), "data where none belongs, or none where some does")?;
-        check(set.elements.insert(element.key.clone(), element.data.clone()).is_none(), "the element exists")?;
+        check(
+            set.spec.data.is_some() == element.content.data.is_some(),
+            "data where none belongs, or none where some does",
+        )?;
+        check(set.elements.insert(element.key.clone(), element.content.clone()).is_none(), "the element exists")?;
         let mut used = References::default();
-        used.note_data(element.data.as_ref());
+        used.note_data(element.content.data.as_ref());
         self.check_references(&used)
     }
 
     fn delete(&mut self, name: &Name, element: &Element) -> Checked {
         let set = self.ruleset.sets.get_mut(name).ok_or("no such set")?;
-        check(set.elements.remove(&element.key).as_ref() == Some(&element.data), "no such element")
+        check(set.elements.remove(&element.key).as_ref() == Some(&element.content), "no such element")
     }
 
     fn check_references(&self, used: &References) -> Checked {
@@ -102,8 +114,8 @@ impl Kernel {
             used.chains.extend(of_rule.chains);
             used.sets.extend(of_rule.sets);
         }
-        for data in self.ruleset.sets.values().flat_map(|set| set.elements.values()) {
-            used.note_data(data.as_ref());
+        for content in self.ruleset.sets.values().flat_map(|set| set.elements.values()) {
+            used.note_data(content.data.as_ref());
         }
         used
     }

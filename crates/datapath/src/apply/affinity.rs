@@ -85,7 +85,7 @@ fn warn(error: &NftError) {
 
 #[cfg(test)]
 mod tests {
-    use compile::ruleset::{ElementKey, Value};
+    use compile::ruleset::{Content, ElementKey, Value};
 
     use super::*;
     use crate::netlink::KernelRefusal;
@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn elements_that_went_by_themselves_keep_no_other_from_being_deleted() {
-        let elements: Vec<Element> =
-            (0..8).map(|number| Element { key: ElementKey::Exact([Value::Mark(number)].into()), data: None }).collect();
+        let elements: Vec<Element> = (0..8)
+            .map(|number| Element { key: ElementKey::Exact([Value::Mark(number)].into()), content: Content::default() })
+            .collect();
         for gone in [vec![], vec![3], vec![0, 7], (0..8).collect()] {
             let mut left: Vec<Element> = elements.clone();
             gone.iter().rev().for_each(|index| drop(left.remove(*index)));

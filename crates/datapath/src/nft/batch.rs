@@ -1,7 +1,7 @@
 //! Operations as nfnetlink messages, and messages as batches: one batch is one transaction.
 
 use compile::ruleset::{
-    BaseHook, ChainKind, DataType, Element, ElementKey, FieldType, Hook, Operation, Policy, Rule, SetSpec, TABLE,
+    BaseHook, ChainKind, Content, DataType, ElementKey, FieldType, Hook, Note, Operation, Policy, Rule, SetSpec, TABLE,
 };
 use model::Name;
 
@@ -132,10 +132,16 @@ impl Encoder {
                 chain.text(chain::TABLE, TABLE).text(chain::NAME, name.as_str());
             }),
             Operation::AddRule(chain, rule) => return self.add_rule(chain, rule),
-            Operation::AddElements(set, elements) => {
-                self.elements(message::NEW_ELEMENTS, flag::CREATE | flag::EXCLUSIVE, set, elements);
+            Operation::FillSet(set, elements) => {
+                self.add_elements(set, elements.iter().map(|(key, content)| (key, Some(content))));
             }
-            Operation::DeleteElements(set, elements) => self.elements(message::DEL_ELEMENTS, 0, set, elements),
+            Operation::AddElements(set, elements) => {
+                self.add_elements(set, elements.iter().map(|element| (&element.key, Some(&element.content))));
+            }
+            Operation::DeleteElements(set, elements) => {
+                let keys = elements.iter().map(|element| (&element.key, None));
+                self.elements(message::DEL_ELEMENTS, 0, set, keys);
+            }
         }
         Ok(())
     }
@@ -191,16 +197,25 @@ impl Encoder {
         Ok(())
     }
 
-    fn elements(&mut self, kind: u16, flags: u16, set: &Name, elements: &[Element]) {
-        let has_data = kind == message::NEW_ELEMENTS;
-        let mut rest = elements.iter().peekable();
+    fn add_elements<'a>(&mut self, set: &Name, elements: impl Iterator<Item = (&'a ElementKey, Option<&'a Content>)>) {
+        self.elements(message::NEW_ELEMENTS, flag::CREATE | flag::EXCLUSIVE, set, elements);
+    }
+
+    fn elements<'a>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        set: &Name,
+        elements: impl Iterator<Item = (&'a ElementKey, Option<&'a Content>)>,
+    ) {
+        let mut rest = elements.peekable();
         while rest.peek().is_some() {
             self.message(kind, flags, |list| {
                 list.text(element::LIST_TABLE, TABLE).text(element::LIST_SET, set.as_str());
                 list.nest(element::LIST_ELEMENTS, |list| {
                     let start = list.len();
-                    while let Some(next) = rest.next_if(|_| list.len() - start < ELEMENTS_LENGTH_MAX) {
-                        put_element(list, next, has_data);
+                    while let Some((key, content)) = rest.next_if(|_| list.len() - start < ELEMENTS_LENGTH_MAX) {
+                        put_element(list, key, content);
                     }
                 });
             });
@@ -224,16 +239,17 @@ pub(super) fn parse_userdata(userdata: &[u8]) -> Option<u64> {
 }
 
 /// nft's user data of an element: a comment, which ends with a zero byte.
-fn comment(note: &Name) -> Vec<u8> {
-    let length = u8::try_from(note.as_str().len() + 1).unwrap_or(u8::MAX);
-    let text = note.as_str().bytes().take(usize::from(length) - 1);
-    [USERDATA_COMMENT, length].into_iter().chain(text).chain([0]).collect()
+fn comment(note: &Note) -> Vec<u8> {
+    let text = note.to_string();
+    // A note is never longer than nft reads.
+    let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
+    [&[USERDATA_COMMENT, length], text.as_bytes(), &[0]].concat()
 }
 
 /// The comment in an element's user data.
-pub(super) fn parse_comment(userdata: &[u8]) -> Option<Name> {
+pub(super) fn parse_comment(userdata: &[u8]) -> Option<Note> {
     match userdata {
-        [USERDATA_COMMENT, _, text @ .., 0] => std::str::from_utf8(text).ok().map(Name::from),
+        [USERDATA_COMMENT, _, text @ .., 0] => std::str::from_utf8(text).ok().map(|text| Note::new(text.into())),
         _ => None,
     }
 }
@@ -297,25 +313,25 @@ fn put_description(attributes: &mut Attributes, spec: &SetSpec) {
     });
 }
 
-/// An element as the kernel takes it; a range of a single field is two of its elements.
-pub(super) fn put_element(list: &mut Attributes, element: &Element, has_data: bool) {
-    let (first, last) = bounds(&element.key);
-    let value = if has_data { element.data.as_ref() } else { None };
-    let is_concatenated_range = matches!(&element.key, ElementKey::Range(range) if range.0.iter().nth(1).is_some());
+/// An element as the kernel takes it, without content when it is to go; a range of a single field is two of its elements,
+/// of which the first has the content.
+pub(super) fn put_element(list: &mut Attributes, key: &ElementKey, content: Option<&Content>) {
+    let (first, last) = bounds(key);
+    let is_concatenated_range = matches!(key, ElementKey::Range(range) if range.0.iter().nth(1).is_some());
     list.nest(LIST_ELEMENT, |entry| {
         put_key(entry, element::KEY, &first);
         if is_concatenated_range {
             put_key(entry, element::KEY_END, &last);
         }
-        if let Some(value) = value {
+        if let Some(value) = content.and_then(|content| content.data.as_ref()) {
             entry.nest(element::DATA, |data| put_data(data, value));
-            if let Some(note) = value.note() {
-                entry.put(element::USERDATA, &comment(note));
-            }
+        }
+        if let Some(note) = content.and_then(|content| content.note.as_ref()) {
+            entry.put(element::USERDATA, &comment(note));
         }
     });
     // A range of a single field is two elements: where it begins, and the first key behind it unless it goes to the end.
-    if let (ElementKey::Range(_), false) = (&element.key, is_concatenated_range)
+    if let (ElementKey::Range(_), false) = (key, is_concatenated_range)
         && let Some(behind) = successor(&last)
     {
         list.nest(LIST_ELEMENT, |entry| {
@@ -362,12 +378,12 @@ pub(super) const fn kind_name(kind: ChainKind) -> &'static str {
 mod tests {
     use super::*;
     use crate::netlink::{Message, parse_messages};
-    use compile::ruleset::{Data, Statement, Value};
+    use compile::ruleset::{Data, Element, Statement, Value};
 
     fn elements(count: u32) -> Operation {
         let element = |number: u32| Element {
             key: ElementKey::Exact([Value::Mark(number)].into()),
-            data: Some(Data::Values([Value::Port(80)].into())),
+            content: Data::Values([Value::Port(80)].into()).into(),
         };
         Operation::AddElements("ports".into(), (0..count).map(element).collect())
     }
@@ -441,7 +457,7 @@ mod tests {
         let spec_of = |first: u32, last: u32| {
             let mut list = Attributes::new();
             let key = ElementKey::range([Value::Mark(first)], [Value::Mark(last)]);
-            put_element(&mut list, &Element { key, data: None }, true);
+            put_element(&mut list, &key, Some(&Content::default()));
             crate::netlink::parse_attributes(list.as_bytes()).count()
         };
         assert_eq!(spec_of(1, 7), 2);

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use compile::ruleset::{Data, Element, ElementKey, SetSpec};
+use compile::ruleset::{Content, ElementKey, SetSpec};
 
 use super::Elements;
 use super::batch::put_element;
@@ -28,7 +28,7 @@ impl Expected {
         let elements = known.map(|(_, elements)| elements.clone()).unwrap_or_default();
         let mut numbers = Numbers::default();
         let mut missing = HashSet::with_capacity(elements.len());
-        missing.extend(elements.iter().filter_map(|(key, data)| numbers.of_known(key, data.as_ref())));
+        missing.extend(elements.iter().filter_map(|(key, content)| numbers.of_known(key, content)));
         Self { elements, missing, numbers }
     }
 
@@ -43,8 +43,8 @@ impl Expected {
             return self.elements;
         }
         let mut found = self.elements.clone();
-        for (key, data) in &self.elements {
-            if self.numbers.of_known(key, data.as_ref()).is_none_or(|number| self.missing.contains(&number)) {
+        for (key, content) in &self.elements {
+            if self.numbers.of_known(key, content).is_none_or(|number| self.missing.contains(&number)) {
                 found.remove(key);
             }
         }
@@ -60,10 +60,10 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of_known(&mut self, key: &ElementKey, data: Option<&Data>) -> Option<u64> {
+    fn of_known(&mut self, key: &ElementKey, content: &Content) -> Option<u64> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        put_element(&mut buffer, &Element { key: key.clone(), data: data.cloned() }, true);
+        put_element(&mut buffer, key, Some(content));
         let number = parse_attributes(buffer.as_bytes()).find(|(kind, _)| *kind == LIST_ELEMENT);
         let number = number.and_then(|(_, attributes)| self.of(attributes));
         self.buffer = buffer;
@@ -103,7 +103,7 @@ fn add(hasher: &mut impl Hasher, kind: u16, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use compile::ruleset::{DataType, FieldType, Value, Verdict};
+    use compile::ruleset::{Data, DataType, Element, FieldType, Note, Value, Verdict};
 
     use super::*;
 
@@ -117,18 +117,19 @@ mod tests {
 
     fn leading_to(port: u16, chain: &str, note: &str) -> Element {
         let key = ElementKey::Exact([Value::Port(port), Value::Mark(0)].into());
-        Element { key, data: Some(Data::noted(Verdict::Goto(chain.into()), note.into())) }
+        let verdict = Data::Verdict(Verdict::Goto(chain.into()));
+        Element { key, content: Content::from(verdict).noted(Note::new(note.into())) }
     }
 
     /// The element as a listing has it.
     fn listed(element: &Element) -> Vec<u8> {
         let mut list = Attributes::new();
-        put_element(&mut list, element, true);
+        put_element(&mut list, &element.key, Some(&element.content));
         parse_attributes(list.as_bytes()).next().unwrap().1.to_vec()
     }
 
     fn elements(all: &[Element]) -> Elements {
-        all.iter().map(|element| (element.key.clone(), element.data.clone())).collect()
+        all.iter().map(|element| (element.key.clone(), element.content.clone())).collect()
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use compile::ruleset::{BaseHook, ChainKind, Data, DataType, Dynamic, ElementKey, Hook, Policy, SetSpec, Values};
+use compile::ruleset::{
+    BaseHook, ChainKind, Content, DataType, Dynamic, ElementKey, Hook, Note, Policy, SetSpec, Values,
+};
 use compile::{Observed, ObservedChain};
 use model::Name;
 
@@ -127,7 +129,7 @@ pub(super) struct ListedElement {
     key: Vec<u8>,
     key_end: Option<Vec<u8>>,
     data: Option<Vec<u8>>,
-    note: Option<Name>,
+    note: Option<Note>,
     is_end: bool,
 }
 
@@ -163,14 +165,14 @@ fn parse_constant(attributes: &[u8]) -> Option<Vec<u8>> {
 /// A piece of a listing: what one message brought.
 pub(super) enum Piece {
     /// Whole elements; `None` in the place of one that does not fit the set's shape.
-    Elements(Vec<Option<(ElementKey, Option<Data>)>>),
+    Elements(Vec<Option<(ElementKey, Content)>>),
     /// Beginnings and ends of ranges, which belong together over all pieces.
     Ends(Vec<ListedElement>),
 }
 
 impl Piece {
     /// Those of its elements that are whole and fit the set's shape.
-    pub(super) fn into_elements(self) -> impl Iterator<Item = (ElementKey, Option<Data>)> {
+    pub(super) fn into_elements(self) -> impl Iterator<Item = (ElementKey, Content)> {
         let elements = match self {
             Self::Elements(elements) => elements,
             Self::Ends(_) => Vec::new(),
@@ -221,10 +223,10 @@ pub(super) fn assemble(spec: &SetSpec, pieces: Vec<Piece>, found: Elements) -> A
     add_all(&mut elements, ranges).map_or_else(|fault| fault, |()| Assembled::Whole(elements))
 }
 
-fn add_all(elements: &mut Elements, more: Vec<Option<(ElementKey, Option<Data>)>>) -> Result<(), Assembled> {
+fn add_all(elements: &mut Elements, more: Vec<Option<(ElementKey, Content)>>) -> Result<(), Assembled> {
     for element in more {
-        let (key, data) = element.ok_or(Assembled::Foreign)?;
-        if elements.insert(key, data).is_some() {
+        let (key, content) = element.ok_or(Assembled::Foreign)?;
+        if elements.insert(key, content).is_some() {
             return Err(Assembled::Overlapping);
         }
     }
@@ -236,7 +238,7 @@ fn has_overlap(listed: &[ListedElement]) -> bool {
     listed.iter().any(|element| !seen.insert((&element.key, &element.key_end, element.is_end)))
 }
 
-fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementKey, Option<Data>)> {
+fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementKey, Content)> {
     let first = Values::from(parse_values(&spec.key, &element.key)?);
     let key = match &element.key_end {
         Some(end) if spec.interval => ElementKey::range(first, parse_values(&spec.key, end)?),
@@ -244,18 +246,11 @@ fn assemble_element(spec: &SetSpec, element: &ListedElement) -> Option<(ElementK
         _ => ElementKey::Exact(first),
     };
     let data = match (&spec.data, &element.data) {
-        (Some(data_type), Some(data)) => Some(noted(parse_data(data_type, data)?, element.note.as_ref())),
+        (Some(data_type), Some(data)) => Some(parse_data(data_type, data)?),
         (None, None) => None,
         _ => return None,
     };
-    Some((key, data))
-}
-
-fn noted(data: Data, note: Option<&Name>) -> Data {
-    match (data, note) {
-        (Data::Verdict(verdict), Some(note)) => Data::noted(verdict, note.clone()),
-        (data, _) => data,
-    }
+    Some((key, Content { data, note: element.note.clone() }))
 }
 
 /// Joins beginnings and ends, which the kernel lists apart and in any order, to ranges.
@@ -337,7 +332,7 @@ mod tests {
         let assembled = |key: &[u8]| {
             assemble(&spec, vec![Piece::Elements(vec![assemble_element(&spec, &listed(key))])], Elements::new())
         };
-        let port = (ElementKey::Exact([Value::Port(80)].into()), None);
+        let port = (ElementKey::Exact([Value::Port(80)].into()), Content::default());
         assert_eq!(assembled(&[0, 80]), Assembled::Whole([port].into_iter().collect()));
         assert_eq!(assembled(&[80]), Assembled::Foreign);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compile::ruleset::{Data, ElementKey, Operation, Ruleset, Set, SetSpec, TABLE};
+use compile::ruleset::{Content, ElementKey, Operation, Ruleset, Set, SetSpec, TABLE};
 use model::{Name, SharedMap};
 use nix::errno::Errno;
 
@@ -26,7 +26,7 @@ pub struct Table {
 }
 
 /// The elements of a set: keys with their data, which only maps have.
-pub type Elements = SharedMap<ElementKey, Option<Data>>;
+pub type Elements = SharedMap<ElementKey, Content>;
 
 /// What became of operations that were applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -318,6 +318,7 @@ fn describe(operation: &Operation) -> String {
         Operation::FlushChain(name) => format!("flush the chain {name}"),
         Operation::DeleteChain(name) => format!("delete the chain {name}"),
         Operation::AddRule(chain, rule) => format!("add to chain {chain} the rule \"{rule}\""),
+        Operation::FillSet(set, elements) => format!("add {} elements to {set}", elements.len()),
         Operation::AddElements(set, elements) => format!("add {} elements to {set}", elements.len()),
         Operation::DeleteElements(set, elements) => format!("delete {} elements of {set}", elements.len()),
     }

@@ -174,7 +174,6 @@ fn parse_verdict(attributes: &[u8]) -> Option<Verdict> {
 pub(super) fn put_data(attributes: &mut Attributes, data: &Data) {
     match data {
         Data::Verdict(verdict) => put_verdict(attributes, verdict),
-        Data::NotedVerdict(noted) => put_verdict(attributes, &noted.0),
         Data::Values(values) => {
             attributes.put(data::VALUE, &values_bytes(values));
         }

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use compile::ruleset::{
-    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Data, DataType, Direction, Dynamic, ElementKey, FieldType,
-    HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Policy, RejectWith, Rule, Ruleset, Set, SetSpec,
-    SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
+    BaseHook, Chain, ChainKind, Comparison, ConntrackField, Content, Data, DataType, Direction, Dynamic, ElementKey,
+    FieldType, HeaderField, Hook, InterfaceName, Load, MetaField, NatKind, Note, Policy, RejectWith, Rule, Ruleset,
+    Set, SetSpec, SetUpdate, Statement, Value, Verdict, conntrack_state, conntrack_status,
 };
 use model::{IpFamily, Name};
 
@@ -17,11 +17,15 @@ fn ipv4(text: &str) -> Value {
     Value::Ipv4Address(text.parse().expect("a literal address"))
 }
 
+fn note(text: &str) -> Note {
+    Note::new(text.into())
+}
+
 fn set(key: &[FieldType], data: Option<DataType>) -> Set {
     Set::new(SetSpec { key: key.to_vec(), data, interval: false, dynamic: None })
 }
 
-fn with(mut set: Set, elements: impl IntoIterator<Item = (ElementKey, Option<Data>)>) -> Set {
+fn with(mut set: Set, elements: impl IntoIterator<Item = (ElementKey, Content)>) -> Set {
     set.elements = elements.into_iter().collect();
     set
 }
@@ -76,10 +80,10 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             with(
                 set(&service, Some(DataType::Verdict)),
                 [
-                    (ElementKey::Exact(key().into()), Some(Data::Verdict(Verdict::Goto("lb_2".into())))),
+                    (ElementKey::Exact(key().into()), Data::Verdict(Verdict::Goto("lb_2".into())).into()),
                     (
                         ElementKey::Exact([Value::Protocol(17), ipv4("10.96.0.10"), Value::Port(53)].into()),
-                        Some(Data::noted(Verdict::Drop, "shop/dns:udp".into())),
+                        Content::from(Data::Verdict(Verdict::Drop)).noted(Note::new("shop/dns:udp".into())),
                     ),
                 ],
             ),
@@ -89,8 +93,12 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             with(
                 set(&slot, Some(endpoint)),
                 [
-                    (slot_key(1), Some(Data::Values([ipv4("10.244.0.5"), Value::Port(6443)].into()))),
-                    (slot_key(2), Some(Data::Values([ipv4("10.244.1.5"), Value::Port(6443)].into()))),
+                    (slot_key(1), Data::Values([ipv4("10.244.0.5"), Value::Port(6443)].into()).into()),
+                    (
+                        slot_key(2),
+                        Content::from(Data::Values([ipv4("10.244.1.5"), Value::Port(6443)].into()))
+                            .noted(Note::of_part("default/kubernetes:https".into(), "api-1".into())),
+                    ),
                 ],
             ),
         ),
@@ -98,21 +106,27 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             "node_ports",
             with(
                 set(&[FieldType::Port], Some(DataType::Fields(vec![FieldType::Mark]))),
-                [(ElementKey::Exact([Value::Port(30_080)].into()), Some(Data::Values([Value::Mark(7)].into())))],
+                [(ElementKey::Exact([Value::Port(30_080)].into()), Data::Values([Value::Mark(7)].into()).into())],
             ),
         ),
         (
             "links",
             with(
                 set(&[FieldType::Interface], None),
-                [(ElementKey::Exact([Value::Interface(InterfaceName::new("eth0").expect("a name"))].into()), None)],
+                [(
+                    ElementKey::Exact([Value::Interface(InterfaceName::new("eth0").expect("a name"))].into()),
+                    Content::default(),
+                )],
             ),
         ),
         (
             "six",
             with(
                 set(&[FieldType::Ipv6Address], None),
-                [(ElementKey::Exact([Value::Ipv6Address("2001:db8::1".parse().expect("an address"))].into()), None)],
+                [(
+                    ElementKey::Exact([Value::Ipv6Address("2001:db8::1".parse().expect("an address"))].into()),
+                    Content::of(note("node two")),
+                )],
             ),
         ),
         (
@@ -120,9 +134,10 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
             with(
                 ranges,
                 [
-                    (range("10.0.0.0", "10.0.0.255"), None),
-                    (range("10.0.2.0", "10.0.3.255"), None),
-                    (range("224.0.0.0", "255.255.255.255"), None),
+                    (range("10.0.0.0", "10.0.0.255"), Content::of(note("pods of node one"))),
+                    (range("10.0.1.0", "10.0.1.255"), Content::of(note("pods of node two"))),
+                    (range("10.0.2.0", "10.0.3.255"), Content::default()),
+                    (range("224.0.0.0", "255.255.255.255"), Content::of(note("the last"))),
                 ],
             ),
         ),
@@ -132,7 +147,7 @@ fn sets() -> std::collections::BTreeMap<Name, Set> {
                 wide_ranges,
                 [(
                     ElementKey::range([ipv4("10.1.0.0"), Value::Port(80)], [ipv4("10.1.255.255"), Value::Port(90)]),
-                    Some(Data::Verdict(Verdict::Accept)),
+                    Content::from(Data::Verdict(Verdict::Accept)).noted(note(&"long".repeat(40))),
                 )],
             ),
         ),

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use compile::host_ports::HostPort;
+use compile::host_ports::{HostPort, PublishedPort};
 use datapath::nft::{ForeignChain, chains_of_others};
 use datapath::route::{LinkIndex, Route, RouteAction, RouteError, RouteFilter, RouteOrigin, Rtnetlink};
 use ipnet::IpNet;
@@ -82,12 +82,12 @@ fn changed_pods(cni_state_dir: &Path, node: &str) -> Vec<Finding> {
 
 /// Host ports of pods whose connections a Service gets, as its node port is the same.
 fn host_ports_without_connections(cni_state_dir: &Path, cluster: &Cluster, node: &str) -> Vec<Finding> {
-    let ports = cni::owned_host_ports(cni_state_dir).unwrap_or_default().into_iter();
+    let ports = cni::recorded_host_ports(cni_state_dir).unwrap_or_default().into_iter();
     // Those of the loopback address are not looked for among node ports.
-    let ports = ports.filter(|(_, port)| !port.address.is_some_and(|address| address.is_loopback()));
+    let ports = ports.filter(|published| !published.port.address.is_some_and(|address| address.is_loopback()));
     // A port that leads to a pod of two families is one finding.
     let mut lost = BTreeSet::new();
-    for (pod, port) in ports {
+    for PublishedPort { port, owner: pod } in ports {
         lost.extend(rival_of(&port, cluster).map(|service| {
             let (protocol, number) = (port.protocol, port.port);
             format!("Pod {pod}: {protocol} {number} of {node} is the node port of Service {service}, which gets all connections; use another hostPort")

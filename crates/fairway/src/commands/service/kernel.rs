@@ -128,7 +128,7 @@ impl OwnKernel {
         let mut elements = Vec::new();
         for (name, (set, wanted)) in wanted {
             let held = self.0.read_set(name, &set.spec)?.unwrap_or_default();
-            let is_held = |element: &Element| held.get(&element.key) == Some(&element.data);
+            let is_held = |element: &Element| held.get(&element.key) == Some(&element.content);
             elements.extend(wanted.iter().map(|element| (name.clone(), element.to_string(), is_held(element))));
         }
         Ok(KernelReport { elements })

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use compile::host_ports::HostPort;
+use compile::host_ports::{HostPort, PublishedPort};
 use compile::plan::{Checksums, Hop, PeerPath, PolicySide, Route};
 use compile::{NodeView, Plan};
 use datapath::conntrack::Conntrack;
@@ -294,14 +294,14 @@ impl Kernel {
 
     /// What the plugin's maps are to begin with, should they have to be made. That takes a listing: it is no use to read
     /// every pod's record for a change without one, and should one come unawares, the maps begin empty.
-    fn recorded_host_ports(&self) -> Result<Vec<HostPort>> {
+    fn recorded_host_ports(&self) -> Result<Vec<PublishedPort>> {
         if self.datapath.remembers() {
             return Ok(Vec::new());
         }
         self.read_host_ports()
     }
 
-    fn read_host_ports(&self) -> Result<Vec<HostPort>> {
+    fn read_host_ports(&self) -> Result<Vec<PublishedPort>> {
         let recorded = cni::recorded_host_ports(&self.cni_state_dir);
         recorded.context("cannot read which ports of the node lead to pods")
     }
@@ -319,7 +319,8 @@ impl Kernel {
             return Ok(None);
         }
         let started = Instant::now();
-        let host_ports = if old.is_none() { self.read_host_ports()? } else { Vec::new() };
+        let published = if old.is_none() { self.read_host_ports()? } else { Vec::new() };
+        let host_ports: Vec<HostPort> = published.iter().map(|published| published.port).collect();
         let mut judge = Judge::new(&committed.plan, old.map(|old| &old.plan), &self.view.service_ranges, &host_ports);
         let removed = self.conntrack.remove_udp_flows(|flow| judge.is_wanted(flow))?;
         let removed = removed.iter().map(|flow| IpFamily::of(flow.frontend.ip())).collect();

@@ -57,7 +57,8 @@ impl Records {
             if written == read_at {
                 return Ok((written, None));
             }
-            cni::recorded_host_ports(&state_dir).map(|ports| (written, Some(ports)))
+            let recorded = cni::recorded_host_ports(&state_dir)?;
+            anyhow::Ok((written, Some(recorded.into_iter().map(|published| published.port).collect())))
         };
         let (written, ports) = tokio::task::spawn_blocking(work).await??;
         self.read_at = written.filter(|at| at.elapsed().is_ok_and(|age| age > CLOCK_TICK));
