@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::uri::InvalidUri;
 use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -69,6 +70,8 @@ pub enum ConnectError {
     Server {
         /// The text given.
         server: String,
+        /// Why not.
+        source: InvalidUri,
     },
     /// The credentials or certificates cannot be used.
     #[error("cannot make a client for {url}")]
@@ -103,7 +106,8 @@ impl ApiAccess {
             None => Config::incluster_env().map_err(|source| ConnectError::InCluster { source })?,
         };
         if let Some(server) = &self.server {
-            config.cluster_url = server.parse().map_err(|_| ConnectError::Server { server: server.clone() })?;
+            let refuse = |source| ConnectError::Server { server: server.clone(), source };
+            config.cluster_url = server.parse().map_err(refuse)?;
         }
         // A request on a connection that was idle has all of the time.
         (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);

@@ -4,6 +4,7 @@
 //! has not been renewed for its duration. No two clocks are compared: a candidate measures by its own how long the
 //! Lease has stood still.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -63,7 +64,7 @@ impl Candidate {
             match self.try_to_lead().await {
                 Ok(true) => return info!(lease = self.name, identity = self.identity, "leading"),
                 Ok(false) => {}
-                Err(error) => warn!(%error, lease = self.name, "cannot ask who leads"),
+                Err(error) => warn!(%error, cause = ?error.source(), lease = self.name, "cannot ask who leads"),
             }
             sleep(self.timing.retry_period()).await;
         }
@@ -82,7 +83,9 @@ impl Candidate {
                 outcome = self.try_to_lead() => match outcome {
                     Ok(true) => renewed = asked,
                     Ok(false) => return warn!(lease = self.name, "somebody else leads"),
-                    Err(error) => debug!(%error, lease = self.name, "cannot renew the lease; trying again"),
+                    Err(error) => {
+                        debug!(%error, cause = ?error.source(), lease = self.name, "cannot renew the lease; trying again");
+                    }
                 },
             }
             sleep_until((asked + self.timing.retry_period()).min(renewed + self.timing.renew_deadline())).await;
@@ -92,7 +95,7 @@ impl Candidate {
     /// Gives the Lease back, so that another need not wait until it runs out. Call it when the work has ended.
     pub async fn resign(&mut self) {
         if let Err(error) = self.try_to_resign().await {
-            debug!(%error, lease = self.name, "cannot give the lease back; it will run out");
+            debug!(%error, cause = ?error.source(), lease = self.name, "cannot give the lease back; it will run out");
         }
     }
 
@@ -102,7 +105,7 @@ impl Candidate {
     }
 
     async fn claim_lease(&mut self) -> Result<bool, LeaseError> {
-        let found = self.leases.get_opt(&self.name).await.map_err(LeaseError::Read)?;
+        let found = self.leases.get_opt(&self.name).await.map_err(LeaseError::read)?;
         let current = found.as_ref().and_then(|lease| lease.spec.as_ref());
         let stands_still = current.is_some_and(|spec| self.stands_still(spec));
         let claim = Claim { identity: &self.identity, duration: self.timing.duration, now: Timestamp::now() };
@@ -141,7 +144,7 @@ impl Candidate {
         match written {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
-            Err(error) => Err(LeaseError::Write(error)),
+            Err(error) => Err(LeaseError::Write(Box::new(error))),
         }
     }
 
@@ -157,7 +160,7 @@ impl Candidate {
 
     /// Whether the Lease is not ours any more.
     async fn give_back(&self) -> Result<bool, LeaseError> {
-        let Some(lease) = self.leases.get_opt(&self.name).await.map_err(LeaseError::Read)? else { return Ok(true) };
+        let Some(lease) = self.leases.get_opt(&self.name).await.map_err(LeaseError::read)? else { return Ok(true) };
         let held = lease.spec.filter(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
         let Some(spec) = held else { return Ok(true) };
         let now = Some(MicroTime(Timestamp::now()));
@@ -169,12 +172,18 @@ impl Candidate {
 /// Why a Lease could not be claimed or given back; another try may help.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
-    #[error("cannot read the lease: {0}")]
-    Read(kube::Error),
-    #[error("cannot write the lease: {0}")]
-    Write(kube::Error),
+    #[error("cannot read the lease")]
+    Read(#[source] Box<kube::Error>),
+    #[error("cannot write the lease")]
+    Write(#[source] Box<kube::Error>),
     #[error("the API server has not answered for {limit:?}")]
     Slow { limit: Duration },
+}
+
+impl LeaseError {
+    fn read(error: kube::Error) -> Self {
+        Self::Read(Box::new(error))
+    }
 }
 
 /// What a candidate wants.

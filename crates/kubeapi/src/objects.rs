@@ -40,14 +40,53 @@ pub enum Applied {
 
 /// Something could not be done with an object.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {object}")]
-pub struct ObjectError {
-    /// What was tried.
-    pub action: &'static str,
-    /// With what.
-    pub object: String,
-    /// Why not.
-    pub source: Box<kube::Error>,
+pub enum ObjectError {
+    /// The API server does not tell its version.
+    #[error("cannot ask the API server for its version")]
+    Version {
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// An object could not be read.
+    #[error("cannot read {object}")]
+    Read {
+        /// Which.
+        object: ObjectName,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// The objects of a kind could not be listed.
+    #[error("cannot list {kind}")]
+    List {
+        /// Their kind.
+        kind: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// An object could not be applied.
+    #[error("cannot apply {object}")]
+    Apply {
+        /// Which.
+        object: ObjectName,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// An object could not be made.
+    #[error("cannot create {object}")]
+    Create {
+        /// Which.
+        object: ObjectName,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+    /// An object could not be deleted.
+    #[error("cannot delete {object}")]
+    Delete {
+        /// Which.
+        object: ObjectName,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
 }
 
 impl ObjectName {
@@ -76,13 +115,6 @@ impl fmt::Display for ObjectName {
     }
 }
 
-impl ObjectError {
-    fn with(action: &'static str, object: &dyn fmt::Display) -> impl FnOnce(kube::Error) -> Self {
-        let object = object.to_string();
-        move |source| Self { action, object, source: Box::new(source) }
-    }
-}
-
 impl Objects {
     /// All objects that `client` may reach; `manager` is noted beside the fields it writes.
     pub fn new(client: Client, manager: &str) -> Self {
@@ -92,7 +124,8 @@ impl Objects {
     /// The version of the API server, e.g. `v1.36.3`.
     pub async fn server_version(&self) -> Result<String, ObjectError> {
         let version = self.client.apiserver_version().await;
-        Ok(version.map_err(ObjectError::with("ask", &"the API server for its version"))?.git_version)
+        let version = version.map_err(|error| ObjectError::Version { source: Box::new(error) })?;
+        Ok(version.git_version)
     }
 
     /// The object, if there is one.
@@ -101,7 +134,7 @@ impl Objects {
             let request = name.request().get(&name.name, &GetParams::default());
             self.client.request(request.map_err(kube::Error::BuildRequest)?).await
         };
-        found(asked.await).map_err(ObjectError::with("read", name))
+        found(asked.await).map_err(|error| ObjectError::Read { object: name.clone(), source: Box::new(error) })
     }
 
     /// All objects of a kind with these labels (`""` for all), in one namespace or in all; none of a kind that the API
@@ -117,7 +150,8 @@ impl Objects {
             let request = request(api_version, kind, namespace).list(&parameters);
             self.client.request(request.map_err(kube::Error::BuildRequest)?).await
         };
-        let answer = found(asked.await).map_err(ObjectError::with("list", &kind))?;
+        let failed = |error| ObjectError::List { kind: kind.to_owned(), source: Box::new(error) };
+        let answer = found(asked.await).map_err(failed)?;
         let mut items = match answer.unwrap_or_default()["items"].take() {
             Value::Array(items) => items,
             _ => Vec::new(),
@@ -139,7 +173,8 @@ impl Objects {
             let request = name.request().patch(&name.name, &parameters, &Patch::Apply(object));
             self.client.request(request.map_err(kube::Error::BuildRequest)?).await
         };
-        let after: Value = asked.await.map_err(ObjectError::with("apply", &name))?;
+        let after: Value =
+            asked.await.map_err(|error| ObjectError::Apply { object: name.clone(), source: Box::new(error) })?;
         let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
         Ok(match before {
             None => Applied::Created,
@@ -156,7 +191,7 @@ impl Objects {
             let request = name.request().create(&parameters, object.to_string().into_bytes());
             self.client.request(request.map_err(kube::Error::BuildRequest)?).await
         };
-        asked.await.map_err(ObjectError::with("create", &name))
+        asked.await.map_err(|error| ObjectError::Create { object: name.clone(), source: Box::new(error) })
     }
 
     /// Asks for the object's end; whether it was there. What depends on it ends after it.
@@ -165,7 +200,8 @@ impl Objects {
             let request = name.request().delete(&name.name, &DeleteParams::background());
             self.client.request(request.map_err(kube::Error::BuildRequest)?).await
         };
-        let answer = found(asked.await).map_err(ObjectError::with("delete", name))?;
+        let answer = found(asked.await)
+            .map_err(|error| ObjectError::Delete { object: name.clone(), source: Box::new(error) })?;
         Ok(answer.is_some())
     }
 }

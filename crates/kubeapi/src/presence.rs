@@ -26,6 +26,8 @@ use tracing::{debug, error, info, warn};
 
 /// How soon a Lease that has run out is noticed.
 const LOOK: Duration = Duration::from_millis(200);
+/// A watch that fails for one reason is complained of so often.
+const REMINDER: Duration = Duration::from_mins(5);
 /// A Lease is renewed so many times in its duration.
 const RENEWALS: u32 = 4;
 /// What happens to the Leases, as the API server tells it.
@@ -152,12 +154,19 @@ impl Presence {
         renewed: &watch::Receiver<Option<Instant>>,
     ) {
         let mut events = self.watch();
+        let mut failure = Failure::default();
         let mut looks = interval(LOOK);
         let (mut seen, mut begun) = (Seen::default(), Instant::now());
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => seen.take(event, Instant::now()),
+                    Some(Ok(event)) => {
+                        failure.ended();
+                        seen.take(event, Instant::now());
+                    }
+                    Some(Err(error)) if failure.is_news(&error.to_string(), Instant::now()) => {
+                        warn!(%error, "cannot watch the leases: nobody may answer for addresses; trying again");
+                    }
                     Some(Err(error)) => debug!(%error, "watching the leases failed; trying again"),
                     None => return,
                 },
@@ -186,6 +195,26 @@ impl Presence {
                 is_new
             });
         }
+    }
+}
+
+/// What was last told of a watch that fails.
+#[derive(Debug, Default)]
+struct Failure(Option<(String, Instant)>);
+
+impl Failure {
+    /// Whether a failure is to be told: another one than the last, or the same that still lasts.
+    fn is_news(&mut self, said: &str, now: Instant) -> bool {
+        let is_known = |(known, told): &(String, Instant)| known == said && now < *told + REMINDER;
+        let is_news = !self.0.as_ref().is_some_and(is_known);
+        if is_news {
+            self.0 = Some((said.to_owned(), now));
+        }
+        is_news
+    }
+
+    fn ended(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -279,6 +308,17 @@ mod tests {
         assert!(names(&seen, start + DURATION).is_empty(), "the same renewal seen again is no renewal");
         seen.take(Event::Apply(lease("a", 2)), start + DURATION);
         assert_eq!(names(&seen, start + DURATION), ["a"]);
+    }
+
+    #[test]
+    fn a_watch_that_fails_is_told_at_once_and_while_it_lasts_now_and_then() {
+        let (mut failure, start) = (Failure::default(), Instant::now());
+        assert!(failure.is_news("forbidden", start));
+        assert!(!failure.is_news("forbidden", start + REMINDER / 2));
+        assert!(failure.is_news("forbidden", start + REMINDER));
+        assert!(failure.is_news("timeout", start + REMINDER), "another one");
+        failure.ended();
+        assert!(failure.is_news("timeout", start + REMINDER), "it had ended in between");
     }
 
     #[test]
