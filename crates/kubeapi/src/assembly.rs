@@ -8,10 +8,10 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::runtime::watcher::Event;
 use model::from_kube::LoadBalancerPool;
-use model::{Cluster, Rejected, SharedMap};
+use model::{Cluster, ObjectKind, Rejected, SharedMap};
 
 use crate::decoded::Decoded;
-use crate::kinds::{Kind, ObjectKind, Refusal};
+use crate::kinds::{Kind, Refusal};
 
 /// What one of the watches reported.
 #[expect(clippy::large_enum_variant, reason = "one lives at a time and is moved once")]

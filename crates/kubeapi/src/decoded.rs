@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 
+use crate::kinds::Kind;
+
 /// An object, or what there is of it.
 #[expect(clippy::large_enum_variant, reason = "nearly all are whole")]
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ impl<K> Decoded<K> {
     }
 }
 
-impl<K: Resource> Decoded<K> {
+impl<K: Kind> Decoded<K> {
     /// What a fact is made of, or the refusal of an object that cannot be read.
     pub(crate) fn admit<T>(&self, admit: impl FnOnce(&K) -> Admitted<T>) -> Admitted<T> {
         match self {
@@ -42,7 +44,7 @@ impl<K: Resource> Decoded<K> {
             Self::Malformed { metadata, why } => {
                 let name = |text: Option<&str>| text.map(Name::from);
                 let object = Subject {
-                    kind: K::KIND,
+                    kind: K::OBJECT_KIND,
                     namespace: name(metadata.namespace.as_deref()),
                     name: name(metadata.name.as_deref()).unwrap_or_else(|| "(unnamed)".into()),
                 };

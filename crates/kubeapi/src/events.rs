@@ -1,17 +1,18 @@
 //! Telling users, on their own objects, what could not be admitted.
 
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::core::v1::{self as core, Event, EventSource};
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use model::from_kube::LoadBalancerPool;
-use model::{NamespacedName, Rejected, RejectedReason, Subject};
+use model::{NamespacedName, ObjectKind, Rejected, RejectedReason, Subject, fnv1a};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -86,10 +87,9 @@ pub async fn report_refused_config(
         name: name.to_string(),
         uid: found.metadata.uid.unwrap_or_default(),
     };
-    let subject = Subject { kind: core::ConfigMap::KIND, namespace: Some(namespace.clone()), name: name.clone() };
-    let reason = RejectedReason::Refused;
-    let rejected = Rejected { object: subject, reason, field: field.into(), why: why.into() };
-    Reporter::new(client.clone(), component).tell(&object, &[rejected]).await;
+    let note = Note::refusal(RejectedReason::Refused, field, why);
+    let event = event_for(&object, &note, component, Timestamp::now());
+    Reporter::new(client.clone(), component).write(&event).await;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ impl<'a> Reporter<'a> {
     async fn tell(&mut self, object: &ObjectReference, rejected: &[Rejected]) {
         for rejected in rejected {
             self.pace.tick().await;
-            self.write(&event_for(object, rejected, self.component, Timestamp::now())).await;
+            self.write(&event_for(object, &Note::from(rejected), self.component, Timestamp::now())).await;
         }
     }
 
@@ -211,10 +211,13 @@ where
 /// The object as an Event names it. Lists, because that is a right whoever watches the kind has anyway.
 async fn find(client: &Client, subject: &Subject) -> Result<Option<ObjectReference>, kube::Error> {
     match subject.kind {
-        core::Service::KIND => find_as::<core::Service>(client, subject).await,
-        core::Node::KIND => find_as::<core::Node>(client, subject).await,
-        LoadBalancerPool::KIND => find_as::<LoadBalancerPool>(client, subject).await,
-        _ => Ok(None),
+        ObjectKind::Node => find_as::<core::Node>(client, subject).await,
+        ObjectKind::Namespace => find_as::<core::Namespace>(client, subject).await,
+        ObjectKind::Pod => find_as::<core::Pod>(client, subject).await,
+        ObjectKind::Service => find_as::<core::Service>(client, subject).await,
+        ObjectKind::EndpointSlice => find_as::<discovery::EndpointSlice>(client, subject).await,
+        ObjectKind::LoadBalancerPool => find_as::<LoadBalancerPool>(client, subject).await,
+        ObjectKind::ServiceCidr => find_as::<ServiceCIDR>(client, subject).await,
     }
 }
 
@@ -237,18 +240,11 @@ pub(crate) async fn report_done(
     component: &str,
 ) -> Result<(), kube::Error> {
     let now = Timestamp::now();
-    let done = Rejected {
-        object: subject_of(object),
-        field: String::new(),
-        why: message.into(),
-        reason: RejectedReason::Refused,
-    };
-    let mut event = event_for(object, &done, component, now);
+    let note = Note { kind: "Normal", reason, action: reason, message: message.into() };
+    let mut event = event_for(object, &note, component, now);
     // As client-go names them: the same is done again, and told again.
     let name: String = object.name.chars().take(NAME_PART).collect();
     event.metadata.name = Some(format!("{name}.{:x}", now.as_nanosecond()));
-    (event.type_, event.reason) = (Some("Normal".into()), Some(reason.into()));
-    (event.action, event.message) = (Some(reason.into()), Some(message.into()));
     let namespace = event.metadata.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.into());
     Api::<Event>::namespaced(client.clone(), &namespace).create(&PostParams::default(), &event).await.map(drop)
 }
@@ -266,16 +262,33 @@ pub async fn report_on_service(
     }
 }
 
-fn subject_of(object: &ObjectReference) -> Subject {
-    let namespace = object.namespace.as_deref().map(Into::into);
-    Subject { kind: object.kind, namespace, name: object.name.as_str().into() }
+/// What an Event says.
+struct Note<'a> {
+    /// `Normal` or `Warning`.
+    kind: &'static str,
+    reason: &'a str,
+    action: &'a str,
+    message: String,
 }
 
-fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now: Timestamp) -> Event {
+impl Note<'static> {
+    /// A field was refused.
+    fn refusal(reason: RejectedReason, field: &str, why: &str) -> Self {
+        Self { kind: "Warning", reason: reason.as_str(), action: "Admit", message: format!("{field}: {why}") }
+    }
+}
+
+impl From<&Rejected> for Note<'static> {
+    fn from(rejected: &Rejected) -> Self {
+        Self::refusal(rejected.reason, &rejected.field, &rejected.why)
+    }
+}
+
+fn event_for(object: &ObjectReference, note: &Note<'_>, component: &str, now: Timestamp) -> Event {
     let namespace = object.namespace.clone().unwrap_or_else(|| CLUSTER_NAMESPACE.into());
     Event {
         metadata: ObjectMeta {
-            name: Some(event_name(object, rejected)),
+            name: Some(event_name(object, note)),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },
@@ -287,10 +300,10 @@ fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now
             uid: Some(object.uid.clone()),
             ..core::ObjectReference::default()
         },
-        type_: Some("Warning".into()),
-        reason: Some(rejected.reason.to_string()),
-        action: Some("Admit".into()),
-        message: Some(format!("{}: {}", rejected.field, rejected.why)),
+        type_: Some(note.kind.into()),
+        reason: Some(note.reason.into()),
+        action: Some(note.action.into()),
+        message: Some(note.message.clone()),
         count: Some(1),
         event_time: Some(MicroTime(now)),
         first_timestamp: Some(Time(now)),
@@ -302,11 +315,10 @@ fn event_for(object: &ObjectReference, rejected: &Rejected, component: &str, now
     }
 }
 
-fn event_name(object: &ObjectReference, rejected: &Rejected) -> String {
-    let mut hasher = DefaultHasher::new();
-    (&object.uid, object.kind, &rejected.field, &rejected.why).hash(&mut hasher);
+fn event_name(object: &ObjectReference, note: &Note<'_>) -> String {
+    let parts = [&object.uid, object.kind, &note.message].map(str::as_bytes);
     let name: String = object.name.chars().take(NAME_PART).collect();
-    format!("{name}.{:016x}", hasher.finish())
+    format!("{name}.{:016x}", fnv1a(&parts.join(&0)))
 }
 
 #[cfg(test)]
@@ -337,7 +349,7 @@ mod tests {
     #[test]
     fn an_event_says_what_is_wrong_with_which_object() {
         let (object, rejected) = refused("0 is not a port");
-        let event = event_for(&object, &rejected, "fairway-agent", Timestamp::UNIX_EPOCH);
+        let event = event_for(&object, &Note::from(&rejected), "fairway-agent", Timestamp::UNIX_EPOCH);
         assert_eq!(event.message.as_deref(), Some("spec.ports[0].port: 0 is not a port"));
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("Refused")));
         assert_eq!(event.involved_object.name.as_deref(), Some("cart"));
@@ -347,7 +359,9 @@ mod tests {
     #[test]
     fn what_is_refused_again_later_is_counted_and_not_what_every_node_tells_of_the_same() {
         let (object, rejected) = refused("0 is not a port");
-        let at = |second| event_for(&object, &rejected, "fairway-agent", Timestamp::from_second(second).unwrap());
+        let at = |second| {
+            event_for(&object, &Note::from(&rejected), "fairway-agent", Timestamp::from_second(second).unwrap())
+        };
         assert_eq!(repetition_of(&at(0), &at(59)), None);
         let repeated = repetition_of(&at(0), &at(60)).unwrap();
         assert_eq!(repeated, json!({ "count": 2, "lastTimestamp": "1970-01-01T00:01:00Z" }));
@@ -358,8 +372,8 @@ mod tests {
     #[test]
     fn the_same_refusal_is_the_same_event_on_every_node() {
         let (object, rejected) = refused("0 is not a port");
-        assert_eq!(event_name(&object, &rejected), event_name(&object, &rejected));
+        assert_eq!(event_name(&object, &Note::from(&rejected)), event_name(&object, &Note::from(&rejected)));
         let (_, other) = refused("1 is not a port");
-        assert_ne!(event_name(&object, &rejected), event_name(&object, &other));
+        assert_ne!(event_name(&object, &Note::from(&rejected)), event_name(&object, &Note::from(&other)));
     }
 }

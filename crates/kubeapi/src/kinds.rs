@@ -1,7 +1,6 @@
 //! The kinds of objects a role can watch, and where each one's facts live in a snapshot.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -11,34 +10,11 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::from_kube::{self, Admitted, LoadBalancerPool};
-use model::{AddressPool, Cluster, EndpointSlice, Name, NamespacedName, Node, Pod, Rejected, Service, SharedMap};
+use model::{
+    AddressPool, Cluster, EndpointSlice, Name, NamespacedName, Node, ObjectKind, Pod, Rejected, Service, SharedMap,
+};
 
 use crate::decoded::Decoded;
-
-/// A kind of object that a role can watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKind {
-    /// Nodes.
-    Node,
-    /// Namespaces.
-    Namespace,
-    /// Pods of all namespaces.
-    Pod,
-    /// Services of all namespaces.
-    Service,
-    /// EndpointSlices of all namespaces.
-    EndpointSlice,
-    /// Pools of load balancer addresses.
-    LoadBalancerPool,
-    /// Ranges of cluster IPs. An API server that has no such objects, or does not show them, is as one without any.
-    ServiceCidr,
-}
-
-impl fmt::Display for ObjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
 
 /// An object of the API, to be named in an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +47,9 @@ pub(crate) trait Kind: k8s_openapi::Resource + k8s_openapi::Metadata<Ty = Object
     /// What a snapshot keeps of the object.
     type Fact: PartialEq;
 
+    /// What the kind is called in refusals.
+    const OBJECT_KIND: ObjectKind;
+
     fn key_of(metadata: &ObjectMeta) -> Self::Key;
 
     fn key(&self) -> Self::Key {
@@ -98,6 +77,8 @@ impl<K: Kind> Kind for Decoded<K> {
     type Key = K::Key;
     type Fact = K::Fact;
 
+    const OBJECT_KIND: ObjectKind = K::OBJECT_KIND;
+
     fn key_of(metadata: &ObjectMeta) -> K::Key {
         K::key_of(metadata)
     }
@@ -115,6 +96,8 @@ impl Kind for core::Node {
     type Key = Name;
     type Fact = Node;
 
+    const OBJECT_KIND: ObjectKind = ObjectKind::Node;
+
     fn key_of(metadata: &ObjectMeta) -> Name {
         name(metadata)
     }
@@ -131,6 +114,8 @@ impl Kind for core::Node {
 impl Kind for core::Namespace {
     type Key = Name;
     type Fact = BTreeMap<Name, Name>;
+
+    const OBJECT_KIND: ObjectKind = ObjectKind::Namespace;
 
     fn key_of(metadata: &ObjectMeta) -> Name {
         name(metadata)
@@ -150,6 +135,8 @@ impl Kind for core::Pod {
     type Key = NamespacedName;
     type Fact = Pod;
 
+    const OBJECT_KIND: ObjectKind = ObjectKind::Pod;
+
     fn key_of(metadata: &ObjectMeta) -> NamespacedName {
         namespaced_name(metadata)
     }
@@ -167,6 +154,8 @@ impl Kind for core::Service {
     type Key = NamespacedName;
     type Fact = Service;
 
+    const OBJECT_KIND: ObjectKind = ObjectKind::Service;
+
     fn key_of(metadata: &ObjectMeta) -> NamespacedName {
         namespaced_name(metadata)
     }
@@ -183,6 +172,8 @@ impl Kind for core::Service {
 impl Kind for discovery::EndpointSlice {
     type Key = NamespacedName;
     type Fact = EndpointSlice;
+
+    const OBJECT_KIND: ObjectKind = ObjectKind::EndpointSlice;
 
     fn key_of(metadata: &ObjectMeta) -> NamespacedName {
         namespaced_name(metadata)
@@ -212,6 +203,8 @@ impl Kind for LoadBalancerPool {
     type Key = Name;
     type Fact = AddressPool;
 
+    const OBJECT_KIND: ObjectKind = ObjectKind::LoadBalancerPool;
+
     fn key_of(metadata: &ObjectMeta) -> Name {
         name(metadata)
     }
@@ -228,6 +221,8 @@ impl Kind for LoadBalancerPool {
 impl Kind for ServiceCIDR {
     type Key = Name;
     type Fact = Vec<IpNet>;
+
+    const OBJECT_KIND: ObjectKind = ObjectKind::ServiceCidr;
 
     fn key_of(metadata: &ObjectMeta) -> Name {
         name(metadata)
@@ -250,7 +245,7 @@ fn namespaced_name(metadata: &ObjectMeta) -> NamespacedName {
     NamespacedName::new(metadata.namespace.as_deref().unwrap_or_default(), name(metadata))
 }
 
-fn place<K: Ord + Hash + Clone, V>(table: &mut SharedMap<K, Arc<V>>, key: &K, fact: Option<&Arc<V>>) {
+fn place<K: Ord + Clone, V>(table: &mut SharedMap<K, Arc<V>>, key: &K, fact: Option<&Arc<V>>) {
     match fact {
         Some(fact) => table.insert(key.clone(), Arc::clone(fact)),
         None => table.remove(key),

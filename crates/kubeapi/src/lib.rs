@@ -25,10 +25,11 @@ pub use events::{
     RejectionSender, Rejections, rejections, report_on_service, report_refusals, report_refused_config,
     report_rejections,
 };
-pub use kinds::{ObjectKind, ObjectReference, Refusal};
+pub use kinds::{ObjectReference, Refusal};
 pub use kube::Client;
 pub use lease::{Candidate, Timing};
 pub use load_balancer::{publish_addresses, publish_pool_status, publish_release};
+pub use model::ObjectKind;
 pub use node::{give_pod_ranges, report_network_available};
 pub use objects::{Applied, ObjectError, ObjectName, Objects};
 pub use observe::{Answered, RequestObserver};

@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use model::from_kube::{LoadBalancerPool, ServiceRecord};
+use model::from_kube::{LoadBalancerPool, SERVICE_LABEL, ServiceRecord};
 use model::{Cluster, NamespacedName};
 use serde::de::DeserializeOwned;
 
@@ -86,7 +86,7 @@ pub async fn read_service_record(
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     let Some(object) = services.get_opt(service.name.as_str()).await.map_err(failed)? else { return Ok(None) };
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
-    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", service.name));
+    let of_service = ListParams::default().labels(&format!("{SERVICE_LABEL}={}", service.name));
     let slices = slices.list(&of_service).await.map_err(failed)?;
     Ok(Some(ServiceRecord::of(&object, &slices.items)))
 }

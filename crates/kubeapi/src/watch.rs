@@ -11,8 +11,8 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use model::Cluster;
 use model::from_kube::LoadBalancerPool;
+use model::{Cluster, ObjectKind};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::assembly::{Assembly, Report};
 use crate::decoded::{Decoded, is_undecodable};
-use crate::kinds::{Kind, ObjectKind, Refusal};
+use crate::kinds::{Kind, Refusal};
 use crate::pace::Pace;
 
 /// How many refusals may wait to be told; more are dropped, as the log has them.

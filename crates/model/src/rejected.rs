@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::{Name, NamespacedName};
+use crate::{Name, NamespacedName, ObjectKind};
 
 /// The kind and name of an API object, printed as `Service shop/cart` or `Node node1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: ObjectKind,
     /// Its namespace, unless it belongs to the cluster as a whole.
     pub namespace: Option<Name>,
     /// Its name.
@@ -18,17 +18,17 @@ pub struct Subject {
 impl Subject {
     /// A Node.
     pub fn node(name: &Name) -> Self {
-        Self { kind: "Node", namespace: None, name: name.clone() }
+        Self { kind: ObjectKind::Node, namespace: None, name: name.clone() }
     }
 
     /// A pool of load balancer addresses.
     pub fn pool(name: &Name) -> Self {
-        Self { kind: "LoadBalancerPool", namespace: None, name: name.clone() }
+        Self { kind: ObjectKind::LoadBalancerPool, namespace: None, name: name.clone() }
     }
 
     /// A Service.
     pub fn service(key: &NamespacedName) -> Self {
-        Self { kind: "Service", namespace: Some(key.namespace.clone()), name: key.name.clone() }
+        Self { kind: ObjectKind::Service, namespace: Some(key.namespace.clone()), name: key.name.clone() }
     }
 }
 
@@ -78,9 +78,26 @@ pub enum RejectedReason {
     KernelChanged,
 }
 
+impl RejectedReason {
+    /// The word, as it stands in Events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "Refused",
+            Self::PortNameNotFound => "PortNameNotFound",
+            Self::IPPoolExhausted => "IPPoolExhausted",
+            Self::IPConflict => "IPConflict",
+            Self::DuplicateAddress => "DuplicateAddress",
+            Self::NoNodeOnNetwork => "NoNodeOnNetwork",
+            Self::NoReadyEndpoints => "NoReadyEndpoints",
+            Self::FailedToStartServiceHealthcheck => "FailedToStartServiceHealthcheck",
+            Self::KernelChanged => "KernelChanged",
+        }
+    }
+}
+
 impl fmt::Display for RejectedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.as_str())
     }
 }
 

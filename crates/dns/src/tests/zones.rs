@@ -30,14 +30,7 @@ fn pods_have_no_names_unless_asked_for() {
 fn verified_pods_are_those_there_are() {
     let settings = ZoneSettings { pods: PodNames::Verified, ..settings() };
     let mut cluster = shop();
-    let pod = Pod {
-        name: NamespacedName::new("shop", "web"),
-        node: None,
-        addresses: vec![ip("10.244.1.5")],
-        host_network: false,
-        finished: false,
-        labels: Default::default(),
-    };
+    let pod = Pod { name: NamespacedName::new("shop", "web"), addresses: vec![ip("10.244.1.5")], finished: false };
     cluster.pods.insert(pod.name.clone(), Arc::new(pod.clone()));
     let with = zone(settings, &cluster);
     let a = RecordType::A;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kubeapi::{ObjectError, ObjectName, Objects};
 use manifests::{AGENT, DNS_SERVICE};
+use model::from_kube::SERVICE_LABEL;
 use serde_json::Value;
 
 /// Objects as the API has them, read one after the other.
@@ -54,9 +55,9 @@ pub async fn read_survey(objects: &Objects) -> Result<Survey, ObjectError> {
         pods: objects.list(("v1", "Pod"), None, &format!("{label}={part}")).await?,
         service_cidrs: objects.list(("networking.k8s.io/v1", "ServiceCIDR"), None, "").await?,
         api_service: objects.get(&of_core("Service", "default", "kubernetes")).await?,
-        api_slices: objects.list(SLICE, Some("default"), "kubernetes.io/service-name=kubernetes").await?,
+        api_slices: objects.list(SLICE, Some("default"), &format!("{SERVICE_LABEL}=kubernetes")).await?,
         dns_service: objects.get(&of_core("Service", DNS_NAMESPACE, DNS_SERVICE)).await?,
-        dns_slices: objects.list(SLICE, Some(DNS_NAMESPACE), "kubernetes.io/service-name=kube-dns").await?,
+        dns_slices: objects.list(SLICE, Some(DNS_NAMESPACE), &format!("{SERVICE_LABEL}={DNS_SERVICE}")).await?,
         pools: objects.list((POOL_VERSION, "LoadBalancerPool"), None, "").await?,
         corefile: objects.get(&of_core("ConfigMap", namespace, name)).await?,
     })

@@ -8,17 +8,17 @@ use k8s_openapi::api::discovery::v1 as api;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Admitted, Door, is_delegated};
-use crate::{Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName};
+use crate::{Endpoint, EndpointPort, EndpointSlice, IpFamily, Name, NamespacedName, ObjectKind};
 
 /// The label that says which Service a slice belongs to.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The annotation that says when the change happened that last touched a slice.
 const TRIGGER_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// Admits an EndpointSlice. One without a Service is no fact and no fault.
 pub fn endpoint_slice(object: &api::EndpointSlice) -> Admitted<EndpointSlice> {
-    let mut door = Door::new("EndpointSlice", &object.metadata);
+    let mut door = Door::new(ObjectKind::EndpointSlice, &object.metadata);
     let Some(name) = door.namespaced_name(&object.metadata) else { return door.admit(None) };
     let owner = object.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
     let Some(owner) = owner.filter(|owner| !owner.is_empty()) else { return door.admit(None) };

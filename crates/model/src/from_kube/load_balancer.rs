@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admitted, Door, labels};
 use crate::{
-    AddressPool, AddressRange, AddressWish, IpFamily, LoadBalancerRequest, Name, PoolStatus, Requirement, Selector,
-    SelectorOperator,
+    AddressPool, AddressRange, AddressWish, IpFamily, LoadBalancerRequest, Name, ObjectKind, PoolStatus, Requirement,
+    Selector, SelectorOperator,
 };
 
 /// The addresses a Service asks for, separated by commas; `spec.loadBalancerIP` can say one.
@@ -90,7 +90,7 @@ impl k8s_openapi::Metadata for LoadBalancerPool {
 
 /// Admits a pool. Addresses that make no sense are left out and the rest stands.
 pub fn address_pool(object: &LoadBalancerPool) -> Admitted<AddressPool> {
-    let mut door = Door::new("LoadBalancerPool", &object.metadata);
+    let mut door = Door::new(ObjectKind::LoadBalancerPool, &object.metadata);
     let Some(name) = door.name(&object.metadata) else { return door.admit(None) };
     let (spec, status) = (&object.spec, &object.status);
     let texts = spec.addresses.iter().enumerate();

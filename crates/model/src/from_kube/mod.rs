@@ -15,7 +15,7 @@ mod service_record;
 #[cfg(test)]
 mod tests;
 
-pub use endpoint_slice::endpoint_slice;
+pub use endpoint_slice::{SERVICE_LABEL, endpoint_slice};
 pub use load_balancer::{
     ADDRESSES_ANNOTATION, ALLOCATED_CONDITION, LoadBalancerPool, LoadBalancerPoolSpec, LoadBalancerPoolStatus,
     POOL_ANNOTATION, READY_CONDITION, SHARING_ANNOTATION, address_pool, is_given,
@@ -33,7 +33,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{IpFamily, Name, NamespacedName, Protocol, Rejected, RejectedReason, Subject};
+use crate::{IpFamily, Name, NamespacedName, ObjectKind, Protocol, Rejected, RejectedReason, Subject};
 
 /// What became of an API object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ struct Door {
 
 impl Door {
     /// The door for an object of `kind`, named as far as its metadata name it.
-    fn new(kind: &'static str, metadata: &ObjectMeta) -> Self {
+    fn new(kind: ObjectKind, metadata: &ObjectMeta) -> Self {
         let name = metadata.name.as_deref().unwrap_or("(unnamed)").into();
         let namespace = metadata.namespace.as_deref().map(Name::from);
         Self { object: Subject { kind, namespace, name }, rejected: Vec::new() }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::load_balancer::created;
 use super::{Admitted, Door, Repeated, labels};
-use crate::{Node, reserved_part};
+use crate::{Node, ObjectKind, reserved_part};
 
 /// The taint of a node that the cluster's autoscaler is about to delete (KEP-3836).
 const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
@@ -14,7 +14,7 @@ const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 ///
 /// A node without an InternalIP or without a pod range is a fact: both come later in a node's life.
 pub fn node(object: &api::Node) -> Admitted<Node> {
-    let mut door = Door::new("Node", &object.metadata);
+    let mut door = Door::new(ObjectKind::Node, &object.metadata);
     let Some(name) = door.name(&object.metadata) else { return door.admit(None) };
     let addresses = addresses(&mut door, object);
     let (pod_cidrs, has_refused_range) = pod_cidrs(&mut door, object);

@@ -5,25 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1 as api;
 
 use super::{Admitted, Door, Repeated, indexed, labels};
-use crate::{Name, Pod};
+use crate::{Name, ObjectKind, Pod};
 
 /// Admits a Pod.
 pub fn pod(object: &api::Pod) -> Admitted<Pod> {
-    let mut door = Door::new("Pod", &object.metadata);
+    let mut door = Door::new(ObjectKind::Pod, &object.metadata);
     let Some(name) = door.namespaced_name(&object.metadata) else { return door.admit(None) };
     let addresses = addresses(&mut door, object);
-    let spec = object.spec.as_ref();
-    let node = spec.and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty()).map(Name::from);
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
-    let fact = Pod {
-        name,
-        node,
-        addresses,
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-        finished: matches!(phase, Some("Succeeded" | "Failed")),
-        labels: labels(&object.metadata),
-    };
-    door.admit(Some(fact))
+    let finished = matches!(phase, Some("Succeeded" | "Failed"));
+    door.admit(Some(Pod { name, addresses, finished }))
 }
 
 fn addresses(door: &mut Door, object: &api::Pod) -> Vec<std::net::IpAddr> {
@@ -38,7 +29,7 @@ fn addresses(door: &mut Door, object: &api::Pod) -> Vec<std::net::IpAddr> {
 
 /// Admits a Namespace: its name and labels.
 pub fn namespace(object: &api::Namespace) -> Admitted<(Name, BTreeMap<Name, Name>)> {
-    let mut door = Door::new("Namespace", &object.metadata);
+    let mut door = Door::new(ObjectKind::Namespace, &object.metadata);
     let fact = door.name(&object.metadata).map(|name| (name, labels(&object.metadata)));
     door.admit(fact)
 }

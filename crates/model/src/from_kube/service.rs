@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Admitted, Door, Repeated, indexed, is_delegated, load_balancer};
-use crate::{Affinity, Clients, IpFamily, Name, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
+use crate::{
+    Affinity, Clients, IpFamily, Name, ObjectKind, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy,
+};
 
 /// How long a silent client is remembered when the object does not say (`sessionAffinityConfig.clientIP`).
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
@@ -16,7 +18,7 @@ const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
 /// Admits a Service.
 pub fn service(object: &api::Service) -> Admitted<Service> {
-    let mut door = Door::new("Service", &object.metadata);
+    let mut door = Door::new(ObjectKind::Service, &object.metadata);
     let Some(name) = door.namespaced_name(&object.metadata) else { return door.admit(None) };
     let Some(spec) = &object.spec else {
         door.reject("spec", "is missing; a Service needs one");

@@ -4,10 +4,11 @@ use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 
 use super::{Admitted, Door, indexed};
+use crate::ObjectKind;
 
 /// Admits the ranges of a ServiceCIDR (KEP-1880).
 pub fn service_ranges(object: &ServiceCIDR) -> Admitted<Vec<IpNet>> {
-    let mut door = Door::new("ServiceCIDR", &object.metadata);
+    let mut door = Door::new(ObjectKind::ServiceCidr, &object.metadata);
     let listed = object.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
     let texts = indexed("spec.cidrs", listed.map(String::as_str));
     let ranges = texts.iter().filter_map(|(field, text)| door.range(field, text)).collect();

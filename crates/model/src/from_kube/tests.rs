@@ -418,11 +418,8 @@ fn a_pod_becomes_a_fact() {
     assert_eq!(refusals(&admitted), [""; 0]);
     let expected = Pod {
         name: NamespacedName::new("a", "p"),
-        node: Some("n1".into()),
         addresses: vec!["10.244.1.5".parse().expect("address")],
-        host_network: false,
         finished: true,
-        labels: [("app".into(), "x".into())].into(),
     };
     assert_eq!(admitted.fact, Some(expected));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use compile::load_balancer::assign;
 use compile::{NodeView, Plan};
 use dns::{Config, Defaults, Surroundings, Unsupported};
-use model::{NamespacedName, Rejected};
+use model::{NamespacedName, ObjectKind, Rejected};
 use serde_json::{Map, Value};
 
 use super::findings::Finding;
@@ -25,7 +25,7 @@ pub(super) fn refused(snapshot: &Snapshot) -> Vec<Finding> {
     let contested = snapshot.cluster.nodes.keys().next().map_or_else(Vec::new, |node| {
         let plan = Plan::of(NodeView::new(node.clone()), &snapshot.cluster);
         // Nodes in each other's way have findings of their own.
-        plan.rejected().into_iter().filter(|rejected| rejected.object.kind != "Node").collect()
+        plan.rejected().into_iter().filter(|rejected| rejected.object.kind != ObjectKind::Node).collect()
     });
     let finding = |rejected: &Rejected| Finding::new(&NOT_IN_FORCE, rejected.to_string());
     snapshot.refused.iter().chain(&contested).map(finding).collect()
@@ -35,7 +35,8 @@ pub(super) fn refused(snapshot: &Snapshot) -> Vec<Finding> {
 pub(super) fn load_balancers(survey: &Survey, snapshot: &Snapshot) -> Vec<Finding> {
     let assignment = assign(&snapshot.cluster, !arguments_of_ours(survey).any(|argument| argument == NOT_DEFAULT));
     let finding = |rejected: &Rejected| {
-        let diagnostic = if rejected.object.kind == "Service" { &NO_LOAD_BALANCER_ADDRESS } else { &NOT_IN_FORCE };
+        let diagnostic =
+            if rejected.object.kind == ObjectKind::Service { &NO_LOAD_BALANCER_ADDRESS } else { &NOT_IN_FORCE };
         Finding::new(diagnostic, rejected.to_string())
     };
     assignment.rejected.iter().map(finding).collect()

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use apiserver::client::{DeleteOptions, ENDPOINT_SLICES, ExecRequest, ListOptions, PODS};
+use model::from_kube::SERVICE_LABEL;
 use tokio::process::Command;
 use tokio::time::sleep;
 
@@ -293,7 +294,7 @@ impl Probe<'_> {
         let client = &self.sandbox.client;
         client.delete(&PODS, &pod.namespace, &pod.name, &DeleteOptions::default()).await?;
         until("the replica left the endpoints", || async {
-            let service = ListOptions::labels("kubernetes.io/service-name=product-service");
+            let service = ListOptions::labels(&format!("{SERVICE_LABEL}=product-service"));
             let slices = client.list(&ENDPOINT_SLICES, &pod.namespace, &service).await?;
             let endpoints = slices.items.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
             let mut ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use apiserver::client::{Client, ClientError, ENDPOINT_SLICES, ListOptions, SERVICES};
 use compile::plan::serving_nodes;
-use model::{Cluster, IpFamily, Name, TrafficPolicy, from_kube};
+use model::from_kube::{self, SERVICE_LABEL};
+use model::{Cluster, IpFamily, Name, TrafficPolicy};
 use sandbox::machine::{HostLink, Record, Spec, StateDir, enter_namespaces};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -87,7 +88,7 @@ pub(super) fn run(args: &ForwardArgs, name: &str) -> Result<ExitCode> {
 /// A Service and its EndpointSlices.
 async fn read(client: &Client, namespace: &str, name: &str) -> Result<(Value, Vec<Value>), ClientError> {
     let service = client.get(&SERVICES, namespace, name).await?;
-    let of_service = ListOptions::labels(&format!("kubernetes.io/service-name={name}"));
+    let of_service = ListOptions::labels(&format!("{SERVICE_LABEL}={name}"));
     let slices = client.list(&ENDPOINT_SLICES, namespace, &of_service).await?;
     Ok((service, slices.items))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use compile::plan::{Backend, Dispatch, Frontend, Hints, LeftOut, backends, hints, left_out};
 use compile::{FrontendKind, NodeView, Plan};
 use model::from_kube::ServiceRecord;
-use model::{Cluster, IpFamily, Name, Service, ServiceKind, ServicePort, TrafficPolicy};
+use model::{Cluster, IpFamily, Name, ObjectKind, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 use super::kernel::{KernelReport, Unseen};
 use super::standing::{PolicyPair, Standing};
@@ -61,7 +61,7 @@ impl ServiceReport {
         });
         let of_service = plan.rejected().into_iter().filter(|rejected| {
             let object = &rejected.object;
-            object.kind == "Service"
+            object.kind == ObjectKind::Service
                 && (object.namespace.as_ref(), &object.name) == (Some(&service.name.namespace), &service.name.name)
         });
         Self {
