@@ -206,11 +206,11 @@ impl Objects {
     }
 }
 
-/// What is not there is nothing, and no failure.
+/// What is not there is nothing, and no failure. By the code, as a server that does not know a kind gives no reason.
 fn found(answer: Result<Value, kube::Error>) -> Result<Option<Value>, kube::Error> {
     match answer {
         Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -223,9 +223,21 @@ fn request(api_version: &str, kind: &str, namespace: Option<&str>) -> Request {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_not_there_and_what_no_server_knows_is_nothing() {
+        let answered = |code, reason: &str| {
+            let status = Status { code, reason: reason.into(), ..Status::default() };
+            found(Err(kube::Error::Api(Box::new(status)))).map_err(|error| error.to_string())
+        };
+        assert_eq!(answered(404, "NotFound"), Ok(None));
+        assert_eq!(answered(404, "Failed to parse error data"), Ok(None), "kube-apiserver, of a kind it does not know");
+        assert!(answered(403, "Forbidden").is_err());
+    }
 
     #[test]
     fn an_object_is_asked_for_where_the_api_has_it() {
