@@ -39,7 +39,7 @@ pub async fn publish_addresses(
     let patch = Patch::Strategic(status);
     let written = api.patch_status(service.name.as_str(), &parameters(), &patch).await;
     let written = written.map_err(|error| WriteError::of(object, error))?;
-    tell(client, &written, service, addresses).await;
+    tell(client, &written, service, (held, addresses)).await;
     Ok(())
 }
 
@@ -53,7 +53,7 @@ pub async fn publish_release(client: &Client, service: &NamespacedName, now: Tim
     let Some(status) = release(&known, now) else { return Ok(()) };
     let written = api.patch_status(service.name.as_str(), &parameters(), &Patch::Strategic(status)).await;
     let written = written.map_err(|error| WriteError::of(object, error))?;
-    tell(client, &written, service, &[]).await;
+    tell(client, &written, service, (&[], &[])).await;
     Ok(())
 }
 
@@ -73,10 +73,11 @@ fn release(service: &Service, now: Timestamp) -> Option<Value> {
 }
 
 /// The addresses are in force whether or not it is told.
-async fn tell(client: &Client, written: &Service, service: &NamespacedName, addresses: &[IpAddr]) {
-    let (reason, message) = told(addresses);
-    if let Err(error) = report_done(client, &written.reference(), (reason, &message), CONTROLLER).await {
-        warn!(%error, %service, "cannot write an event");
+async fn tell(client: &Client, written: &Service, service: &NamespacedName, (held, addresses): (&[IpAddr], &[IpAddr])) {
+    for (reason, message) in told(held, addresses) {
+        if let Err(error) = report_done(client, &written.reference(), (reason, &message), CONTROLLER).await {
+            warn!(%error, %service, "cannot write an event");
+        }
     }
 }
 
@@ -87,20 +88,32 @@ fn has_addresses(service: &Service, addresses: &[IpAddr]) -> bool {
     load_balancer_ips == addresses
 }
 
-fn told(addresses: &[IpAddr]) -> (&'static str, String) {
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    match addresses.as_slice() {
-        [] => ("IPReleased", "the load balancer addresses were given back".into()),
-        addresses => ("IPAllocated", format!("reached at {}", addresses.join(" and "))),
+/// What is told of the addresses a Service has now, and of those it had and has not any more.
+fn told(held: &[IpAddr], addresses: &[IpAddr]) -> Vec<(&'static str, String)> {
+    if addresses.is_empty() {
+        return vec![("IPReleased", message(addresses))];
     }
+    let given_back: Vec<IpAddr> = held.iter().copied().filter(|address| !addresses.contains(address)).collect();
+    let released = (!given_back.is_empty()).then(|| ("IPReleased", format!("{} was given back", listed(&given_back))));
+    [("IPAllocated", message(addresses))].into_iter().chain(released).collect()
+}
+
+fn message(addresses: &[IpAddr]) -> String {
+    match addresses {
+        [] => "the load balancer addresses were given back".into(),
+        addresses => format!("reached at {}", listed(addresses)),
+    }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 fn service_status(addresses: &[IpAddr], known: &[Condition], now: Timestamp) -> Value {
     let ingress: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address, "ipMode": "VIP" })).collect();
     let (status, reason) = if addresses.is_empty() { ("False", "NoAddress") } else { ("True", "Allocated") };
-    let (_, message) = told(addresses);
     let condition = json!({
-        "type": ALLOCATED_CONDITION, "status": status, "reason": reason, "message": message,
+        "type": ALLOCATED_CONDITION, "status": status, "reason": reason, "message": message(addresses),
         "lastTransitionTime": since(known, (ALLOCATED_CONDITION, status), now),
     });
     json!({ "status": { "loadBalancer": { "ingress": ingress }, "conditions": [condition] } })
@@ -125,6 +138,7 @@ pub async fn publish_pool_status(
 fn pool_status(status: &PoolStatus, known: &[Condition], now: Timestamp) -> Value {
     let free = status.total.saturating_sub(status.used);
     let (ready, reason, message) = match &status.fault {
+        None if status.total == 0 => ("False", "Unusable", "none of its addresses can be given to a Service"),
         None => ("True", "InUse", "addresses are given from this pool"),
         Some(fault) => ("False", "Conflict", fault.as_str()),
     };
@@ -157,6 +171,29 @@ mod tests {
         assert_eq!(status["status"]["loadBalancer"]["ingress"], ingress);
         assert_eq!(status["status"]["conditions"][0]["status"], "True");
         assert_eq!(status["status"]["conditions"][0]["message"], "reached at 10.0.0.1 and fd00::1");
+    }
+
+    #[test]
+    fn what_a_service_has_and_what_it_has_no_more_is_told() {
+        let [four, six]: [IpAddr; 2] = ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap());
+        let told = |held: &[IpAddr], addresses: &[IpAddr]| {
+            told(held, addresses).iter().map(|(reason, message)| format!("{reason} {message}")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[], &[four, six]), ["IPAllocated reached at 10.0.0.1 and fd00::1"]);
+        assert_eq!(
+            told(&[four, six], &[four]),
+            ["IPAllocated reached at 10.0.0.1", "IPReleased fd00::1 was given back"]
+        );
+        assert_eq!(told(&[four], &[]), ["IPReleased the load balancer addresses were given back"]);
+    }
+
+    #[test]
+    fn a_pool_of_which_nothing_can_be_given_is_not_ready() {
+        let ready = |total| {
+            let status = pool_status(&PoolStatus { total, ..PoolStatus::default() }, &[], Timestamp::UNIX_EPOCH);
+            status["status"]["conditions"][0]["status"].clone()
+        };
+        assert_eq!([ready(0), ready(1)], ["False", "True"]);
     }
 
     #[test]

@@ -49,7 +49,9 @@ impl<'a> Pools<'a> {
     /// told, unless it had nothing or asks for something else now.
     pub fn keep(&mut self, claim: &Claim<'a>) -> Result<(Vec<IpAddr>, Option<Rejected>), Option<Rejected>> {
         let objection = |address: &IpAddr| self.objection(claim, *address).map(|why| (*address, why));
-        let lost = claim.held.iter().find_map(objection).map(|(address, why)| {
+        // Whoever took a family from the Service knows that its address goes.
+        let mut wanted = claim.held.iter().filter(|address| claim.families().contains(&IpFamily::of(**address)));
+        let lost = wanted.find_map(objection).map(|(address, why)| {
             let why = format!("{address} cannot be kept: {why}");
             claim.reject(RejectedReason::IPConflict, why)
         });

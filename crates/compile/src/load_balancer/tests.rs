@@ -302,7 +302,9 @@ fn a_family_that_loses_its_address_leaves_the_other_ones_alone() {
     assert_eq!(world.given(), ["a 10.0.0.2,fd00::2"]);
     assert!(world.told()[0].contains("fd07::1 cannot be kept: no LoadBalancerPool has it"), "{:?}", world.told());
     let single = json!({ "has": ["10.0.0.2", "fd00::1"], "spec": { "ipFamilies": ["IPv4"] } });
-    assert_eq!(self::world().service("a", 1, &single).given(), ["a 10.0.0.2"], "it is of one family now");
+    let world = self::world().service("a", 1, &single);
+    assert_eq!(world.given(), ["a 10.0.0.2"], "it is of one family now");
+    assert_eq!(world.told(), [""; 0], "which is what somebody asked for");
 }
 
 #[test]
