@@ -65,7 +65,7 @@ pub struct Treatment {
     /// Endpoint addresses that may be on this node: a pod that reaches itself is masqueraded, or it would answer
     /// itself directly. Each with what stands behind it.
     pub hairpins: BTreeMap<IpAddr, Name>,
-    /// What stands behind each endpoint there is to choose from, in the order of [`Dispatch::choices`]: the name of a pod
+    /// What stands behind each endpoint there is to choose from, in the order of `Dispatch::choices`: the name of a pod
     /// of the Service's namespace, or whatever else in words.
     pub behind: Arc<[Name]>,
 }
